@@ -1,0 +1,185 @@
+"""The errors of this package: one root, an HTTP status on every class.
+
+    StreamError                     500  the root: catches everything below
+    ├── StreamClosed       ValueError    500  used after close()
+    ├── StreamBusy         RuntimeError  500  two tasks read one stream at once
+    ├── SizeMismatch       ValueError    500  more or fewer bytes than promised
+    ├── MalformedBody      ValueError    400  truncated, or breaks its own syntax
+    ├── BodyTimeout        TimeoutError  408  the client is too slow
+    ├── LengthRequired                   411  no Content-Length where one is needed
+    ├── LimitExceeded      ValueError    413  over a ceiling of Limits
+    ├── UnsupportedContent               415  a type or coding nobody here reads
+    ├── InvalidContent     ValueError    422  well-formed, fails its schema or digest
+    ├── ClientGone         ConnectionError    the client left; nothing can be sent
+    ├── InvalidKey         ValueError    400  a storage key that could escape its root
+    ├── ObjectNotFound     FileNotFoundError  404
+    ├── ObjectExists       FileExistsError    409
+    └── StorageError       OSError       507 for a full disk or quota, else 500
+
+A message says what, how much, and the limit; never bytes of a body. Only
+``aiostreams.web.errors`` turns a status into an HTTP response.
+"""
+
+from __future__ import annotations
+
+import errno
+from typing import ClassVar
+
+__all__ = [
+    "BodyTimeout",
+    "ClientGone",
+    "InvalidContent",
+    "InvalidKey",
+    "LengthRequired",
+    "LimitExceeded",
+    "MalformedBody",
+    "ObjectExists",
+    "ObjectNotFound",
+    "SizeMismatch",
+    "StorageError",
+    "StreamBusy",
+    "StreamClosed",
+    "StreamError",
+    "UnsupportedContent",
+]
+
+
+class StreamError(Exception):
+    """The root of every error that this package raises for a body.
+
+    Attributes:
+        status: the HTTP status (RFC 9110 section 15) that fits when the error
+            is answered to a client.
+    """
+
+    status: ClassVar[int] = 500
+
+
+class StreamClosed(StreamError, ValueError):
+    """The stream was used after ``close()`` or ``abort()``."""
+
+
+class StreamBusy(StreamError, RuntimeError):
+    """A second task used a stream while another one was waiting in it."""
+
+
+class SizeMismatch(StreamError, ValueError):
+    """A source delivered more or fewer bytes than its ``size`` promised.
+
+    Attributes:
+        expected: the promised number of bytes.
+        seen: the bytes delivered when that became known; when the source was
+            longer this is the first count beyond ``expected``.
+    """
+
+    def __init__(self, message: str, *, expected: int, seen: int) -> None:
+        super().__init__(message)
+        self.expected = expected
+        self.seen = seen
+
+
+class MalformedBody(StreamError, ValueError):
+    """The body is cut short or breaks the syntax of its own content type."""
+
+    status = 400
+
+
+class BodyTimeout(StreamError, TimeoutError):
+    """The body arrived too slowly (RFC 9110 section 15.5.9)."""
+
+    status = 408
+
+
+class LengthRequired(StreamError):
+    """The request lacks the Content-Length that this resource asks for."""
+
+    status = 411
+
+
+class LimitExceeded(StreamError, ValueError):
+    """A body, or a piece of one, is larger than a ceiling allows.
+
+    Attributes:
+        limit: the ceiling, in the unit the message names (bytes or a count).
+        seen: what was declared, or counted when reading stopped.
+    """
+
+    status = 413
+
+    def __init__(self, message: str, *, limit: float, seen: float) -> None:
+        super().__init__(message)
+        self.limit = limit
+        self.seen = seen
+
+
+class UnsupportedContent(StreamError):
+    """A media type or content coding that this resource does not read.
+
+    Attributes:
+        accept: the media types it would read, for the ``Accept`` field of the
+            answer (RFC 9110 section 12.5.1).
+        accept_encoding: the codings it would read, for ``Accept-Encoding``
+            (RFC 9110 section 12.5.3).
+    """
+
+    status = 415
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        accept: str | None = None,
+        accept_encoding: str | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.accept = accept
+        self.accept_encoding = accept_encoding
+
+
+class InvalidContent(StreamError, ValueError):
+    """A well-formed body whose value fails its schema, or whose digest differs."""
+
+    status = 422
+
+
+class ClientGone(StreamError, ConnectionError):
+    """The client disconnected before its body, or ours, was complete."""
+
+
+class InvalidKey(StreamError, ValueError):
+    """A storage key that is empty, too long, or could leave its root."""
+
+    status = 400
+
+
+class ObjectNotFound(StreamError, FileNotFoundError):
+    """No object is stored under that key."""
+
+    status = 404
+
+
+class ObjectExists(StreamError, FileExistsError):
+    """An object is already stored under that key, and overwriting is off."""
+
+    status = 409
+
+
+_FULL = frozenset({errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC)})
+
+
+class StorageError(StreamError, OSError):
+    """Storage failed; ``status`` is 507 when a disk or a quota is full.
+
+    The first argument is the message; ``errno`` is taken from ``cause`` when
+    that is an ``OSError``.
+    """
+
+    def __init__(self, message: str, cause: BaseException | None = None) -> None:
+        super().__init__(message)
+        self.errno = cause.errno if isinstance(cause, OSError) else None
+        self.__cause__ = cause
+
+    @property
+    def status(self) -> int:  # type: ignore[override]
+        """507 Insufficient Storage (RFC 4918 section 11.5) when full, else 500."""
+        return 507 if self.errno in _FULL else 500

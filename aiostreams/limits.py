@@ -1,0 +1,86 @@
+"""Every ceiling of the package, in one frozen place, finite by default.
+
+Whatever grows with what a client sends is stopped by one of these. Bytes are
+counted while streaming, for every way of reading: a ceiling of n lets n pass and
+refuses n + 1. ``sys.maxsize`` lifts a ceiling for good.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from typing import Any, Final, Self
+
+__all__ = ["DEFAULT_LIMITS", "GiB", "KiB", "Limits", "MiB"]
+
+KiB: Final = 1024
+MiB: Final = 1024 * KiB
+GiB: Final = 1024 * MiB
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """The ceilings for one application, or one route (see :func:`limit`).
+
+    Sizes are in bytes, times in seconds.
+
+    Raises:
+        ValueError: a ceiling is negative or not a number.
+    """
+
+    # The whole body, decoded; the bytes on the wire are held to it as well, so
+    # that neither a long body nor a bomb gets past it.
+    max_body: int = 1 * GiB
+    # What one request may hold in memory: read_bytes/text/json, and all form
+    # fields together. A field limit alone would let 1,000 fields take 1 GiB.
+    max_memory: int = 1 * MiB
+    # Each part costs headers, objects and maybe a file descriptor.
+    max_parts: int = 1000
+    # One form field; fields are meant for memory.
+    max_field: int = 1 * MiB
+    # One file part; files are meant for disk.
+    max_file: int = 1 * GiB
+    # Header fields of one part: browsers send two, libraries up to four.
+    max_headers: int = 16
+    # All header bytes of one part: a name, a filename and a type fit easily.
+    max_header_size: int = 8 * KiB
+    # Bytes before the first delimiter: RFC 2046 allows them, nobody sends them.
+    max_preamble: int = 16 * KiB
+    # Multipart inside multipart: each level is a parser on the stack.
+    max_depth: int = 3
+    # Decoded to encoded bytes, after the first 64 KiB out: honest text reaches
+    # 20, a bomb 1,000.
+    max_ratio: float = 100
+    # Content codings stacked upon another: each multiplies the ratio.
+    max_codings: int = 2
+    # Longest silence between two pieces of a body.
+    idle_timeout: float | None = 30.0
+    # Longest time for the whole body; none, since large uploads take long.
+    total_timeout: float | None = None
+    # Bytes a second on average after the grace: stops a client that sends one
+    # byte now and then to stay under the idle timeout. Kestrel's number.
+    min_rate: float = 240
+    # Seconds before min_rate is held against a client.
+    min_rate_grace: float = 5.0
+
+    def __post_init__(self) -> None:
+        for field in dataclasses.fields(self):
+            value = getattr(self, field.name)
+            if value is None and "None" in str(field.type):
+                continue
+            if isinstance(value, bool) or not isinstance(value, int | float):
+                raise ValueError(f"{field.name} must be a number, not {value!r}")
+            if not value >= 0:
+                raise ValueError(f"{field.name} must not be negative: {value!r}")
+
+    def replace(self, **changes: Any) -> Self:
+        """A copy with some ceilings changed.
+
+        Raises:
+            TypeError: a name is not a ceiling.
+            ValueError: a value is negative or not a number.
+        """
+        return dataclasses.replace(self, **changes)
+
+
+DEFAULT_LIMITS: Final = Limits()
