@@ -25,7 +25,8 @@ class Limits:
     Sizes are in bytes, times in seconds.
 
     Raises:
-        ValueError: a ceiling is negative or not a number.
+        TypeError: a ceiling is not a number.
+        ValueError: a ceiling is negative.
     """
 
     # The whole body, decoded; the bytes on the wire are held to it as well, so
@@ -69,7 +70,7 @@ class Limits:
             if value is None and "None" in str(field.type):
                 continue
             if isinstance(value, bool) or not isinstance(value, int | float):
-                raise ValueError(f"{field.name} must be a number, not {value!r}")
+                raise TypeError(f"{field.name} must be a number, not {value!r}")
             if not value >= 0:
                 raise ValueError(f"{field.name} must not be negative: {value!r}")
 
@@ -77,8 +78,8 @@ class Limits:
         """A copy with some ceilings changed.
 
         Raises:
-            TypeError: a name is not a ceiling.
-            ValueError: a value is negative or not a number.
+            TypeError: a name is not a ceiling, or a value not a number.
+            ValueError: a value is negative.
         """
         return dataclasses.replace(self, **changes)
 

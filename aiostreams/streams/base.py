@@ -1,0 +1,422 @@
+"""The Stream: what every body is, and the laws that hold for every one of them.
+
+``Guarded`` keeps a source within the laws; everything to read with (``read``,
+``readexactly``, ``readline``, ``readuntil``, ``peek``, the iterators) is built here
+upon ``readany`` alone. Each of these takes the buffer out, gathers, and puts back
+what it must not keep, also when it fails or is cancelled.
+"""
+
+from __future__ import annotations
+
+import functools
+from abc import ABC
+from asyncio import IncompleteReadError
+from typing import TYPE_CHECKING, Self
+
+from aiostreams.errors import LimitExceeded
+from aiostreams.limits import MiB
+from aiostreams.streams.blocking import BlockingFile
+from aiostreams.streams.guarded import Guarded, State
+
+if TYPE_CHECKING:
+    import io
+    from collections.abc import AsyncIterator, Awaitable, Callable
+    from types import TracebackType
+
+__all__ = ["MAX_LINE_LENGTH", "Stream"]
+
+# A line is gathered in memory; without a ceiling one missing newline would gather
+# the whole body there.
+MAX_LINE_LENGTH = 1 * MiB
+
+
+class Stream(Guarded, ABC):
+    """One HTTP body, or any other run of bytes, read or written asynchronously.
+
+    A new readable stream implements :meth:`readany`; a writable one :meth:`write`;
+    one that owns something :meth:`close`; one that commits on close :meth:`abort`.
+    ``aiostreams.testing.check_stream`` proves the laws for it.
+
+    The laws:
+
+    1.  ``await read(size=-1)``: a negative size or ``None`` reads to the end. 0
+        returns ``b""`` at once and consumes nothing. A positive size returns
+        exactly that many bytes, fewer only when the stream ends. ``b""`` (for a
+        size other than 0) means the end and nothing else does; the end is sticky.
+    2.  ``await readany()``: the next bytes as soon as there are any, at least one
+        byte, ``b""`` at the end. All other ways of reading are built on it.
+    3.  ``readexactly``, ``readline``, ``readuntil``, ``iter_chunked``, ``iter_any``
+        and ``async for`` (lines) behave as aiohttp documents them for its
+        ``StreamReader``. ``peek(n)`` looks without consuming, ``unread(data)``
+        pushes back.
+    4.  ``size`` is the number of bytes of the whole stream, or ``None`` when that
+        is unknown. Reading does not change it. If it is known, exactly that many
+        bytes are delivered: a source that turns out shorter or longer raises
+        ``SizeMismatch``; nothing is padded or cut in silence.
+    5.  ``content_type`` is the media type with its parameters, or ``None``.
+    6.  ``await write(data)`` raises ``NotImplementedError`` on a stream that is not
+        writable.
+    7.  ``await close()`` may be called twice; it closes what the stream owns and
+        wraps. Afterwards every operation raises ``StreamClosed`` (a
+        ``ValueError``), and so does a read that was waiting. ``async with`` closes;
+        left by an exception it calls ``abort()``, which on a writable stream
+        discards what was written.
+    8.  Data first, then the error: bytes that arrived before a failure are
+        delivered by ``readany`` and ``read(n)``, then the error is raised, and
+        raised again by each later read. ``read(-1)``, ``readexactly``,
+        ``readline`` and ``readuntil`` raise at once; what had arrived stays
+        readable by ``readany``.
+    9.  A cancelled read loses no bytes. Two tasks reading at once is
+        ``StreamBusy``, never a hang or a mix-up.
+    10. No file, compression or hashing work of more than about a millisecond runs
+        on the event loop.
+    11. Memory is bounded by a constant per stream, whatever passes through it.
+    12. ``repr`` tells class, position, size and state, and never body bytes.
+
+    Args:
+        size: the number of bytes of the whole stream, if known.
+        content_type: the media type with its parameters, if known.
+    """
+
+    def __init__(
+        self, *, size: int | None = None, content_type: str | None = None
+    ) -> None:
+        self._size = size
+        self._content_type = content_type
+
+    # -- what a source may override ------------------------------------------------
+
+    async def readany(self) -> bytes:
+        """The next bytes as soon as there are any; ``b""`` at the end.
+
+        Raises:
+            StreamClosed: the stream was closed, before or while waiting.
+            StreamBusy: another task is reading.
+            SizeMismatch: the source is shorter or longer than ``size``.
+            NotImplementedError: the stream can only be written.
+        """
+        raise NotImplementedError(f"{type(self).__name__} is not readable")
+
+    async def write(self, data: bytes | bytearray | memoryview) -> None:
+        """Take ``data`` in full, waiting while the receiving side is behind.
+
+        The object must not be changed afterwards: it may be used later.
+
+        Raises:
+            NotImplementedError: the stream can only be read.
+            StreamClosed: the stream was closed.
+            StreamBusy: another task is writing.
+        """
+        del data
+        raise NotImplementedError(f"{type(self).__name__} is not writable")
+
+    async def close(self) -> None:
+        """Release what the stream owns and wraps; on a writable stream, commit.
+
+        Closing again does nothing. A read that waits is woken by ``StreamClosed``.
+        """
+
+    async def abort(self) -> None:
+        """Close, and on a writable stream discard what was written."""
+        await self._source_close()
+
+    @property
+    def content_type(self) -> str | None:
+        """The media type with its parameters (RFC 9110 section 8.3), or ``None``."""
+        return self._content_type
+
+    @property
+    def seekable(self) -> bool:
+        """Whether :meth:`slice` works, so that ranges can be answered from here."""
+        return type(self).slice is not Stream.slice
+
+    async def slice(self, offset: int, length: int | None = None) -> Stream:
+        """A new stream over ``length`` bytes from ``offset`` of the same bytes.
+
+        Overriding this is all it takes to say "I can seek": range requests,
+        ``as_file().seek`` and ``SliceStream`` then use it. The slice has a size,
+        is independent of this stream's position, and is closed by its taker.
+
+        Args:
+            offset: where to begin, in bytes from the start of the whole stream.
+            length: how many bytes; to the end when ``None``. Cut at the end.
+
+        Raises:
+            NotImplementedError: the source cannot be read twice.
+            ValueError: ``offset`` or ``length`` is negative.
+        """
+        del offset, length
+        raise NotImplementedError(f"{type(self).__name__} cannot seek")
+
+    # -- housekeeping --------------------------------------------------------------
+
+    def __repr__(self) -> str:
+        size = self.size
+        of = "" if size is None else f"/{size}"
+        return f"<{type(self).__name__} {self.position}{of} bytes {self._state.value}>"
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if exc_type is None:
+            await self.close()
+        else:
+            await self.abort()
+
+    # -- reading -------------------------------------------------------------------
+
+    async def read(self, size: int | None = -1) -> bytes:
+        """Read ``size`` bytes, or to the end when it is negative or ``None``.
+
+        Fewer than ``size`` bytes come only at the end of the stream, or right
+        before an error that the next read raises.
+
+        Raises:
+            StreamClosed, StreamBusy, SizeMismatch: as :meth:`readany`.
+        """
+        if size is None or size < 0:
+            return await self._read_to_end()
+        if size == 0:
+            self._check_open()
+            return b""
+        buffer = self._buffer
+        if buffer.held >= size:
+            self._check_idle()
+            return buffer.take(size)
+        if buffer.held:
+            self._check_idle()
+            pieces = buffer.take_all()
+        else:
+            chunk = await self.readany()
+            if len(chunk) > size:
+                buffer.put(chunk, size)
+                return chunk[:size]
+            if len(chunk) == size or not chunk:
+                return chunk
+            pieces = [chunk]
+        missing = size - sum(map(len, pieces))
+        try:
+            while missing > 0 and (chunk := await self.readany()):
+                pieces.append(chunk)
+                missing -= len(chunk)
+        except BaseException:
+            # Cancelled: the pieces wait for the next read. Failed: they come
+            # first, and the error, which is sticky, comes with the next read.
+            if self._state is not State.FAILED:
+                self._put_back(pieces)
+                raise
+        if missing < 0:
+            last = pieces[-1]
+            buffer.put(last, len(last) + missing)
+            pieces[-1] = last[:missing]
+        return b"".join(pieces)
+
+    async def _read_to_end(self) -> bytes:
+        self._check_idle()
+        pieces = self._buffer.take_all()
+        try:
+            while chunk := await self.readany():
+                pieces.append(chunk)
+        except BaseException:
+            self._put_back(pieces)
+            raise
+        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+
+    def _put_back(self, pieces: list[bytes]) -> None:
+        if self._state is not State.CLOSED:
+            self._buffer.put_back(pieces)
+
+    async def readexactly(self, n: int) -> bytes:
+        """Read exactly ``n`` bytes; ``b""`` when ``n`` is not positive.
+
+        Raises:
+            asyncio.IncompleteReadError: the stream ended before; ``.partial`` has
+                the bytes that were left.
+            StreamClosed, StreamBusy, SizeMismatch: as :meth:`readany`.
+        """
+        if n <= 0:
+            self._check_open()
+            return b""
+        data = await self.read(n)
+        if len(data) < n:
+            if self._state is State.FAILED:
+                # The error comes at once; what arrived stays for readany().
+                self.unread(data)
+                self._check_usable()
+            raise IncompleteReadError(data, n)
+        return data
+
+    async def readline(self, *, max_line_length: int | None = None) -> bytes:
+        r"""Read one line with its ``\n``; the last line may lack it.
+
+        Args:
+            max_line_length: ceiling in bytes with the line end; 1 MiB unless given.
+
+        Raises:
+            LimitExceeded: the line is longer; nothing of it is consumed.
+            StreamClosed, StreamBusy, SizeMismatch: as :meth:`readany`.
+        """
+        return await self.readuntil(max_size=max_line_length)
+
+    async def readuntil(
+        self, separator: bytes = b"\n", *, max_size: int | None = None
+    ) -> bytes:
+        """Read up to and with ``separator``, or to the end of the stream.
+
+        Args:
+            separator: at least one byte.
+            max_size: ceiling in bytes with the separator; 1 MiB unless given.
+
+        Raises:
+            LimitExceeded: no separator within ``max_size``; nothing is consumed.
+            ValueError: the separator is empty.
+            StreamClosed, StreamBusy, SizeMismatch: as :meth:`readany`.
+        """
+        if not separator:
+            raise ValueError("Separator should be at least one-byte string")
+        limit = max_size or MAX_LINE_LENGTH
+        self._check_idle()
+        if self._buffer.held:
+            # The common case: the line is whole in the first chunk.
+            length = self._buffer.find_in_first(separator)
+            if 0 < length <= limit:
+                return self._buffer.take(length)
+        pieces = self._buffer.take_all()
+        try:
+            return await self._gather_until(separator, limit, pieces)
+        except BaseException:
+            self._put_back(pieces)
+            raise
+
+    async def _gather_until(
+        self, separator: bytes, limit: int, pieces: list[bytes]
+    ) -> bytes:
+        """Add pieces until ``separator``; each byte is searched once.
+
+        A separator that straddles pieces is found in ``joint``: the end of what
+        was searched before, shorter than the separator, and the piece's start.
+        """
+        overlap = len(separator) - 1
+        tail = b""
+        length = 0
+        index = 0
+        while True:
+            if index == len(pieces):
+                chunk = await self.readany()
+                if not chunk:
+                    return b"".join(pieces)
+                pieces.append(chunk)
+            piece = pieces[index]
+            end = -1
+            if tail:
+                joint = (tail + piece[:overlap]).find(separator)
+                if joint >= 0:
+                    end = joint + len(separator) - len(tail)
+            if end < 0:
+                found = piece.find(separator)
+                if found >= 0:
+                    end = found + len(separator)
+            seen = length + (end if end >= 0 else len(piece))
+            if seen > limit:
+                raise LimitExceeded(
+                    f"no line end within {limit} bytes, {seen} bytes read",
+                    limit=limit,
+                    seen=seen,
+                )
+            if end >= 0:
+                line = [*pieces[:index], piece[:end]]
+                for later in pieces[index + 1 :]:
+                    self._buffer.put(later)
+                if end < len(piece):
+                    self._buffer.put_back([piece[end:]])
+                return b"".join(line)
+            length += len(piece)
+            if overlap:
+                tail = (tail + piece[-overlap:])[-overlap:]
+            index += 1
+
+    async def peek(self, n: int) -> bytes:
+        """Look at the next 1 to ``n`` bytes without consuming; ``b""`` at the end.
+
+        Waits only when nothing has arrived yet.
+
+        Raises:
+            StreamClosed, StreamBusy, SizeMismatch: as :meth:`readany`.
+        """
+        self._check_idle()
+        if n <= 0:
+            return b""
+        if not self._buffer.held:
+            chunk = await self.readany()
+            if not chunk:
+                return b""
+            self._buffer.put(chunk)
+        return self._buffer.peek(n)
+
+    def unread(self, data: bytes | bytearray | memoryview) -> None:
+        """Push ``data`` back: the next read begins with it.
+
+        Raises:
+            StreamClosed: the stream was closed.
+            StreamBusy: another task is reading.
+        """
+        self._check_idle()
+        piece = bytes(memoryview(data))
+        if piece:
+            self._buffer.put_back([piece])
+
+    def iter_chunked(self, n: int) -> AsyncIterator[bytes]:
+        """Iterate over pieces of exactly ``n`` bytes, the last one may be shorter.
+
+        Raises:
+            ValueError: ``n`` is not positive.
+        """
+        if n <= 0:
+            raise ValueError(f"a chunk has at least one byte, not {n}")
+        return _Iterator(functools.partial(self.read, n))
+
+    def iter_any(self) -> AsyncIterator[bytes]:
+        """Iterate over the bytes as they arrive."""
+        return _Iterator(self.readany)
+
+    def __aiter__(self) -> AsyncIterator[bytes]:
+        return _Iterator(self.readline)
+
+    def as_file(self) -> io.RawIOBase:
+        """A blocking file over this stream, for use **in a worker thread**.
+
+        Call it on the event loop, then hand the file to code that runs in a
+        thread (``asyncio.to_thread``). On the loop's own thread its methods raise
+        ``RuntimeError`` instead of waiting for themselves. Closing the file gives
+        back what it had read ahead and leaves the stream open.
+
+        Raises:
+            RuntimeError: no event loop runs here.
+            StreamClosed: the stream was closed.
+        """
+        self._check_open()
+        return BlockingFile(self)
+
+
+class _Iterator:
+    """Iterates over a reading method until it returns ``b""``."""
+
+    __slots__ = ("_read",)
+
+    def __init__(self, read: Callable[[], Awaitable[bytes]]) -> None:
+        self._read = read
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> bytes:
+        data = await self._read()
+        if not data:
+            raise StopAsyncIteration
+        return data

@@ -1,0 +1,52 @@
+"""Bytes that are already there."""
+
+from __future__ import annotations
+
+from aiostreams.limits import KiB
+from aiostreams.streams.base import Stream
+
+__all__ = ["ByteStream"]
+
+# One readany() hands out at most this much, so that whoever compresses, hashes or
+# sends a piece never holds the event loop for long.
+_PIECE = 256 * KiB
+
+
+class ByteStream(Stream):
+    """Fixed bytes; ``size`` is known, and ranges can be answered from them.
+
+    Args:
+        data: the whole content. A mutable object is copied.
+        content_type: its media type.
+
+    Raises:
+        TypeError: ``data`` is not bytes-like.
+    """
+
+    def __init__(
+        self,
+        data: bytes | bytearray | memoryview = b"",
+        *,
+        content_type: str | None = None,
+    ) -> None:
+        self._data = data if type(data) is bytes else bytes(memoryview(data))
+        super().__init__(size=len(self._data), content_type=content_type)
+
+    async def readany(self) -> bytes:
+        """The next piece of the bytes."""
+        start = self._received
+        if not start and len(self._data) <= _PIECE:
+            return self._data
+        return self._data[start : start + _PIECE]
+
+    async def close(self) -> None:
+        """Let go of the bytes."""
+        self._data = b""
+
+    async def slice(self, offset: int, length: int | None = None) -> ByteStream:
+        """A stream over a part of the same bytes."""
+        self._check_open()
+        if offset < 0 or (length is not None and length < 0):
+            raise ValueError("offset and length must not be negative")
+        end = None if length is None else offset + length
+        return ByteStream(self._data[offset:end], content_type=self.content_type)
