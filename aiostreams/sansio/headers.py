@@ -1,0 +1,276 @@
+"""Header blocks, parameters and Content-Type: the grammar below multipart.
+
+What is read here was written by a client, so every function is linear in its
+input: regular expressions use possessive quantifiers and cannot backtrack, and
+each loop moves forward. Three layers, lowest first:
+
+* :func:`parse_header_block` splits the header bytes of one body part (RFC 9112
+  section 5 without folding) into names and values;
+* :func:`split_parameters` takes ``value; name=value; ...`` apart, quoted or not,
+  and keeps values as they stood on the wire, since Content-Type (RFC 9110) and
+  Content-Disposition (WHATWG) undo quoting differently;
+* :func:`parse_content_type`, :func:`boundary_of` and :func:`text_codec` give
+  those values a meaning; :func:`format_content_type` is the way back.
+
+Bytes that are not UTF-8 survive as surrogate escapes: decoding loses nothing.
+"""
+
+from __future__ import annotations
+
+import codecs
+import encodings.aliases
+import re
+from functools import cache
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from aiostreams.errors import MalformedBody, UnsupportedContent
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+__all__ = [
+    "ContentType",
+    "HeaderPair",
+    "Parameter",
+    "boundary_of",
+    "decode_header",
+    "format_content_type",
+    "parse_content_type",
+    "parse_header_block",
+    "split_parameters",
+    "text_codec",
+    "unquote",
+]
+
+HeaderPair = tuple[bytes, bytes]
+
+_TCHAR: Final = r"!#$%&'*+\-.^_`|~0-9A-Za-z"
+_LINE: Final = re.compile(
+    rb"([%s]++):([^\x00-\x08\x0a-\x1f\x7f]*+)" % _TCHAR.encode(),
+)
+_TOKEN: Final = re.compile(rf"[{_TCHAR}]++")
+_PARAMETER: Final = re.compile(rf"[ \t]*+([{_TCHAR}]++)=")
+_QUOTED: Final = re.compile(r'"((?:[^"\\]++|\\.)*+)"', re.DOTALL)
+# An unquoted value ends at the first ";" outside of quotes: old clients send
+# filename=a";".txt, and taking part of that for a parameter would be worse.
+_BARE: Final = re.compile(
+    r'(?:[^;"]++|"(?:[^"\\]++|\\(?:.|\Z))*+(?:"|\Z))*+', re.DOTALL
+)
+_QUOTED_PAIR: Final = re.compile(r"\\(.)", re.DOTALL)
+_MEDIA_TYPE: Final = re.compile(rf"[{_TCHAR}]++/[{_TCHAR}]++")
+# What may stand in a quoted string that we write: no control but a tab.
+_QUOTABLE: Final = re.compile(r"[\t\x20-\x7e]*+")
+# RFC 2046 section 5.1.1 bchars, and the other characters that a parameter value
+# may have without quotes (RFC 2045 token): clients with "$" in theirs exist.
+_BOUNDARY: Final = re.compile(
+    r"[0-9A-Za-z'()+_,\-./:=? !#$%&*^`|~]{0,69}[0-9A-Za-z'()+_,\-./:=?!#$%&*^`|~]"
+)
+# Text codecs for Python, but no charset that a part could be in: they are
+# escapes of other text, or (undefined) always fail.
+_NOT_CHARSETS: Final = frozenset(
+    {"idna", "punycode", "raw_unicode_escape", "undefined", "unicode_escape"}
+)
+_NAMELESS_CODECS: Final = frozenset(
+    {"cp1006", "cp720", "cp737", "cp856", "cp874", "cp875", "koi8_t", "koi8_u"}
+    | {"mac_arabic", "mac_croatian", "mac_farsi", "mac_romanian", "utf_8_sig"}
+)
+
+
+class Parameter(NamedTuple):
+    """One ``name=value`` of a header.
+
+    Attributes:
+        name: in lower case.
+        value: as on the wire, without surrounding quotes, escapes not undone.
+        quoted: whether it stood in quotes.
+    """
+
+    name: str
+    value: str
+    quoted: bool
+
+
+class ContentType(NamedTuple):
+    """A parsed Content-Type (RFC 9110 section 8.3.1).
+
+    Attributes:
+        media_type: ``type/subtype`` in lower case.
+        parameters: values by lower-case name, quoting undone.
+    """
+
+    media_type: str
+    parameters: Mapping[str, str]
+
+
+def decode_header(value: bytes) -> str:
+    """Header bytes as text: UTF-8, other bytes as surrogate escapes."""
+    return value.decode("utf-8", "surrogateescape")
+
+
+def parse_header_block(block: bytes) -> tuple[HeaderPair, ...]:
+    """Split the header bytes of a part; every line ends in CR LF.
+
+    Names keep their case, values lose surrounding blanks.
+
+    Raises:
+        MalformedBody: a folded line, a control byte, a bare CR or LF, a name that
+            is no token or not followed by its colon at once.
+    """
+    if not block:
+        return ()
+    if not block.endswith(b"\r\n"):
+        raise MalformedBody("a part header does not end in CR LF")
+    pairs = []
+    for number, line in enumerate(block[:-2].split(b"\r\n"), 1):
+        match = _LINE.fullmatch(line)
+        if match is None:
+            raise MalformedBody(
+                f"line {number} of a part's headers is not 'name: value'"
+            )
+        name, value = match.groups()
+        pairs.append((name, value.strip(b" \t")))
+    return tuple(pairs)
+
+
+def split_parameters(text: str) -> tuple[str, list[Parameter]]:
+    """Take ``value; name=value; ...`` apart.
+
+    A piece between semicolons that is no ``name=value`` is skipped, and so is
+    what follows a closing quote: clients that quote badly are many, and their
+    files must arrive. Whoever needs one meaning checks for duplicates.
+
+    Returns:
+        What stands before the first semicolon, and the parameters in order.
+
+    Raises:
+        MalformedBody: a quoted value without an end.
+    """
+    pos = text.find(";")
+    if pos < 0:
+        return text.strip(" \t"), []
+    head = text[:pos].strip(" \t")
+    found = []
+    while pos >= 0:
+        match = _PARAMETER.match(text, pos + 1)
+        if match is not None:
+            parameter, pos = _value(text, match)
+            found.append(parameter)
+        else:
+            pos += 1
+        pos = text.find(";", pos)
+    return head, found
+
+
+def _value(text: str, start: re.Match[str]) -> tuple[Parameter, int]:
+    """The value that follows ``start``, and where it ends."""
+    name = start[1].lower()
+    pos = start.end()
+    if not text.startswith('"', pos):
+        match = _BARE.match(text, pos)
+        assert match is not None
+        return Parameter(name, match[0].strip(" \t"), quoted=False), match.end()
+    match = _QUOTED.match(text, pos)
+    if match is not None:
+        return Parameter(name, match[1], quoted=True), match.end()
+    # Browsers send backslashes raw, so a value may end in one: only when every
+    # quote up to the end looked escaped, the last one closes after all.
+    rest = text[pos + 1 :].rstrip(" \t;")
+    if not rest.endswith('"'):
+        raise MalformedBody(f"the quoted value of parameter {name!r} has no end")
+    return Parameter(name, rest[:-1], quoted=True), len(text)
+
+
+def unquote(parameter: Parameter) -> str:
+    """The value with quoted pairs undone (RFC 9110 section 5.6.4)."""
+    if parameter.quoted and "\\" in parameter.value:
+        return _QUOTED_PAIR.sub(r"\1", parameter.value)
+    return parameter.value
+
+
+def parse_content_type(text: str) -> ContentType:
+    """Parse a Content-Type value.
+
+    The media type itself is not judged; an unknown or odd one is the caller's.
+
+    Raises:
+        MalformedBody: a parameter is there twice, or a quote has no end.
+    """
+    media_type, pairs = split_parameters(text)
+    parameters: dict[str, str] = {}
+    for parameter in pairs:
+        if parameter.name in parameters:
+            raise MalformedBody(f"Content-Type has {parameter.name!r} twice")
+        parameters[parameter.name] = unquote(parameter)
+    return ContentType(media_type.lower(), parameters)
+
+
+def format_content_type(
+    media_type: str, parameters: Mapping[str, str] = MappingProxyType({})
+) -> str:
+    """Write a Content-Type, quoting parameter values that are no token.
+
+    Raises:
+        ValueError: the media type, a name or a value cannot be written so that
+            it reads back the same: control or non-ASCII characters, no token.
+    """
+    if not _MEDIA_TYPE.fullmatch(media_type):
+        raise ValueError(f"not a media type: {media_type!r}")
+    pieces = [media_type]
+    for name, value in parameters.items():
+        if not _TOKEN.fullmatch(name):
+            raise ValueError(f"not a parameter name: {name!r}")
+        if _TOKEN.fullmatch(value):
+            pieces.append(f"{name}={value}")
+        elif _QUOTABLE.fullmatch(value):
+            escaped = value.replace("\\", "\\\\").replace('"', '\\"')
+            pieces.append(f'{name}="{escaped}"')
+        else:
+            raise ValueError(f"parameter {name!r} has characters that no header has")
+    return "; ".join(pieces)
+
+
+def boundary_of(content_type: str) -> bytes:
+    """The boundary that a multipart Content-Type announces (RFC 2046 5.1.1).
+
+    Raises:
+        MalformedBody: it is missing, there twice, empty, longer than 70
+            characters, ends in a space, or has characters no boundary has.
+    """
+    boundary = parse_content_type(content_type).parameters.get("boundary")
+    if boundary is None:
+        raise MalformedBody("the multipart Content-Type has no boundary")
+    if not _BOUNDARY.fullmatch(boundary):
+        raise MalformedBody(
+            f"the multipart boundary of {len(boundary)} characters is not 1 to 70 "
+            "of those that RFC 2046 allows"
+        )
+    return boundary.encode("ascii")
+
+
+@cache
+def _codec_names() -> frozenset[str]:
+    aliases = encodings.aliases.aliases
+    return frozenset({*aliases, *aliases.values()} | _NAMELESS_CODECS)
+
+
+def text_codec(charset: str) -> str:
+    """The name of Python's codec for a charset label, safe to decode with.
+
+    Labels unknown here are refused before ``codecs.lookup`` sees them: it
+    remembers every name it was ever asked for.
+
+    Raises:
+        UnsupportedContent: nobody knows the charset, or it names a transform
+            (``zlib_codec``, ``rot13``, ``idna``) and no charset.
+    """
+    label = charset.strip().lower()
+    if label.isascii():
+        normal = encodings.normalize_encoding(label)
+        if normal in _codec_names() or normal.replace(".", "_") in _codec_names():
+            info = codecs.lookup(normal)
+            canonical = info.name.replace("-", "_")
+            # The attribute is private, but it is what bytes.decode itself asks.
+            if info._is_text_encoding and canonical not in _NOT_CHARSETS:  # noqa: SLF001
+                return info.name
+    raise UnsupportedContent("the charset of the content is not supported")

@@ -1,0 +1,412 @@
+r"""A push parser for multipart bodies (RFC 2046, RFC 7578): bytes in, events out.
+
+Feed it chunks as they arrive, get a list of events each time::
+
+    PartBegin, data, data, ..., PART_END, PartBegin, ..., PART_END, BODY_END
+
+``data`` is ``bytes`` or ``memoryview``, a slice of the chunk it came in. The
+events, and the error that ends them, do not depend on how the body was cut.
+
+* A delimiter is CR LF, two dashes, the boundary; then either two dashes, which end
+  the body whatever follows, or blanks (64 at most) and CR LF. A bare CR or LF
+  there is an error. Anything else there is an error in form-data too: readers
+  differ on it, so it hides parts from one of two (RFC 2046 forbids it). In other
+  multiparts it makes the line content, as nested boundaries that extend the
+  outer one ("b" and "b_alt") are found in the wild.
+* The body, and the blank line after a part's headers, count as if CR LF preceded
+  them: the first delimiter may open the body, and an empty part may lack the
+  empty line that most senders give it (RFC 2046 allows both).
+* CR occurs in a delimiter only as its first byte. So what must be held back at
+  the end of a chunk starts at the chunk's last CR, is shorter than a delimiter
+  line, and is decided by looking at as many bytes of the next chunk.
+* Each byte is searched once, in C: ``bytes.find`` for the delimiter, and from the
+  first line that only looks like one a regular expression for the rest of the
+  chunk. No input takes a Python loop per occurrence, but of real parts.
+* An error comes after all that stood before it: ``feed`` returns those events, and
+  raises at the next call; ``error`` tells at once.
+"""
+
+from __future__ import annotations
+
+import re
+from enum import Enum, auto
+from typing import Final
+
+from aiostreams.errors import (
+    LimitExceeded,
+    MalformedBody,
+    StreamClosed,
+    StreamError,
+)
+from aiostreams.limits import DEFAULT_LIMITS, Limits
+from aiostreams.sansio.part import PLAIN_HEAD, PartBegin, parse_head
+
+__all__ = [
+    "BODY_END",
+    "PART_END",
+    "Event",
+    "Mark",
+    "MultipartParser",
+    "PartBegin",
+    "PreambleTooLong",
+]
+
+MAX_PADDING: Final = 64
+# Slices up to this size are copied: 40 ns, where a memoryview takes 120 ns and
+# keeps the whole chunk in memory for as long as the slice lives.
+_COPY: Final = 1024
+
+_BLANK_LINE: Final = b"\r\n\r\n"
+_plain_head: Final = re.compile(PLAIN_HEAD).match
+
+
+class Mark(Enum):
+    """The events that carry nothing."""
+
+    PART_END = auto()
+    BODY_END = auto()
+
+
+PART_END: Final = Mark.PART_END
+BODY_END: Final = Mark.BODY_END
+
+Event = PartBegin | bytes | memoryview | Mark
+
+
+class PreambleTooLong(LimitExceeded, MalformedBody):
+    """No delimiter in the first ``max_preamble`` bytes: no multipart at all, so 400."""
+
+    status = 400
+
+
+class _State(Enum):
+    PREAMBLE = auto()
+    HEAD = auto()
+    DATA = auto()
+    EPILOGUE = auto()
+
+
+# What a search or a look at a delimiter's line found; the positive ones are the
+# numbers of the groups of `_delimiter_line`.
+_BAD, _CONTENT, _CLOSE, _OPEN, _UNDECIDED = -1, 0, 1, 2, 3
+
+
+def _delimiter_line(delimiter: bytes, *, strict: bool) -> re.Pattern[bytes]:
+    """Matches a delimiter and what follows it, so far as that decides something.
+
+    Group 1 is the close delimiter, 2 a whole line, 3 and 4 one that the end of the
+    input leaves open; without a group the line is an error. Not ``strict``, a line
+    that is no delimiter line, but ends or goes on too long as one, is an error.
+    """
+    wrong = b"" if strict else rb"[ \t]{0,%d}+[ \t\r\n]" % MAX_PADDING
+    return re.compile(
+        re.escape(delimiter)
+        + rb"(?:(--)|[ \t]{0,%d}+(?:(\r\n)|(\r?\Z))|(-\Z)|%s)" % (MAX_PADDING, wrong)
+    )
+
+
+class MultipartParser:
+    """Turns the chunks of one multipart body into events.
+
+    Args:
+        boundary: without the leading dashes; see :func:`boundary_of`.
+        limits: ``max_parts``, ``max_headers``, ``max_header_size``,
+            ``max_preamble``, ``max_field`` and ``max_file`` hold here.
+        form_data: hold the parts to RFC 7578: each a form-data with a name.
+            Otherwise any multipart (mixed, related, byteranges, ...), where
+            every part may be as long as a file.
+
+    Attributes:
+        error: the error that the next call raises, or None.
+        parts: the parts begun so far.
+
+    Raises:
+        ValueError: the boundary is no boundary.
+    """
+
+    def __init__(
+        self,
+        boundary: bytes,
+        *,
+        limits: Limits = DEFAULT_LIMITS,
+        form_data: bool = True,
+    ) -> None:
+        if not re.fullmatch(rb"[ -~]{0,69}[!-~]", boundary):
+            raise ValueError("a boundary has 1 to 70 printable ASCII characters")
+        self.error: StreamError | None = None
+        self.parts = 0
+        self._limits = limits
+        self._form_data = form_data
+        self._state = _State.PREAMBLE
+        self._delimiter = b"\r\n--" + boundary
+        self._line = _delimiter_line(self._delimiter, strict=form_data)
+        self._line_size = len(self._delimiter) + MAX_PADDING + 2
+        # What the last chunk ended with, that may be (part of) a delimiter line;
+        # the first `_virtual` bytes of it are the CR LF that precedes for form's
+        # sake and is no content.
+        self._held = b"\r\n"
+        self._virtual = 2
+        self._head = bytearray()
+        # How many bytes the part may have, what it declared, what it may yet have
+        # (and so for the preamble, before the first part).
+        self._ceiling = 0
+        self._declared: int | None = None
+        self._room = limits.max_preamble
+        self._plain = form_data and limits.max_headers >= 2
+
+    @property
+    def finished(self) -> bool:
+        """Whether the close delimiter was seen; what follows it is ignored."""
+        return self._state is _State.EPILOGUE
+
+    def feed(self, chunk: bytes | bytearray | memoryview) -> list[Event]:
+        """Parse the next bytes of the body.
+
+        ``bytes`` are not copied; anything else is, once, since it may change.
+
+        Raises:
+            MalformedBody: the body broke the syntax after the last event.
+            LimitExceeded: or went over a ceiling there.
+            StreamClosed: ``close`` was called before.
+        """
+        if self.error is not None:
+            raise self.error
+        if type(chunk) is not bytes:
+            chunk = bytes(chunk)
+        events: list[Event] = []
+        if not chunk or self._state is _State.EPILOGUE:
+            return events
+        try:
+            self._run(chunk, events)
+        except StreamError as exc:
+            self.error = exc
+            if not events:
+                raise
+        return events
+
+    def close(self) -> list[Event]:
+        """The body has ended; there are no more events.
+
+        Raises:
+            MalformedBody: before its close delimiter, or an earlier error is due.
+        """
+        error = self.error
+        if error is None and self._state is not _State.EPILOGUE:
+            where = {
+                _State.PREAMBLE: "before its first delimiter",
+                _State.HEAD: f"in the headers of part {self.parts}",
+                _State.DATA: f"in part {self.parts}, before its close delimiter",
+            }[self._state]
+            error = MalformedBody(f"the multipart body ends {where}")
+        if error is not None:
+            self.error = error
+            raise error
+        self.error = StreamClosed("the parser was closed")
+        return []
+
+    def _run(self, chunk: bytes, events: list[Event]) -> None:
+        """Go through ``chunk``, a part in each round of the loop.
+
+        One long method on purpose: 1,000 small fields in one chunk take 1.6 ms,
+        with a method for each state 2.3 ms.
+        """
+        pos = 0  # what stands before it is done with
+        if self._state is _State.HEAD:
+            pos = self._continue_head(chunk, pos, events)
+            if pos < 0:
+                return
+        low = max(pos - 2, 0)  # a delimiter may begin here
+        verdict = _CONTENT
+        if self._held:
+            verdict, pos = self._resume(chunk, pos, events)
+            if verdict >= _UNDECIDED:
+                return
+            low = pos
+        delimiter = self._delimiter
+        limits = self._limits
+        end = pos
+        while True:
+            if verdict == _CONTENT:
+                hit = chunk.find(delimiter, low)
+                if hit < 0:
+                    hit, verdict = self._cut(chunk, low), _UNDECIDED
+                else:
+                    end = hit + len(delimiter) + 2
+                    after = chunk[end - 2 : end]
+                    if after == b"\r\n":
+                        verdict = _OPEN
+                    elif after == b"--":
+                        verdict = _CLOSE
+                    else:
+                        match = self._line.search(chunk, hit)
+                        if match is None:
+                            hit, verdict = self._cut(chunk, low), _UNDECIDED
+                        else:
+                            hit, end = match.span()
+                            verdict = match.lastindex or _BAD
+                if hit > pos:
+                    self._emit(chunk, pos, hit, events)
+                if verdict >= _UNDECIDED:
+                    self._held = chunk[hit:]
+                    self._virtual = max(pos - hit, 0)
+                    return
+                pos = end
+            if verdict == _BAD:
+                raise MalformedBody(
+                    "a delimiter is not followed by CR LF or two dashes"
+                )
+            if self._state is _State.DATA:
+                self._end_part(events)
+            if verdict == _CLOSE:
+                self._state = _State.EPILOGUE
+                events.append(BODY_END)
+                return
+            self.parts += 1
+            if self.parts > limits.max_parts:
+                raise LimitExceeded(
+                    f"the body has more than {limits.max_parts} parts",
+                    limit=limits.max_parts,
+                    seen=self.parts,
+                )
+            match = _plain_head(chunk, pos) if self._plain else None
+            if match is not None and match.end() - pos - 2 <= limits.max_header_size:
+                name, filename, content_type = match.groups()
+                raw = chunk[pos : match.end() - 2]
+                pos = match.end()
+                if filename is None:
+                    self._room = self._ceiling = limits.max_field
+                else:
+                    self._room = self._ceiling = limits.max_file
+                    filename = filename.decode("utf-8", "surrogateescape")
+                if content_type is not None:
+                    content_type = content_type.decode("ascii")
+                name = name.decode("utf-8", "surrogateescape")
+                self._declared = None
+                self._state = _State.DATA
+                events.append(PartBegin(raw, name, filename, content_type))
+            else:
+                self._state = _State.HEAD
+                self._head[:] = b"\r\n"
+                pos = self._continue_head(chunk, pos, events)
+                if pos < 0:
+                    return
+            low = pos - 2
+            verdict = _CONTENT
+
+    def _cut(self, chunk: bytes, low: int) -> int:
+        """Where the bytes begin that must wait for the next chunk."""
+        cut = chunk.rfind(b"\r", max(low, len(chunk) - len(self._delimiter) + 1))
+        if cut >= 0 and self._delimiter.startswith(chunk[cut:]):
+            return cut
+        return len(chunk)
+
+    def _resume(self, chunk: bytes, pos: int, events: list[Event]) -> tuple[int, int]:
+        """Decide about what was held back, now that more bytes are here."""
+        held = self._held
+        joined = held + chunk[pos : pos + self._line_size - len(held)]
+        match = self._line.match(joined)
+        if match is not None:
+            verdict = match.lastindex or _BAD
+            self._held = joined if verdict >= _UNDECIDED else b""
+            return verdict, pos + match.end() - len(held)
+        if len(joined) < len(self._delimiter) and self._delimiter.startswith(joined):
+            self._held = joined
+            return _UNDECIDED, pos
+        self._held = b""
+        if len(held) > self._virtual:
+            self._emit(held, self._virtual, len(held), events)
+        return _CONTENT, pos
+
+    def _emit(self, chunk: bytes, start: int, stop: int, events: list[Event]) -> None:
+        """Hand on content, or count preamble, up to the ceiling and no further."""
+        count = stop - start
+        room = self._room
+        if self._state is _State.PREAMBLE:
+            if count > room:
+                limit = self._limits.max_preamble
+                raise PreambleTooLong(
+                    f"no delimiter in the first {limit} bytes of the multipart body",
+                    limit=limit,
+                    seen=limit + 1,
+                )
+            self._room = room - count
+            return
+        if count > room:
+            if room:
+                self._emit(chunk, start, start + room, events)
+            raise self._overrun()
+        self._room = room - count
+        if count == len(chunk):
+            events.append(chunk)
+        elif count <= _COPY:
+            events.append(chunk[start:stop])
+        else:
+            events.append(memoryview(chunk)[start:stop])
+
+    def _overrun(self) -> StreamError:
+        """The error for content beyond the room that the part has."""
+        if self._declared is not None:
+            return MalformedBody(
+                f"part {self.parts} is longer than its Content-Length of "
+                f"{self._declared} bytes"
+            )
+        limit = self._ceiling
+        return LimitExceeded(
+            f"part {self.parts} has more than {limit} bytes",
+            limit=limit,
+            seen=limit + 1,
+        )
+
+    def _end_part(self, events: list[Event]) -> None:
+        if self._declared is not None and self._room:
+            raise MalformedBody(
+                f"part {self.parts} has {self._declared - self._room} bytes, its "
+                f"Content-Length is {self._declared}"
+            )
+        events.append(PART_END)
+
+    def _allow(self, begin: PartBegin) -> None:
+        """Set how long the part may be, by its kind and by what it declares."""
+        field = self._form_data and begin.filename is None
+        limit = self._limits.max_field if field else self._limits.max_file
+        declared = begin.content_length
+        if declared is not None and declared > limit:
+            raise LimitExceeded(
+                f"part {self.parts} declares {declared} bytes, the limit is {limit}",
+                limit=limit,
+                seen=declared,
+            )
+        self._ceiling = limit
+        self._declared = declared
+        self._room = limit if declared is None else declared
+
+    def _continue_head(self, chunk: bytes, pos: int, events: list[Event]) -> int:
+        """Collect the headers of a part, up to the blank line behind them.
+
+        Returns:
+            Where the content begins, or -1 when the chunk ends before that.
+        """
+        head = self._head
+        # The CR LF of the delimiter line, the headers, the CR LF of a blank line.
+        limit = self._limits.max_header_size
+        seen = len(head)
+        head += chunk[pos : pos + limit + 4 - seen]
+        blank = head.find(_BLANK_LINE, max(seen - 3, 0))
+        if blank < 0:
+            if len(head) >= limit + 4:
+                raise LimitExceeded(
+                    f"part {self.parts} has more than {limit} bytes of headers",
+                    limit=limit,
+                    seen=limit + 1,
+                )
+            return -1
+        raw = bytes(head[2 : blank + 2])
+        pos += blank + 4 - seen
+        head.clear()
+        begin = parse_head(raw, self._limits, form_data=self._form_data)
+        self._allow(begin)
+        self._state = _State.DATA
+        events.append(begin)
+        if pos < 2:
+            self._held, self._virtual = b"\r\n", 2
+        return pos

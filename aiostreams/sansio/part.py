@@ -1,0 +1,196 @@
+"""The head of a body part: its header bytes, and what multipart reads in them.
+
+Two ways to the same answer. What browsers and most libraries send (a form-data
+Content-Disposition with plain names, then at most a Content-Type) is recognised
+by one anchored regular expression; it matches only heads about which the general
+way, line by line, has nothing to object. ``tests/sansio/test_multipart.py`` holds
+the two to one another.
+
+Header fields that multipart itself acts upon may stand in a head once: a second
+one would let two readers of the same body see two different parts.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Final
+
+from aiostreams.errors import LimitExceeded, MalformedBody
+from aiostreams.sansio.disposition import Disposition, parse_disposition
+from aiostreams.sansio.headers import (
+    HeaderPair,
+    decode_header,
+    parse_header_block,
+)
+
+if TYPE_CHECKING:
+    from aiostreams.limits import Limits
+
+__all__ = ["PLAIN_HEAD", "PartBegin", "parse_head"]
+
+# A head as a browser writes it, up to and with the blank line. Names are any
+# bytes but controls, and none that means something more: quote, backslash, "%".
+# 0.35 us where the general way takes 6 us.
+PLAIN_HEAD: Final = (
+    rb'Content-Disposition: form-data; name="([^"\\%\x00-\x1f\x7f]*+)"'
+    rb'(?:; filename="([^"\\%\x00-\x1f\x7f]*+)")?+'
+    rb"(?:\r\nContent-Type: ([!-~]++(?: [!-~]++)*+))?+\r\n\r\n"
+)
+
+_SINGLE: Final = frozenset(
+    {
+        b"content-disposition",
+        b"content-encoding",
+        b"content-length",
+        b"content-transfer-encoding",
+        b"content-type",
+    }
+)
+_DIGITS: Final = re.compile(rb"[0-9]++")
+
+
+class PartBegin:
+    """A part begins; its data follow.
+
+    Attributes:
+        raw: the header bytes as they arrived, each line with its CR LF.
+        name: the ``name`` parameter of Content-Disposition, or None.
+        filename: its ``filename`` parameter as sent, or None.
+        content_type: the Content-Type as sent, or None.
+        content_length: the part's own Content-Length, or None. The parser has
+            already promised that the data will have that length.
+    """
+
+    __slots__ = (
+        "_disposition",
+        "_headers",
+        "content_length",
+        "content_type",
+        "filename",
+        "name",
+        "raw",
+    )
+
+    def __init__(
+        self,
+        raw: bytes,
+        name: str | None,
+        filename: str | None,
+        content_type: str | None,
+        content_length: int | None = None,
+    ) -> None:
+        self.raw = raw
+        self.name = name
+        self.filename = filename
+        self.content_type = content_type
+        self.content_length = content_length
+        self._headers: tuple[HeaderPair, ...] | None = None
+        self._disposition: Disposition | None = None
+
+    @property
+    def headers(self) -> tuple[HeaderPair, ...]:
+        """All header fields in order, names in the case they were sent in."""
+        if self._headers is None:
+            self._headers = parse_header_block(self.raw)
+        return self._headers
+
+    @property
+    def disposition(self) -> Disposition | None:
+        """The whole Content-Disposition, with ``filename*``; None without one."""
+        if self._disposition is None:
+            value = self.get("content-disposition")
+            if value is not None:
+                self._disposition = parse_disposition(value)
+        return self._disposition
+
+    def get(self, name: str) -> str | None:
+        """The value of the first header field of that name, in any case."""
+        wanted = name.lower().encode("ascii", "replace")
+        for key, value in self.headers:
+            if key.lower() == wanted:
+                return decode_header(value)
+        return None
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, PartBegin):
+            return NotImplemented
+        return self._key() == other._key()
+
+    def __hash__(self) -> int:
+        return hash(self._key())
+
+    def _key(self) -> tuple[object, ...]:
+        return (
+            self.raw,
+            self.name,
+            self.filename,
+            self.content_type,
+            self.content_length,
+        )
+
+    def __repr__(self) -> str:
+        return (
+            f"<PartBegin name={self.name!r} filename={self.filename!r} "
+            f"content_type={self.content_type!r}>"
+        )
+
+
+def parse_head(raw: bytes, limits: Limits, *, form_data: bool) -> PartBegin:
+    """Parse the header bytes of a part, without the blank line that ends them.
+
+    Raises:
+        MalformedBody: a header breaks its syntax, a field that may be there once
+            is there twice, or a form-data part does not say that it is one, or
+            has no name.
+        LimitExceeded: more fields than ``limits.max_headers``.
+    """
+    count = raw.count(b"\r\n")
+    if count > limits.max_headers:
+        raise LimitExceeded(
+            f"a part has more than {limits.max_headers} header fields",
+            limit=limits.max_headers,
+            seen=count,
+        )
+    headers = parse_header_block(raw)
+    found: dict[bytes, bytes] = {}
+    for key, value in headers:
+        lower = key.lower()
+        if lower in _SINGLE:
+            if lower in found:
+                raise MalformedBody(f"a part has {lower.decode('ascii')} twice")
+            found[lower] = value
+    line = found.get(b"content-disposition")
+    disposition = None if line is None else parse_disposition(decode_header(line))
+    if form_data:
+        _check_form_data(disposition)
+    content_type = found.get(b"content-type")
+    begin = PartBegin(
+        raw,
+        disposition.name if disposition else None,
+        disposition.filename if disposition else None,
+        None if content_type is None else decode_header(content_type),
+        _length(found.get(b"content-length")),
+    )
+    begin._headers = headers  # noqa: SLF001 - the same module
+    begin._disposition = disposition  # noqa: SLF001
+    return begin
+
+
+def _check_form_data(disposition: Disposition | None) -> None:
+    """Hold a part to RFC 7578 section 4.2."""
+    if disposition is None:
+        raise MalformedBody("a form-data part has no Content-Disposition")
+    if disposition.type != "form-data":
+        raise MalformedBody("the Content-Disposition of a form part is not form-data")
+    if disposition.name is None:
+        raise MalformedBody("a form-data part has no name")
+
+
+def _length(value: bytes | None) -> int | None:
+    """A part's Content-Length; nothing but digits, and not absurdly many."""
+    if value is None:
+        return None
+    # 18 digits are an exabyte; int() of thousands is slow or refused by Python.
+    if not _DIGITS.fullmatch(value) or len(value.lstrip(b"0")) > 18:
+        raise MalformedBody("the Content-Length of a part is not a number of bytes")
+    return int(value)
