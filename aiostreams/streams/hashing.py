@@ -1,0 +1,112 @@
+"""A stream that hashes what passes through, beside the event loop.
+
+Small bodies are hashed in place. Beyond that, pieces are gathered and hashed in a
+worker thread, one batch at a time, while the next pieces are read: sha256 of 256 KiB
+takes about a fifth of a millisecond on a machine with SHA instructions and more than
+one without, and a thread hop a tenth, so batches pay and single pieces do not.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from typing import TYPE_CHECKING
+
+from aiostreams.limits import KiB, MiB
+from aiostreams.streams.transforms import Transform
+
+if TYPE_CHECKING:
+    from aiostreams.streams.base import Stream
+
+__all__ = ["HashStream"]
+
+# Hashed on the loop when the body is no longer than this: about 50 µs.
+_IN_PLACE = 32 * KiB
+_BATCH = 512 * KiB
+# Read ahead of the hash at most this much.
+_BACKLOG = 1 * MiB
+
+
+class HashStream(Transform):
+    """``source``, with the digests of what has passed.
+
+    Args:
+        source: what is read; owned.
+        algorithms: names for ``hashlib.new``; sha256 when there are none.
+
+    Raises:
+        ValueError: an algorithm is unknown, or has no fixed digest length.
+    """
+
+    def __init__(self, source: Stream, *algorithms: str) -> None:
+        super().__init__(source)
+        self._hashes = {name: hashlib.new(name) for name in algorithms or ("sha256",)}
+        for name, hash_ in self._hashes.items():
+            if not hash_.digest_size:
+                raise ValueError(f"{name} has no fixed digest length")
+        self._backlog: list[bytes] = []
+        self._backlog_size = 0
+        self._hashing: asyncio.Future[None] | None = None
+        self._next: bytes | None = None
+
+    @property
+    def digests(self) -> dict[str, str]:
+        """Algorithm to hex digest; complete once the end has been read."""
+        return {name: hash_.hexdigest() for name, hash_ in self._hashes.items()}
+
+    async def readany(self) -> bytes:
+        """The source's next piece."""
+        # A reader cancelled while it waits for the hash comes back for the piece.
+        if self._next is None:
+            piece = self._next = await self._source.readany()
+            if piece:
+                self._backlog.append(piece)
+                self._backlog_size += len(piece)
+        piece = self._next
+        if not piece:
+            await self._finish()
+        elif self._backlog_size >= _BATCH:
+            if self._hashing is not None and self._backlog_size >= _BACKLOG:
+                await self._settle()
+            if self._hashing is None or self._hashing.done():
+                await self._settle()
+                self._submit()
+        self._next = None
+        return piece
+
+    async def _finish(self) -> None:
+        if self._hashing is None and self._backlog_size <= _IN_PLACE:
+            _update(self._hashes, self._take_backlog())
+            return
+        await self._settle()
+        if self._backlog:
+            self._submit()
+            await self._settle()
+
+    def _submit(self) -> None:
+        self._hashing = asyncio.get_running_loop().run_in_executor(
+            None, _update, self._hashes, self._take_backlog()
+        )
+
+    def _take_backlog(self) -> list[bytes]:
+        pieces, self._backlog = self._backlog, []
+        self._backlog_size = 0
+        return pieces
+
+    async def _settle(self) -> None:
+        """Wait for the batch under way; a cancelled wait leaves it going."""
+        if self._hashing is not None:
+            await asyncio.wait([self._hashing])
+            self._hashing.result()
+            self._hashing = None
+
+    async def close(self) -> None:
+        """Close the source; a batch under way ends by itself, it owns nothing."""
+        self._backlog.clear()
+        await super().close()
+
+
+def _update(hashes: dict[str, hashlib._Hash], pieces: list[bytes]) -> None:
+    for hash_ in hashes.values():
+        for piece in pieces:
+            hash_.update(piece)

@@ -1,0 +1,169 @@
+"""Several streams as one, and a part of one."""
+
+from __future__ import annotations
+
+from aiostreams.streams.base import Stream
+from aiostreams.streams.transforms import Transform
+
+__all__ = ["ChainStream", "SliceStream"]
+
+
+class ChainStream(Stream):
+    """``sources`` one after the other.
+
+    ``size`` is known when all sizes are; ``content_type`` when all agree.
+
+    Args:
+        sources: what is read, in this order; owned.
+    """
+
+    def __init__(self, *sources: Stream) -> None:
+        super().__init__()
+        self._sources = sources
+        self._index = 0
+
+    @property
+    def size(self) -> int | None:
+        """The sum of all sizes, or ``None`` when one is unknown."""
+        total = 0
+        for source in self._sources:
+            size = source.size
+            if size is None:
+                return None
+            total += size
+        return total
+
+    @property
+    def content_type(self) -> str | None:
+        """The content type, if all sources have the same one."""
+        types = {source.content_type for source in self._sources}
+        return types.pop() if len(types) == 1 else None
+
+    @property
+    def seekable(self) -> bool:
+        """Whether all sources can seek and know their sizes."""
+        return self.size is not None and all(s.seekable for s in self._sources)
+
+    async def readany(self) -> bytes:
+        """The next piece of the first source that is not at its end."""
+        while self._index < len(self._sources):
+            if piece := await self._sources[self._index].readany():
+                return piece
+            self._index += 1
+        return b""
+
+    async def slice(self, offset: int, length: int | None = None) -> Stream:
+        """A part, out of slices of the sources it touches."""
+        self._check_open()
+        total = self.size
+        if total is None:
+            raise NotImplementedError("a chain of unknown size cannot seek")
+        _check_slice(offset, length)
+        end = total if length is None else min(total, offset + length)
+        parts: list[Stream] = []
+        at = 0
+        try:
+            for source in self._sources:
+                size = source.size or 0
+                start, stop = max(offset, at), min(end, at + size)
+                if start < stop:
+                    parts.append(await source.slice(start - at, stop - start))
+                at += size
+        except BaseException:
+            await ChainStream(*parts).close()
+            raise
+        return ChainStream(*parts)
+
+    async def close(self) -> None:
+        """Close every source, also when one of them fails to."""
+        errors = []
+        for source in self._sources:
+            try:
+                await source.close()
+            except Exception as error:  # noqa: BLE001 (raised below)
+                errors.append(error)
+        if errors:
+            raise errors[0]
+
+
+class SliceStream(Transform):
+    """``length`` bytes of ``source`` from ``offset`` on.
+
+    A source that can seek is not read before ``offset``; another one is, and the
+    bytes are dropped. ``size`` is known when the source's is.
+
+    Args:
+        source: what is read; owned.
+        offset: the first byte, counted from the start of the source.
+        length: how many bytes; to the end when ``None``. Cut at the end.
+
+    Raises:
+        ValueError: ``offset`` or ``length`` is negative.
+    """
+
+    def __init__(self, source: Stream, offset: int, length: int | None = None) -> None:
+        _check_slice(offset, length)
+        super().__init__(source)
+        self._offset = offset
+        self._length = length
+        self._skipped = 0
+        self._part: Stream | None = None
+
+    @property
+    def size(self) -> int | None:
+        """What the source's size leaves for this part."""
+        whole = self._source.size
+        if whole is None:
+            return None
+        rest = max(0, whole - self._offset)
+        return rest if self._length is None else min(rest, self._length)
+
+    @property
+    def seekable(self) -> bool:
+        """Whether the source can seek."""
+        return self._source.seekable
+
+    async def readany(self) -> bytes:
+        """The next piece that lies within the part."""
+        if self._length is not None and self._received >= self._length:
+            return b""
+        if self._source.seekable:
+            if self._part is None:
+                self._part = await self._source.slice(self._offset, self._length)
+            return await self._part.readany()
+        while self._skipped < self._offset:
+            piece = await self._source.readany()
+            if not piece:
+                return b""
+            missing = self._offset - self._skipped
+            self._skipped += min(len(piece), missing)
+            if len(piece) > missing:
+                return self._cut(piece[missing:])
+        return self._cut(await self._source.readany())
+
+    def _cut(self, piece: bytes) -> bytes:
+        if self._length is None:
+            return piece
+        return piece[: self._length - self._received]
+
+    async def slice(self, offset: int, length: int | None = None) -> Stream:
+        """A part of this part."""
+        self._check_open()
+        _check_slice(offset, length)
+        rest = None if self._length is None else max(0, self._length - offset)
+        if length is None or (rest is not None and rest < length):
+            length = rest
+        return await self._source.slice(self._offset + offset, length)
+
+    async def close(self) -> None:
+        """Close the source."""
+        try:
+            if self._part is not None:
+                await self._part.close()
+        finally:
+            await super().close()
+
+
+def _check_slice(offset: int, length: int | None) -> None:
+    if offset < 0 or (length is not None and length < 0):
+        raise ValueError(f"offset and length must not be negative: {offset}, {length}")

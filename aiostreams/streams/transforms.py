@@ -1,0 +1,186 @@
+"""Streams that pass another stream through: limited, watched, copied.
+
+Each wraps one source and owns it: closing the transform closes the source. What
+passes through is not changed, so ``size`` and ``content_type`` carry through.
+"""
+
+from __future__ import annotations
+
+import inspect
+from typing import TYPE_CHECKING
+
+from aiostreams.errors import LimitExceeded
+from aiostreams.streams.base import Stream
+from aiostreams.streams.carried import Carried
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+    from typing import TypeAlias
+
+    # Gets (done, total) in bytes; total is None when unknown. Plain or async.
+    ProgressCallback: TypeAlias = "Callable[[int, int | None], Awaitable[None] | None]"
+
+__all__ = ["LimitStream", "ProgressStream", "TeeStream", "Transform"]
+
+
+class Transform(Stream):
+    """A stream that wraps one source, for subclasses that override ``readany``.
+
+    Args:
+        source: what is read; owned, and closed by ``close()``.
+    """
+
+    def __init__(self, source: Stream) -> None:
+        super().__init__()
+        self._source = source
+
+    @property
+    def size(self) -> int | None:
+        """The size of the source."""
+        return self._source.size
+
+    @property
+    def content_type(self) -> str | None:
+        """The content type of the source."""
+        return self._source.content_type
+
+    async def readany(self) -> bytes:
+        """The source's next piece."""
+        return await self._source.readany()
+
+    async def close(self) -> None:
+        """Close the source."""
+        await self._source.close()
+
+
+class LimitStream(Transform):
+    """``source``, refused when it is longer than ``max_bytes``.
+
+    A source that knows its size is refused at the first read, before any byte is
+    taken. Otherwise the first ``max_bytes`` bytes pass, then the error comes.
+
+    Args:
+        source: what is read; owned.
+        max_bytes: how many bytes may pass.
+        what: how the error calls the thing that is too large.
+
+    Raises:
+        LimitExceeded: by the read that would go beyond.
+        ValueError: ``max_bytes`` is negative.
+    """
+
+    def __init__(self, source: Stream, max_bytes: int, *, what: str = "body") -> None:
+        if max_bytes < 0:
+            raise ValueError(f"max_bytes must not be negative: {max_bytes}")
+        super().__init__(source)
+        self._max_bytes = max_bytes
+        self._what = what
+        self._passed = 0
+
+    async def readany(self) -> bytes:
+        """The source's next piece, unless it goes beyond the limit."""
+        if not self._passed:
+            size = self._source.size
+            if size is not None and size > self._max_bytes:
+                raise self._exceeded(size)
+        if self._passed > self._max_bytes:
+            raise self._exceeded(self._passed)
+        piece = await self._source.readany()
+        room = self._max_bytes - self._passed
+        self._passed += len(piece)
+        if len(piece) > room:
+            if not room:
+                raise self._exceeded(self._passed)
+            return piece[:room]
+        return piece
+
+    def _exceeded(self, seen: int) -> LimitExceeded:
+        return LimitExceeded(
+            f"{self._what} has at least {seen} bytes, limit {self._max_bytes}",
+            limit=self._max_bytes,
+            seen=seen,
+        )
+
+
+class ProgressStream(Transform):
+    """``source``, with ``callback(done, total)`` after each piece.
+
+    Args:
+        source: what is read; owned.
+        callback: gets the bytes done, and the size or ``None``; plain or async. It
+            is awaited before the piece is handed out, and may slow the reader.
+    """
+
+    def __init__(self, source: Stream, callback: ProgressCallback) -> None:
+        super().__init__(source)
+        self._callback = callback
+        self._done = 0
+        self._piece: bytes | None = None
+        self._call: Carried[None] = Carried()
+
+    async def readany(self) -> bytes:
+        """The source's next piece, once the callback has seen its count."""
+        # A reader cancelled in the callback comes back for the same piece.
+        if self._piece is None:
+            piece = await self._source.readany()
+            if not piece:
+                return b""
+            self._done += len(piece)
+            self._piece = piece
+            called = self._callback(self._done, self.size)
+            if not inspect.isawaitable(called):
+                self._piece = None
+                return piece
+            self._waiting = called
+        piece = self._piece
+        await self._call.run(self._await_callback)
+        self._piece = None
+        return piece
+
+    async def _await_callback(self) -> None:
+        await self._waiting
+
+    async def close(self) -> None:
+        """End a callback under way, and close the source."""
+        await self._call.cancel()
+        await super().close()
+
+
+class TeeStream(Transform):
+    """``source``, and a copy of every piece to each of ``sinks``.
+
+    A piece is handed out when all sinks have taken it, so the slowest one sets the
+    pace. The sinks are not closed: their owner decides whether they commit. When
+    a sink fails, reading fails.
+
+    Args:
+        source: what is read; owned.
+        sinks: writable streams.
+    """
+
+    def __init__(self, source: Stream, *sinks: Stream) -> None:
+        super().__init__(source)
+        self._sinks = sinks
+        self._piece = b""
+        self._writing: Carried[None] = Carried()
+
+    async def readany(self) -> bytes:
+        """The source's next piece, once every sink has it."""
+        # A reader cancelled while sinks write comes back for the same piece.
+        piece = self._piece
+        if not piece:
+            piece = self._piece = await self._source.readany()
+            if not piece:
+                return b""
+        await self._writing.run(self._write_all)
+        self._piece = b""
+        return piece
+
+    async def _write_all(self) -> None:
+        for sink in self._sinks:
+            await sink.write(self._piece)
+
+    async def close(self) -> None:
+        """End a write under way, and close the source."""
+        await self._writing.cancel()
+        await super().close()

@@ -1,0 +1,79 @@
+"""Every Stream class keeps every law, however its bytes arrive."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import pytest
+
+from aiostreams.limits import GiB
+from aiostreams.streams.base import Stream
+from aiostreams.streams.hashing import HashStream
+from aiostreams.streams.iterable import IterStream
+from aiostreams.streams.memory import ByteStream
+from aiostreams.streams.sections import ChainStream, SliceStream
+from aiostreams.streams.transforms import LimitStream, ProgressStream, TeeStream
+from aiostreams.testing import LAWS, SpyStream
+from aiostreams.testing.laws import SAMPLE, Make
+
+
+class Minimal(Stream):
+    """All that a user must write, with not even super().__init__()."""
+
+    def __init__(self, data: bytes) -> None:
+        self.rest = data
+
+    async def readany(self) -> bytes:
+        piece, self.rest = self.rest[:9], self.rest[9:]
+        return piece
+
+
+class Discard(Stream):
+    """A sink that keeps nothing, so that memory is the stream's alone."""
+
+    async def write(self, data: bytes | bytearray | memoryview) -> None:
+        await asyncio.sleep(0)
+
+
+async def generator(source: Stream) -> AsyncIterator[bytes]:
+    try:
+        async for piece in source.iter_any():
+            yield piece
+    finally:
+        await source.close()
+
+
+async def slow_callback(done: int, total: int | None) -> None:
+    await asyncio.sleep(0)
+
+
+def through_generator(source: Stream) -> Stream:
+    return IterStream(generator(source), size=source.size)
+
+
+MAKES: dict[str, Make] = {
+    "ByteStream": lambda: ByteStream(SAMPLE),
+    "ByteStream of several pieces": lambda: ByteStream(SAMPLE * 200),
+    "empty ByteStream": lambda: ByteStream(),
+    "minimal": lambda: Minimal(SAMPLE),
+    "IterStream of a list": lambda: IterStream([b"", SAMPLE, b"", SAMPLE]),
+    "IterStream of a generator": through_generator,
+    "SpyStream": SpyStream,
+    "LimitStream": lambda source: LimitStream(source, 1 * GiB),
+    "ProgressStream": lambda source: ProgressStream(source, lambda done, total: None),
+    "ProgressStream, async": lambda source: ProgressStream(source, slow_callback),
+    "TeeStream": lambda source: TeeStream(source, Discard()),
+    "HashStream": lambda source: HashStream(source, "sha256", "md5"),
+    "ChainStream": lambda source: ChainStream(ByteStream(b"head\n"), source),
+    "ChainStream of bytes": lambda: ChainStream(ByteStream(b"a\nb"), ByteStream(b"")),
+    "SliceStream": lambda source: SliceStream(source, 3),
+    "SliceStream of bytes": lambda: SliceStream(ByteStream(SAMPLE), 3, 100),
+    "nested": lambda source: LimitStream(HashStream(SliceStream(source, 0)), 1 * GiB),
+}
+
+
+@pytest.mark.parametrize("make", MAKES.values(), ids=MAKES.keys())
+@pytest.mark.parametrize("law", LAWS, ids=lambda law: law.__name__)
+async def test_law(law: object, make: Make) -> None:
+    await law(make)  # type: ignore[operator]
