@@ -26,11 +26,11 @@ from aiostreams.sansio.headers import (
 if TYPE_CHECKING:
     from aiostreams.limits import Limits
 
-__all__ = ["PLAIN_HEAD", "PartBegin", "parse_head"]
+__all__ = ["PLAIN_HEAD", "PartBegin", "parse_head", "plain_part"]
 
 # A head as a browser writes it, up to and with the blank line. Names are any
 # bytes but controls, and none that means something more: quote, backslash, "%".
-# 0.35 us where the general way takes 6 us.
+# 0.5 us for a field where the general way takes 4.4 us.
 PLAIN_HEAD: Final = (
     rb'Content-Disposition: form-data; name="([^"\\%\x00-\x1f\x7f]*+)"'
     rb'(?:; filename="([^"\\%\x00-\x1f\x7f]*+)")?+'
@@ -62,7 +62,6 @@ class PartBegin:
     """
 
     __slots__ = (
-        "_disposition",
         "_headers",
         "content_length",
         "content_type",
@@ -85,7 +84,6 @@ class PartBegin:
         self.content_type = content_type
         self.content_length = content_length
         self._headers: tuple[HeaderPair, ...] | None = None
-        self._disposition: Disposition | None = None
 
     @property
     def headers(self) -> tuple[HeaderPair, ...]:
@@ -97,11 +95,8 @@ class PartBegin:
     @property
     def disposition(self) -> Disposition | None:
         """The whole Content-Disposition, with ``filename*``; None without one."""
-        if self._disposition is None:
-            value = self.get("content-disposition")
-            if value is not None:
-                self._disposition = parse_disposition(value)
-        return self._disposition
+        value = self.get("content-disposition")
+        return None if value is None else parse_disposition(value)
 
     def get(self, name: str) -> str | None:
         """The value of the first header field of that name, in any case."""
@@ -133,6 +128,17 @@ class PartBegin:
             f"<PartBegin name={self.name!r} filename={self.filename!r} "
             f"content_type={self.content_type!r}>"
         )
+
+
+def plain_part(raw: bytes, match: re.Match[bytes]) -> PartBegin:
+    """The part whose head, without the blank line, ``PLAIN_HEAD`` matched."""
+    name, filename, content_type = match.groups()
+    return PartBegin(
+        raw,
+        name.decode("utf-8", "surrogateescape"),
+        None if filename is None else filename.decode("utf-8", "surrogateescape"),
+        None if content_type is None else content_type.decode("ascii"),
+    )
 
 
 def parse_head(raw: bytes, limits: Limits, *, form_data: bool) -> PartBegin:
@@ -172,7 +178,6 @@ def parse_head(raw: bytes, limits: Limits, *, form_data: bool) -> PartBegin:
         _length(found.get(b"content-length")),
     )
     begin._headers = headers  # noqa: SLF001 - the same module
-    begin._disposition = disposition  # noqa: SLF001
     return begin
 
 
