@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Self
 from aiostreams.errors import LimitExceeded
 from aiostreams.limits import MiB
 from aiostreams.streams.blocking import BlockingFile
-from aiostreams.streams.guarded import Guarded, State
+from aiostreams.streams.guards import Guarded
+from aiostreams.streams.life import State
 
 if TYPE_CHECKING:
     import io
@@ -81,8 +82,12 @@ class Stream(Guarded, ABC):
     def __init__(
         self, *, size: int | None = None, content_type: str | None = None
     ) -> None:
-        self._size = size
-        self._content_type = content_type
+        self.__size = size
+        self.__content_type = content_type
+
+    # For a source that does not call __init__.
+    __size: int | None = None
+    __content_type: str | None = None
 
     # -- what a source may override ------------------------------------------------
 
@@ -121,9 +126,14 @@ class Stream(Guarded, ABC):
         await self._source_close()
 
     @property
+    def size(self) -> int | None:
+        """The length of the whole stream in bytes, or ``None`` when unknown."""
+        return self.__size
+
+    @property
     def content_type(self) -> str | None:
         """The media type with its parameters (RFC 9110 section 8.3), or ``None``."""
-        return self._content_type
+        return self.__content_type
 
     @property
     def seekable(self) -> bool:
@@ -150,10 +160,21 @@ class Stream(Guarded, ABC):
 
     # -- housekeeping --------------------------------------------------------------
 
+    @property
+    def closed(self) -> bool:
+        """Whether ``close()`` or ``abort()`` has been called."""
+        return self._life.closed
+
+    @property
+    def position(self) -> int:
+        """How many bytes have been consumed."""
+        return self._life.received - self._life.buffer.held
+
     def __repr__(self) -> str:
         size = self.size
         of = "" if size is None else f"/{size}"
-        return f"<{type(self).__name__} {self.position}{of} bytes {self._state.value}>"
+        state = self._life.state.value
+        return f"<{type(self).__name__} {self.position}{of} bytes {state}>"
 
     async def __aenter__(self) -> Self:
         return self
@@ -183,14 +204,14 @@ class Stream(Guarded, ABC):
         if size is None or size < 0:
             return await self._read_to_end()
         if size == 0:
-            self._check_open()
+            self._life.check_open()
             return b""
-        buffer = self._buffer
+        buffer = self._life.buffer
         if buffer.held >= size:
-            self._check_idle()
+            self._life.check_idle()
             return buffer.take(size)
         if buffer.held:
-            self._check_idle()
+            self._life.check_idle()
             pieces = buffer.take_all()
         else:
             chunk = await self.readany()
@@ -208,7 +229,7 @@ class Stream(Guarded, ABC):
         except BaseException:
             # Cancelled: the pieces wait for the next read. Failed: they come
             # first, and the error, which is sticky, comes with the next read.
-            if self._state is not State.FAILED:
+            if self._life.state is not State.FAILED:
                 self._put_back(pieces)
                 raise
         if missing < 0:
@@ -218,8 +239,8 @@ class Stream(Guarded, ABC):
         return b"".join(pieces)
 
     async def _read_to_end(self) -> bytes:
-        self._check_idle()
-        pieces = self._buffer.take_all()
+        self._life.check_idle()
+        pieces = self._life.buffer.take_all()
         try:
             while chunk := await self.readany():
                 pieces.append(chunk)
@@ -229,8 +250,8 @@ class Stream(Guarded, ABC):
         return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
     def _put_back(self, pieces: list[bytes]) -> None:
-        if self._state is not State.CLOSED:
-            self._buffer.put_back(pieces)
+        if self._life.state is not State.CLOSED:
+            self._life.buffer.put_back(pieces)
 
     async def readexactly(self, n: int) -> bytes:
         """Read exactly ``n`` bytes; ``b""`` when ``n`` is not positive.
@@ -241,14 +262,14 @@ class Stream(Guarded, ABC):
             StreamClosed, StreamBusy, SizeMismatch: as :meth:`readany`.
         """
         if n <= 0:
-            self._check_open()
+            self._life.check_open()
             return b""
         data = await self.read(n)
         if len(data) < n:
-            if self._state is State.FAILED:
+            if self._life.state is State.FAILED:
                 # The error comes at once; what arrived stays for readany().
                 self.unread(data)
-                self._check_usable()
+                self._life.check_usable()
             raise IncompleteReadError(data, n)
         return data
 
@@ -281,13 +302,13 @@ class Stream(Guarded, ABC):
         if not separator:
             raise ValueError("Separator should be at least one-byte string")
         limit = max_size or MAX_LINE_LENGTH
-        self._check_idle()
-        if self._buffer.held:
+        self._life.check_idle()
+        if self._life.buffer.held:
             # The common case: the line is whole in the first chunk.
-            length = self._buffer.find_in_first(separator)
+            length = self._life.buffer.find_in_first(separator)
             if 0 < length <= limit:
-                return self._buffer.take(length)
-        pieces = self._buffer.take_all()
+                return self._life.buffer.take(length)
+        pieces = self._life.buffer.take_all()
         try:
             return await self._gather_until(separator, limit, pieces)
         except BaseException:
@@ -332,9 +353,9 @@ class Stream(Guarded, ABC):
             if end >= 0:
                 line = [*pieces[:index], piece[:end]]
                 for later in pieces[index + 1 :]:
-                    self._buffer.put(later)
+                    self._life.buffer.put(later)
                 if end < len(piece):
-                    self._buffer.put_back([piece[end:]])
+                    self._life.buffer.put_back([piece[end:]])
                 return b"".join(line)
             length += len(piece)
             if overlap:
@@ -349,15 +370,15 @@ class Stream(Guarded, ABC):
         Raises:
             StreamClosed, StreamBusy, SizeMismatch: as :meth:`readany`.
         """
-        self._check_idle()
+        self._life.check_idle()
         if n <= 0:
             return b""
-        if not self._buffer.held:
+        if not self._life.buffer.held:
             chunk = await self.readany()
             if not chunk:
                 return b""
-            self._buffer.put(chunk)
-        return self._buffer.peek(n)
+            self._life.buffer.put(chunk)
+        return self._life.buffer.peek(n)
 
     def unread(self, data: bytes | bytearray | memoryview) -> None:
         """Push ``data`` back: the next read begins with it.
@@ -366,10 +387,10 @@ class Stream(Guarded, ABC):
             StreamClosed: the stream was closed.
             StreamBusy: another task is reading.
         """
-        self._check_idle()
+        self._life.check_idle()
         piece = bytes(memoryview(data))
         if piece:
-            self._buffer.put_back([piece])
+            self._life.buffer.put_back([piece])
 
     def iter_chunked(self, n: int) -> AsyncIterator[bytes]:
         """Iterate over pieces of exactly ``n`` bytes, the last one may be shorter.
@@ -400,7 +421,7 @@ class Stream(Guarded, ABC):
             RuntimeError: no event loop runs here.
             StreamClosed: the stream was closed.
         """
-        self._check_open()
+        self._life.check_open()
         return BlockingFile(self)
 
 

@@ -34,7 +34,7 @@ class ByteStream(Stream):
 
     async def readany(self) -> bytes:
         """The next piece of the bytes."""
-        start = self._received
+        start = self._life.received
         if not start and len(self._data) <= _PIECE:
             return self._data
         return self._data[start : start + _PIECE]
@@ -45,7 +45,7 @@ class ByteStream(Stream):
 
     async def slice(self, offset: int, length: int | None = None) -> ByteStream:
         """A stream over a part of the same bytes."""
-        self._check_open()
+        self._life.check_open()
         if offset < 0 or (length is not None and length < 0):
             raise ValueError("offset and length must not be negative")
         end = None if length is None else offset + length

@@ -54,7 +54,7 @@ class ChainStream(Stream):
 
     async def slice(self, offset: int, length: int | None = None) -> Stream:
         """A part, out of slices of the sources it touches."""
-        self._check_open()
+        self._life.check_open()
         total = self.size
         if total is None:
             raise NotImplementedError("a chain of unknown size cannot seek")
@@ -125,7 +125,7 @@ class SliceStream(Transform):
 
     async def readany(self) -> bytes:
         """The next piece that lies within the part."""
-        if self._length is not None and self._received >= self._length:
+        if self._length is not None and self._life.received >= self._length:
             return b""
         if self._source.seekable:
             if self._part is None:
@@ -144,11 +144,11 @@ class SliceStream(Transform):
     def _cut(self, piece: bytes) -> bytes:
         if self._length is None:
             return piece
-        return piece[: self._length - self._received]
+        return piece[: self._length - self._life.received]
 
     async def slice(self, offset: int, length: int | None = None) -> Stream:
         """A part of this part."""
-        self._check_open()
+        self._life.check_open()
         _check_slice(offset, length)
         rest = None if self._length is None else max(0, self._length - offset)
         if length is None or (rest is not None and rest < length):

@@ -6,10 +6,13 @@ import asyncio
 from collections.abc import AsyncIterator
 
 import pytest
+from aiohttp import StreamReader
+from aiohttp.base_protocol import BaseProtocol
 
 from aiostreams.limits import GiB
 from aiostreams.streams.base import Stream
 from aiostreams.streams.hashing import HashStream
+from aiostreams.streams.http import HTTPStream
 from aiostreams.streams.iterable import IterStream
 from aiostreams.streams.memory import ByteStream
 from aiostreams.streams.sections import ChainStream, SliceStream
@@ -34,6 +37,27 @@ class Discard(Stream):
 
     async def write(self, data: bytes | bytearray | memoryview) -> None:
         await asyncio.sleep(0)
+
+
+def over_reader(pieces: int) -> Make:
+    """An HTTPStream over aiohttp's reader, fed while it is read."""
+
+    async def make() -> Stream:
+        loop = asyncio.get_running_loop()
+        reader = StreamReader(BaseProtocol(loop), 2**16, loop=loop)
+        reader._protocol.transport = asyncio.Transport()  # counts as connected
+
+        async def feed() -> None:
+            for start in range(0, len(SAMPLE), pieces):
+                await asyncio.sleep(0)
+                reader.feed_data(SAMPLE[start : start + pieces])
+            reader.feed_eof()
+
+        stream = HTTPStream(reader)
+        stream._feeder = asyncio.create_task(feed())  # type: ignore[attr-defined]
+        return stream
+
+    return make
 
 
 async def generator(source: Stream) -> AsyncIterator[bytes]:
@@ -69,6 +93,8 @@ MAKES: dict[str, Make] = {
     "ChainStream of bytes": lambda: ChainStream(ByteStream(b"a\nb"), ByteStream(b"")),
     "SliceStream": lambda source: SliceStream(source, 3),
     "SliceStream of bytes": lambda: SliceStream(ByteStream(SAMPLE), 3, 100),
+    "HTTPStream, byte by byte": over_reader(1),
+    "HTTPStream, whole": over_reader(10_000),
     "nested": lambda source: LimitStream(HashStream(SliceStream(source, 0)), 1 * GiB),
 }
 

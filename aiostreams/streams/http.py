@@ -1,0 +1,282 @@
+"""The Stream over aiohttp's own reader.
+
+``HTTPStream`` adapts an ``aiohttp.StreamReader``, a server's request or a client's
+response, whole: besides the laws it has every method that aiohttp's Streaming API
+documents, so code written for ``request.content`` runs on it unchanged. What it
+puts right: ``read(n)`` is exact, bytes that had arrived before a disconnect are
+delivered before the error, and ``unread_data`` is here to stay.
+
+Bytes pushed back live in the stream's own buffer, in front of the reader's; each
+method below serves them first.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Self
+
+from aiohttp import EMPTY_PAYLOAD, ClientError, StreamReader, hdrs, web
+
+from aiostreams.errors import ClientGone, MalformedBody
+from aiostreams.streams.base import Stream
+from aiostreams.streams.life import State
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from aiohttp import ClientResponse
+
+__all__ = ["HTTPStream", "is_decoded"]
+
+# What aiohttp puts in place of a body that is not there.
+_NoBody = type(EMPTY_PAYLOAD)
+
+
+class HTTPStream(Stream):
+    """The body behind an ``aiohttp.StreamReader``.
+
+    Errors are aiohttp's on the client side. On the server side a disconnect is
+    ``ClientGone`` and a body that aiohttp cannot decode ``MalformedBody``.
+
+    Args:
+        reader: where the bytes come from; not owned.
+        size: their number, if known.
+        content_type: the media type, if known.
+    """
+
+    def __init__(
+        self,
+        reader: StreamReader,
+        *,
+        size: int | None = None,
+        content_type: str | None = None,
+    ) -> None:
+        super().__init__(size=size, content_type=content_type)
+        self._http = reader
+        self._response: ClientResponse | None = None
+
+    @classmethod
+    def from_request(cls, request: web.BaseRequest) -> Self:
+        """The body of a request, as aiohttp gives it.
+
+        ``size`` is the Content-Length, unless aiohttp decodes the body.
+        """
+        reader = request.content
+        return cls(
+            reader,
+            size=_size(reader, request.content_length),
+            content_type=request.headers.get(hdrs.CONTENT_TYPE),
+        )
+
+    @classmethod
+    def from_response(cls, response: ClientResponse) -> Self:
+        """The body of a client's response; closing the stream closes the response.
+
+        The connection goes back to the pool when the body was read to its end.
+        """
+        reader = response.content
+        stream = cls(
+            reader,
+            size=_size(reader, response.content_length),
+            content_type=response.headers.get(hdrs.CONTENT_TYPE),
+        )
+        stream._response = response
+        return stream
+
+    @property
+    def reader(self) -> StreamReader:
+        """The original reader."""
+        return self._http
+
+    async def readany(self) -> bytes:
+        """What has arrived, or the next bytes that will."""
+        try:
+            return await self._http.readany()
+        except Exception as error:
+            if rest := _arrived_before_error(self._http):
+                return rest
+            translated = _translate(error)
+            if translated is error:
+                raise
+            raise translated from error
+
+    async def close(self) -> None:
+        """Let go of the client's response, if this stream is of one."""
+        response, self._response = self._response, None
+        if response is not None:
+            # After the end the connection is back in the pool and this does
+            # nothing; before it, the rest of the body is not worth waiting for.
+            response.close()
+
+    # -- the rest of aiohttp's Streaming API ---------------------------------------
+
+    async def readchunk(self) -> tuple[bytes, bool]:
+        """The next bytes, and whether they end an HTTP chunk.
+
+        ``(b"", True)`` is the border of a chunk whose bytes were read before,
+        ``(b"", False)`` the end of the stream.
+
+        Raises:
+            StreamClosed, StreamBusy, SizeMismatch: as :meth:`readany`.
+        """
+        self._life.check_idle()
+        if self._life.buffer.held:
+            return self._life.buffer.take_chunk(), False
+        self._life.check_usable()
+        if self._life.state is State.ENDED:
+            return b"", False
+        task = self._life.reader = asyncio.current_task()
+        try:
+            data, ends_chunk = await self._readchunk()
+        except BaseException as error:
+            settled = self._life.settle(error, task)
+            if settled is error:
+                raise
+            raise settled from None
+        if not data and ends_chunk and not self.closed:
+            self._life.reader = None
+            return b"", True
+        return self._life.arrived(data, self.size, task), ends_chunk
+
+    async def _readchunk(self) -> tuple[bytes, bool]:
+        if isinstance(self._http, _NoBody):
+            return b"", False  # its own answers alternate
+        try:
+            return await self._http.readchunk()
+        except Exception as error:
+            if rest := _arrived_before_error(self._http):
+                return rest, False
+            translated = _translate(error)
+            if translated is error:
+                raise
+            raise translated from error
+
+    def iter_chunks(self) -> AsyncIterator[tuple[bytes, bool]]:
+        """Iterate over :meth:`readchunk` until the end."""
+        return _Chunks(self)
+
+    def read_nowait(self, n: int = -1) -> bytes:
+        """Up to ``n`` of the bytes that have arrived, or all of them, or ``b""``.
+
+        Raises:
+            StreamClosed: the stream was closed.
+            StreamBusy: another task is reading.
+        """
+        self._life.check_idle()
+        held = self._life.buffer.held
+        data = self._life.buffer.take(min(n, held) if n >= 0 else held) if held else b""
+        if 0 <= n <= len(data) or self._life.state is State.ENDED:
+            return data
+        if self._life.state is State.FAILED and not data:
+            self._life.check_usable()
+        if self._http.exception() is None:
+            more = self._http.read_nowait(n if n < 0 else n - len(data))
+        else:
+            more = _arrived_before_error(self._http, n if n < 0 else n - len(data))
+        if more:
+            more = self._life.arrived(more, self.size, None)
+        elif not data and (error := self._http.exception()) is not None:
+            translated = _translate(error)
+            self._life.fail(translated)
+            raise translated
+        return data + more
+
+    def unread_data(self, data: bytes) -> None:
+        """The same as :meth:`unread`."""
+        self.unread(data)
+
+    def exception(self) -> BaseException | None:
+        """The error that aiohttp has set on the reader, or ``None``."""
+        return self._http.exception()
+
+    def is_eof(self) -> bool:
+        """Whether the last byte has arrived, read or not."""
+        return self._http.is_eof()
+
+    def at_eof(self) -> bool:
+        """Whether the last byte has arrived and all bytes have been read."""
+        return not self._life.buffer.held and self._http.at_eof()
+
+    async def wait_eof(self) -> None:
+        """Wait until the last byte has arrived. Reads nothing.
+
+        Raises:
+            ClientGone: the client disconnected before.
+        """
+        self._life.check_open()
+        # After an error aiohttp would wait for ever.
+        error = self._http.exception()
+        if error is None:
+            try:
+                await self._http.wait_eof()
+            except Exception as later:  # noqa: BLE001 (raised below)
+                error = later
+        if error is not None:
+            translated = _translate(error)
+            if translated is error:
+                raise error
+            raise translated from error
+
+    @property
+    def total_raw_bytes(self) -> int:
+        """How many bytes have arrived from the network, before aiohttp decoded."""
+        return getattr(self._http, "total_compressed_bytes", None) or getattr(
+            self._http, "total_bytes", 0
+        )
+
+
+class _Chunks:
+    __slots__ = ("_stream",)
+
+    def __init__(self, stream: HTTPStream) -> None:
+        self._stream = stream
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> tuple[bytes, bool]:
+        chunk = await self._stream.readchunk()
+        if chunk == (b"", False):
+            raise StopAsyncIteration
+        return chunk
+
+
+def is_decoded(reader: StreamReader) -> bool:
+    """Whether aiohttp undoes a content coding before the bytes reach ``reader``."""
+    return getattr(reader, "total_compressed_bytes", None) is not None
+
+
+def _size(reader: StreamReader, content_length: int | None) -> int | None:
+    if is_decoded(reader):
+        return None
+    if reader.at_eof() and not reader.total_bytes:
+        # No body, whatever the Content-Length of a HEAD or 304 response says.
+        return 0
+    return content_length
+
+
+def _arrived_before_error(reader: StreamReader, n: int = -1) -> bytes:
+    """What the reader holds although an error is set on it.
+
+    aiohttp's public methods all raise the error first and so drop these bytes;
+    the private method is the only way to them.
+    """
+    if isinstance(reader, _NoBody) or reader.exception() is None:
+        return b""
+    try:
+        return reader._read_nowait(n)  # noqa: SLF001
+    except Exception:  # noqa: BLE001 (a client's timer has run out: that error wins)
+        return b""
+
+
+def _translate(error: BaseException) -> BaseException:
+    """One of our errors for aiohttp's, where the server side has one."""
+    if isinstance(error, web.RequestPayloadError):
+        return MalformedBody("the body breaks its transfer or content coding")
+    if isinstance(error, ClientError):
+        return error
+    if isinstance(error, ConnectionError):
+        return ClientGone("the client disconnected before its body was complete")
+    if isinstance(error, RuntimeError) and str(error) == "Connection closed.":
+        return ClientGone("the client has disconnected")
+    return error
