@@ -268,7 +268,10 @@ def text_codec(charset: str) -> str:
     if label.isascii():
         normal = encodings.normalize_encoding(label)
         if normal in _codec_names() or normal.replace(".", "_") in _codec_names():
-            info = codecs.lookup(normal)
+            try:
+                info = codecs.lookup(normal)
+            except LookupError as exc:  # a codec of another operating system
+                raise UnsupportedContent("the charset is not known here") from exc
             canonical = info.name.replace("-", "_")
             # The attribute is private, but it is what bytes.decode itself asks.
             if info._is_text_encoding and canonical not in _NOT_CHARSETS:  # noqa: SLF001

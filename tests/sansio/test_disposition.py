@@ -1,0 +1,154 @@
+"""Content-Disposition of parts: read as browsers write it, written the same way."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from aiostreams.errors import MalformedBody, StreamError, UnsupportedContent
+from aiostreams.sansio.disposition import (
+    Disposition,
+    decode_extended,
+    format_disposition,
+    parse_disposition,
+)
+
+
+def filename(value: str) -> str | None:
+    return parse_disposition(f"form-data; name=a; filename={value}").filename
+
+
+def test_a_disposition_has_its_fields() -> None:
+    assert parse_disposition(
+        "Form-Data; NAME=\"a\"; filename=b.txt; filename*=utf-8''c; x=y"
+    ) == Disposition("form-data", "a", "b.txt", "utf-8''c")
+    assert parse_disposition("") == Disposition("", None, None, None)
+    assert parse_disposition('attachment; name=""') == Disposition(
+        "attachment", "", None, None
+    )
+
+
+@pytest.mark.parametrize(
+    ("sent", "read"),
+    [
+        ('"a.txt"', "a.txt"),
+        ("a.txt", "a.txt"),
+        ('""', ""),
+        # The WHATWG's three escapes, and only those, only in quotes.
+        ('"%22%0D%0A"', '"\r\n'),
+        ('"%0d%20%41%"', "%0d%20%41%"),
+        ("%22", "%22"),
+        # Backslashes stand for themselves; an escaped quote is an old client's.
+        ('"C:\\x\\y.txt"', "C:\\x\\y.txt"),
+        ('"a \\"b\\" c"', 'a "b" c'),
+        ('"a\\\\b"', "a\\\\b"),
+        ('"a\\%22"', 'a\\"'),
+        # No file is named by a Windows path that ends in a backslash.
+        ('"C:\\x\\"', ""),
+        ('"\\\\host\\x\\"', ""),
+        ('"x\\"', "x\\"),
+        # Quotes that were not escaped at all.
+        ('"a "b"', "a "),
+        ('a"b.txt', 'a"b.txt'),
+        ('a";b.txt', 'a";b.txt'),
+        ('"../a b/ö;=.txt"', "../a b/ö;=.txt"),
+    ],
+)
+def test_filenames_are_read_as_sent(sent: str, read: str) -> None:
+    assert filename(sent) == read
+
+
+@pytest.mark.parametrize("name", ["name", "filename", "filename*"])
+def test_duplicates_are_malformed(name: str) -> None:
+    with pytest.raises(MalformedBody, match="twice"):
+        parse_disposition(f"form-data; {name}=a; x=y; {name.upper()}=a")
+
+
+def test_filename_star_never_overrides() -> None:
+    for text in ("filename=a; filename*=utf-8''b", "filename*=utf-8''b; filename=a"):
+        assert parse_disposition("form-data; " + text).filename == "a"
+    assert parse_disposition("form-data; filename*=utf-8''b").filename is None
+
+
+@pytest.mark.parametrize(
+    ("value", "decoded"),
+    [
+        ("UTF-8''na%C3%AFve%20x.txt", "naïve x.txt"),
+        ("utf-8'de'a", "a"),
+        ("ISO-8859-1''%E4", "ä"),
+        ("utf-8''", ""),
+    ],
+)
+def test_extended_values_are_decoded(value: str, decoded: str) -> None:
+    assert decode_extended(value) == decoded
+
+
+@pytest.mark.parametrize(
+    "value",
+    ["", "a", "utf-8'a", "''a", "utf-8''%", "utf-8''%4", "utf-8''%zz", "utf-8''a b"],
+)
+def test_bad_extended_values_are_malformed(value: str) -> None:
+    with pytest.raises(MalformedBody, match="RFC 8187"):
+        decode_extended(value)
+
+
+def test_extended_values_in_odd_charsets() -> None:
+    with pytest.raises(MalformedBody, match="not in the charset"):
+        decode_extended("utf-8''%FF")
+    for charset in ("koi8-r", "zlib_codec", "nonsense"):
+        with pytest.raises(UnsupportedContent):
+            decode_extended(f"{charset}''a")
+
+
+@given(st.text(max_size=30))
+def test_extended_values_never_raise_anything_else(value: str) -> None:
+    for text in (value, "utf-8''" + value):
+        try:
+            decode_extended(text)
+        except StreamError:
+            pass
+
+
+def test_dispositions_are_written_as_browsers_do() -> None:
+    assert format_disposition('a"\r\nö', "b;'%.txt") == (
+        'form-data; name="a%22%0D%0Aö"; filename="b;\'%.txt"'
+    )
+    assert format_disposition("a") == 'form-data; name="a"'
+    assert format_disposition(kind="attachment", filename="") == (
+        'attachment; filename=""'
+    )
+    with pytest.raises(ValueError, match="not a disposition type"):
+        format_disposition(kind="a b")
+
+
+@pytest.mark.parametrize(
+    "value", ["a\\", "\\", "a\\\\b", "%22", "a%0Ab", "%0D", "\udcff"]
+)
+def test_what_cannot_be_written_plainly_is_refused(value: str) -> None:
+    for arguments in ({"name": value}, {"filename": value}):
+        with pytest.raises(ValueError, match=r"name has a|name would"):
+            format_disposition(**arguments)
+
+
+@given(st.text(max_size=20), st.none() | st.text(max_size=20))
+def test_what_is_written_reads_back_the_same(name: str, file: str | None) -> None:
+    try:
+        text = format_disposition(name, file)
+    except ValueError:
+        return
+    assert not any(ord(c) < 32 or c == "\x7f" for c in text)
+    assert parse_disposition(text) == Disposition("form-data", name, file, None)
+
+
+@pytest.mark.parametrize("code", range(256))
+def test_no_byte_can_inject(code: int) -> None:
+    """Every character gives one parameter that reads back, or is refused."""
+    for value in (chr(code), f"a{chr(code)}b", f'{chr(code)}"; name="x'):
+        try:
+            text = format_disposition("n", value)
+        except ValueError:
+            continue
+        assert "\r" not in text
+        assert "\n" not in text
+        assert parse_disposition(text) == Disposition("form-data", "n", value, None)
