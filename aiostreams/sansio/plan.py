@@ -112,14 +112,15 @@ def plan_response(
         # Range is defined for GET alone (14.2); HEAD tells of the whole.
         if method == "GET" and range_applies(conditions, validators, now=now):
             ranges = select_ranges(conditions.range, size)
-            if ranges == ():
+            if ranges is not None and not ranges:
                 return ResponsePlan(
                     416, {"Content-Range": unsatisfied_content_range(size)}
                 )
     if ranges is None:
         send_body = method == "GET"
         return ResponsePlan(200, headers, content_length=size, send_body=send_body)
-    if len(ranges) > 1:
+    first, *others = ranges
+    if others:
         return ResponsePlan(206, headers, ranges, send_body=True)
-    headers["Content-Range"] = ranges[0].content_range(size)
-    return ResponsePlan(206, headers, ranges, ranges[0].length, send_body=True)
+    headers["Content-Range"] = first.content_range(size)
+    return ResponsePlan(206, headers, ranges, first.length, send_body=True)

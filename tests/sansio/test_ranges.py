@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import time
 
 import pytest
@@ -61,6 +62,8 @@ def sliced(value: str | None, size: int = 100) -> list[tuple[int, int]] | None:
         ("bytes=0-9,200-300", [(0, 9)]),
         ("bytes= 0-9 ,\t,, 20-29 ,", [(0, 9), (20, 29)]),
         ("bytes=0-49,50-99", [(0, 49), (50, 99)]),
+        # neighbours do not overlap, however many
+        ("bytes=0-9,10-19,20-29,30-39", [(0, 9), (10, 19), (20, 29), (30, 39)]),
         # two may overlap
         ("bytes=0-19,10-29", [(0, 19), (10, 29)]),
         ("bytes=10-29,0-19", [(10, 29), (0, 19)]),
@@ -244,6 +247,13 @@ def test_byte_range_when_told_as_content_range() -> None:
     assert unsatisfied_content_range(100) == "bytes */100"
     with pytest.raises(ValueError, match="ends at 15, behind 14 bytes"):
         one.content_range(14)
+
+
+def test_byte_range_when_someone_would_change_it() -> None:
+    one = ByteRange(0, 1)
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        one.start = 5  # type: ignore[misc]
+    assert not hasattr(one, "__dict__")
 
 
 @pytest.mark.parametrize(("start", "length"), [(-1, 1), (0, 0), (5, -1)])
