@@ -16,11 +16,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.multiparts import Outcome, outcome, stable
 
 from aiostreams.errors import MalformedBody, StreamError
 from aiostreams.limits import Limits
 from aiostreams.sansio.headers import boundary_of
+from tests.multiparts import Outcome, outcome, stable
 
 OURS = Path(__file__).parent / "corpus"
 THEIRS = os.environ.get("AIOSTREAMS_CORPUS")

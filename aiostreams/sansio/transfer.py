@@ -60,11 +60,15 @@ class Base64Decoder:
         block, self._rest = data[:cut], data[cut:]
         if self._ended and data:
             raise MalformedBody("base64 goes on after its padding")
+        # The module accepts more "=" than two behind a whole group.
+        core = block.rstrip(b"=")
+        if len(block) - len(core) > 2 or b"=" in core:
+            raise MalformedBody("base64 has padding that is wrong")
         try:
             decoded = binascii.a2b_base64(block, strict_mode=True)
         except binascii.Error as exc:
             raise MalformedBody(
-                "a part's base64 has a character or padding that is wrong"
+                "base64 has a character that is none of its 64"
             ) from exc
         if block:
             self._ended = block.endswith(b"=")

@@ -299,11 +299,11 @@ def test_every_codec_of_python_is_judged() -> None:
 
 
 def test_unknown_charsets_are_not_remembered() -> None:
-    before = len(encodings._cache)  # type: ignore[attr-defined]
+    before = len(encodings._cache)
     for number in range(100):
         with pytest.raises(UnsupportedContent):
             text_codec(f"no-charset-{number}")
-    assert len(encodings._cache) == before  # type: ignore[attr-defined]
+    assert len(encodings._cache) == before
 
 
 def test_header_bytes_survive_decoding() -> None:

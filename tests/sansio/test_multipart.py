@@ -12,7 +12,6 @@ import pytest
 import python_multipart
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from tests.multiparts import Outcome, cut, form, outcome, plain, stable
 
 from aiostreams.errors import LimitExceeded, MalformedBody, StreamClosed, StreamError
 from aiostreams.limits import DEFAULT_LIMITS, Limits
@@ -25,6 +24,7 @@ from aiostreams.sansio.multipart import (
     PreambleTooLong,
 )
 from aiostreams.sansio.part import PLAIN_HEAD, parse_head, plain_part
+from tests.multiparts import Outcome, cut, form, outcome, plain, stable
 
 A = plain("a")
 

@@ -10,7 +10,6 @@ from collections.abc import Callable
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.multiparts import cut, splits
 
 from aiostreams.errors import MalformedBody, UnsupportedContent
 from aiostreams.sansio.transfer import (
@@ -19,6 +18,7 @@ from aiostreams.sansio.transfer import (
     TransferDecoder,
     transfer_decoder,
 )
+from tests.multiparts import cut, splits
 
 
 def decode(make: Callable[[], TransferDecoder], pieces: list[bytes]) -> bytes | None:
@@ -74,6 +74,9 @@ def test_base64_decodes(data: bytes, expected: bytes) -> None:
         b"AAA=AAA=",
         b"AA-_",
         b"AA=A",
+        b"3www====",
+        b"AAAA==",
+        b"AAA==AAA",
         b"AAAA\x00",
     ],
 )

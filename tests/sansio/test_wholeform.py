@@ -10,12 +10,12 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.multiparts import form, outcome, plain
 
 from aiostreams.errors import MalformedBody
 from aiostreams.limits import DEFAULT_LIMITS, Limits
 from aiostreams.sansio.headers import boundary_of
 from aiostreams.sansio.wholeform import FormPart, parse_whole_form
+from tests.multiparts import form, outcome, plain
 
 A = plain("a")
 FILE = plain("f", "x.txt") + b"\r\nContent-Type: text/plain"

@@ -1,0 +1,47 @@
+"""Any header text: a value, or a documented error; what is written reads back."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+from pathlib import Path
+
+import atheris
+
+sys.path[:0] = [str(Path(__file__).parents[2])]
+
+with atheris.instrument_imports():
+    from aiostreams.errors import StreamError
+    from aiostreams.sansio.disposition import (
+        decode_extended,
+        format_disposition,
+        parse_disposition,
+    )
+    from aiostreams.sansio.filename import safe_filename
+    from aiostreams.sansio.headers import (
+        boundary_of,
+        decode_header,
+        parse_header_block,
+        text_codec,
+    )
+
+
+def check(data: bytes) -> None:
+    text = decode_header(data)
+    for parse in (parse_disposition, boundary_of, decode_extended, text_codec):
+        with contextlib.suppress(StreamError):
+            parse(text)
+    with contextlib.suppress(StreamError):
+        parse_header_block(data)
+    safe = safe_filename(text)
+    assert safe == safe_filename(safe)
+    assert 0 < len(safe.encode()) < 256
+    assert not set(safe) & set("/\\:\0\r\n")
+    with contextlib.suppress(ValueError):
+        written = format_disposition(text, text)
+        assert parse_disposition(written) == ("form-data", text, text, None)
+
+
+if __name__ == "__main__":
+    atheris.Setup([*sys.argv, "-max_len=400"], check)
+    atheris.Fuzz()
