@@ -10,7 +10,8 @@ each loop moves forward. Three layers, lowest first:
   and keeps values as they stood on the wire, since Content-Type (RFC 9110) and
   Content-Disposition (WHATWG) undo quoting differently;
 * :func:`parse_content_type`, :func:`boundary_of` and :func:`text_codec` give
-  those values a meaning; :func:`format_content_type` is the way back.
+  those values a meaning; :func:`format_content_type` and
+  :func:`format_header_block` are the way back.
 
 Bytes that are not UTF-8 survive as surrogate escapes: decoding loses nothing.
 """
@@ -27,7 +28,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from aiostreams.errors import MalformedBody, UnsupportedContent
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
 __all__ = [
     "ContentType",
@@ -36,6 +37,7 @@ __all__ = [
     "boundary_of",
     "decode_header",
     "format_content_type",
+    "format_header_block",
     "parse_content_type",
     "parse_header_block",
     "split_parameters",
@@ -58,6 +60,7 @@ _BARE: Final = re.compile(
     r'(?:[^;"]++|"(?:[^"\\]++|\\(?:.|\Z))*+(?:"|\Z))*+', re.DOTALL
 )
 _QUOTED_PAIR: Final = re.compile(r"\\(.)", re.DOTALL)
+_FIELD_VALUE: Final = re.compile("[^\x00-\x08\x0a-\x1f\x7f\ud800-\udfff]*+")
 _MEDIA_TYPE: Final = re.compile(rf"[{_TCHAR}]++/[{_TCHAR}]++")
 # What may stand in a quoted string that we write: no control but a tab.
 _QUOTABLE: Final = re.compile(r"[\t\x20-\x7e]*+")
@@ -131,6 +134,23 @@ def parse_header_block(block: bytes) -> tuple[HeaderPair, ...]:
         name, value = match.groups()
         pairs.append((name, value.strip(b" \t")))
     return tuple(pairs)
+
+
+def format_header_block(pairs: Iterable[tuple[str, str]]) -> bytes:
+    """Write headers, each with its CR LF, so that they read back as they are.
+
+    Raises:
+        ValueError: a name is no token; a value has a control character but a tab,
+            a lone surrogate, or blanks around it.
+    """
+    block = bytearray()
+    for name, value in pairs:
+        if not _TOKEN.fullmatch(name):
+            raise ValueError(f"not a header name: {name!r}")
+        if not _FIELD_VALUE.fullmatch(value) or value != value.strip(" \t"):
+            raise ValueError(f"header {name} has a value that no header has")
+        block += f"{name}: {value}\r\n".encode()
+    return bytes(block)
 
 
 def split_parameters(text: str) -> tuple[str, list[Parameter]]:

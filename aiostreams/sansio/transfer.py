@@ -35,6 +35,7 @@ class TransferDecoder(Protocol):
 
     def feed(self, chunk: bytes | memoryview) -> bytes:
         """Decode the next bytes; the result may be empty."""
+        ...
 
     def close(self) -> None:
         """The part has ended."""

@@ -16,6 +16,7 @@ from aiostreams.sansio.headers import (
     boundary_of,
     decode_header,
     format_content_type,
+    format_header_block,
     parse_content_type,
     parse_header_block,
     split_parameters,
@@ -73,6 +74,46 @@ def test_each_byte_in_a_header(byte: int) -> None:
         else:
             with pytest.raises(MalformedBody):
                 parse_header_block(block)
+
+
+@given(
+    st.lists(st.tuples(st.text("aB-!", min_size=1), st.text(max_size=9)), max_size=4)
+)
+def test_headers_read_back_as_written_or_are_refused(
+    pairs: list[tuple[str, str]],
+) -> None:
+    try:
+        block = format_header_block(pairs)
+    except ValueError:
+        assert any(
+            value.strip(" \t") != value
+            or any(ord(c) < 32 or ord(c) == 127 for c in value)
+            for _, value in pairs
+        )
+        return
+    assert parse_header_block(block) == tuple(
+        (name.encode(), value.encode()) for name, value in pairs
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("", "v"),
+        ("a b", "v"),
+        ("a:", "v"),
+        ("ä", "v"),
+        ("a\r\nb", "v"),
+        ("a", "v\r\nb: c"),
+        ("a", "v\n"),
+        ("a", "\x00"),
+        ("a", " v"),
+        ("a", "\udcff"),
+    ],
+)
+def test_headers_that_would_inject_are_not_written(name: str, value: str) -> None:
+    with pytest.raises(ValueError, match="header"):
+        format_header_block([("x", "y"), (name, value)])
 
 
 @pytest.mark.parametrize(
