@@ -13,7 +13,7 @@ import python_multipart
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from aiostreams.errors import LimitExceeded, MalformedBody, StreamClosed, StreamError
+from aiostreams.errors import LimitExceeded, MalformedBody, StreamClosed
 from aiostreams.limits import DEFAULT_LIMITS, Limits
 from aiostreams.sansio.disposition import format_disposition
 from aiostreams.sansio.multipart import (
@@ -516,7 +516,7 @@ def test_a_header_of_semicolons_takes_no_time() -> None:
     start = time.process_time()
     for _ in range(50):
         assert outcome(b"B", [form((head, b"1"))]).error is None
-    assert time.process_time() - start < 1
+    assert time.process_time() - start < 3
 
 
 # The two ways to read a head agree.
@@ -648,16 +648,9 @@ def test_what_we_write_reads_back_the_same(
         assert [(b.name, b.filename, data) for b, data in result.parts] == parts
 
 
-# Differences to other parsers that are intended. On bodies that our writer makes:
-#   multipart         undoes "\\" in names as an escape of itself; strips the path of
-#                     a filename that begins with a drive or two backslashes. Both
-#                     cannot be written without a backslash, so those are left out.
-#   python-multipart  gives names as raw bytes and undoes no %-escape: compared
-#                     after the escapes are put back.
-# On bodies that nobody should write (see tests/corpus): multipart refuses preambles,
-# padding and epilogues (strict), python-multipart accepts truncated bodies, bare LF
-# behind a header and duplicate parameters, and takes lines that only begin as a
-# delimiter for content; we refuse these four, and accept the first three.
+# Other parsers, on bodies that our writer makes: the same parts. multipart drops the
+# folders of a filename that begins as a Windows path, so those are left out;
+# python-multipart leaves names to its caller, so its header bytes are compared.
 
 
 @settings(max_examples=100)
@@ -665,7 +658,7 @@ def test_what_we_write_reads_back_the_same(
 def test_multipart_reads_what_we_read(
     parts: list[tuple[str, str | None, bytes]],
 ) -> None:
-    parts = [p for p in parts if "\\" not in p[0] + (p[1] or "")]
+    parts = [p for p in parts if (p[1] or "")[1:3] != ":\\"]
     body = write(parts, b"Boundary-here")
     found: list[list[object]] = []
     with defnull.PushMultipartParser(b"Boundary-here", strict=True) as parser:
@@ -712,5 +705,61 @@ def test_python_multipart_reads_what_we_read(
     assert heads == [format_disposition(n, f).encode() for n, f, _ in parts]
 
 
-def test_only_stream_errors_come_out() -> None:
-    assert issubclass(PreambleTooLong, StreamError)
+# Whether each takes a body, where we differ on purpose from multipart 2.0.1 (strict)
+# or python-multipart 0.0.34, and why. What they do may change: then this list does.
+
+GOOD = form((A, b"1"))
+DIFFERENCES: dict[str, tuple[bytes, bool, bool, bool]] = {
+    # case: body, ours, multipart, python-multipart
+    # RFC 2046 allows both; proxies and old clients send them.
+    "preamble": (b"x\r\n" + GOOD, True, True, False),
+    "padding": (GOOD.replace(b"B\r\n", b"B \r\n", 1), True, False, False),
+    # RFC 2046's grammar for an empty body; python-multipart reads "--B--" as content.
+    "no line": (b"--B\r\n" + A + b"\r\n\r\n--B--", True, False, True),
+    # Half an upload is no upload.
+    "truncated": (GOOD[:-5], False, False, True),
+    # Two readers would see two different bodies.
+    "look-alike": (form((A, b"\r\n--Bx")), False, False, True),
+    "bare LF": (form((A + b"\nX: y", b"1")), False, True, True),
+    "duplicate name": (form((A + b"; name=b", b"1")), False, True, True),
+    "duplicate header": (form((A + b"\r\n" + A, b"1")), False, True, True),
+    "blank before colon": (form((A + b"\r\nX : y", b"1")), False, True, False),
+    "NUL": (form((A + b"\r\nX: \0", b"1")), False, True, True),
+    "wrong length": (form((A + b"\r\nContent-Length: 9", b"1")), False, False, True),
+    "no name": (form((b"Content-Disposition: form-data", b"")), False, False, True),
+    # Bytes are kept: whoever wants text says what to do about the others.
+    "name not UTF-8": (
+        form((b'Content-Disposition: form-data; name="\xff"', b"")),
+        True,
+        False,
+        True,
+    ),
+}
+
+
+def takes_multipart(body: bytes) -> bool:
+    try:
+        with defnull.PushMultipartParser(b"B", strict=True) as parser:
+            for _ in [*parser.parse(body), *parser.parse(b"")]:
+                pass
+    except defnull.MultipartError:
+        return False
+    return True
+
+
+def takes_python_multipart(body: bytes) -> bool:
+    try:
+        parser = python_multipart.MultipartParser(b"B", {})
+        parser.write(body)
+        parser.finalize()
+    except python_multipart.exceptions.MultipartParseError:
+        return False
+    return True
+
+
+@pytest.mark.parametrize("case", DIFFERENCES)
+def test_differences_to_other_parsers_are_these(case: str) -> None:
+    body, ours, multipart, python = DIFFERENCES[case]
+    assert (stable(b"B", body).error is None) is ours
+    assert takes_multipart(body) is multipart
+    assert takes_python_multipart(body) is python
