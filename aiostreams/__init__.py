@@ -1,0 +1,109 @@
+"""Every HTTP body in aiohttp, in or out, is a Stream, and every Stream composes.
+
+The public names, and nothing else.
+"""
+
+from __future__ import annotations
+
+from aiostreams.content.base import Content
+from aiostreams.content.file import File, Files
+from aiostreams.content.form import Form
+from aiostreams.content.json import JSON
+from aiostreams.content.ndjson import NDJSON
+from aiostreams.content.text import HTML, Text
+from aiostreams.errors import (
+    BodyTimeout,
+    ClientGone,
+    InvalidContent,
+    InvalidKey,
+    LengthRequired,
+    LimitExceeded,
+    MalformedBody,
+    ObjectExists,
+    ObjectNotFound,
+    SizeMismatch,
+    StorageError,
+    StreamBusy,
+    StreamClosed,
+    StreamError,
+    UnsupportedContent,
+)
+from aiostreams.limits import GiB, KiB, Limits, MiB
+from aiostreams.streams.base import Stream
+from aiostreams.streams.file import FileStream
+from aiostreams.streams.hashing import HashStream
+from aiostreams.streams.http import HTTPStream
+from aiostreams.streams.iterable import IterStream
+from aiostreams.streams.memory import ByteStream
+from aiostreams.streams.pump import copy
+from aiostreams.streams.sections import ChainStream, SliceStream
+from aiostreams.streams.spooled import SpooledStream
+from aiostreams.streams.transforms import LimitStream, ProgressStream, TeeStream
+from aiostreams.web.body import limit
+from aiostreams.web.iterjson import iter_json
+from aiostreams.web.middleware import stream_middleware
+from aiostreams.web.request import (
+    iter_ndjson,
+    open_stream,
+    read_bytes,
+    read_content,
+    read_json,
+    read_text,
+)
+from aiostreams.web.response import respond
+from aiostreams.web.setup import run_app, setup
+
+__all__ = [
+    "HTML",
+    "JSON",
+    "NDJSON",
+    "BodyTimeout",
+    "ByteStream",
+    "ChainStream",
+    "ClientGone",
+    "Content",
+    "File",
+    "FileStream",
+    "Files",
+    "Form",
+    "GiB",
+    "HTTPStream",
+    "HashStream",
+    "InvalidContent",
+    "InvalidKey",
+    "IterStream",
+    "KiB",
+    "LengthRequired",
+    "LimitExceeded",
+    "LimitStream",
+    "Limits",
+    "MalformedBody",
+    "MiB",
+    "ObjectExists",
+    "ObjectNotFound",
+    "ProgressStream",
+    "SizeMismatch",
+    "SliceStream",
+    "SpooledStream",
+    "StorageError",
+    "Stream",
+    "StreamBusy",
+    "StreamClosed",
+    "StreamError",
+    "TeeStream",
+    "Text",
+    "UnsupportedContent",
+    "copy",
+    "iter_json",
+    "iter_ndjson",
+    "limit",
+    "open_stream",
+    "read_bytes",
+    "read_content",
+    "read_json",
+    "read_text",
+    "respond",
+    "run_app",
+    "setup",
+    "stream_middleware",
+]

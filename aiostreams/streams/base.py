@@ -135,6 +135,15 @@ class Stream(Guarded, ABC):
         """The media type with its parameters (RFC 9110 section 8.3), or ``None``."""
         return self.__content_type
 
+    async def open(self) -> Self:
+        """Make known what is known only once the source is open, like ``size``.
+
+        Reading does this by itself; whoever must tell the size first awaits it.
+        Opening twice is fine.
+        """
+        self._life.check_open()
+        return self
+
     @property
     def seekable(self) -> bool:
         """Whether :meth:`slice` works, so that ranges can be answered from here."""
@@ -145,7 +154,8 @@ class Stream(Guarded, ABC):
 
         Overriding this is all it takes to say "I can seek": range requests,
         ``as_file().seek`` and ``SliceStream`` then use it. The slice has a size,
-        is independent of this stream's position, and is closed by its taker.
+        is independent of this stream's position and outlives its ``close()``; its
+        taker closes it.
 
         Args:
             offset: where to begin, in bytes from the start of the whole stream.

@@ -220,9 +220,9 @@ class HTTPStream(Stream):
     @property
     def total_raw_bytes(self) -> int:
         """How many bytes have arrived from the network, before aiohttp decoded."""
-        return getattr(self._http, "total_compressed_bytes", None) or getattr(
-            self._http, "total_bytes", 0
-        )
+        if is_decoded(self._http):
+            return self._http.total_raw_bytes
+        return self._http.total_bytes
 
 
 class _Chunks:

@@ -39,6 +39,15 @@ class ByteStream(Stream):
             return self._data
         return self._data[start : start + _PIECE]
 
+    def getvalue(self) -> bytes:
+        """All the bytes, read or not.
+
+        Raises:
+            StreamClosed: the stream was closed.
+        """
+        self._life.check_open()
+        return self._data
+
     async def close(self) -> None:
         """Let go of the bytes."""
         self._data = b""

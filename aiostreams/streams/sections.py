@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Self
+
 from aiostreams.streams.base import Stream
 from aiostreams.streams.transforms import Transform
 
@@ -43,6 +45,12 @@ class ChainStream(Stream):
     def seekable(self) -> bool:
         """Whether all sources can seek and know their sizes."""
         return self.size is not None and all(s.seekable for s in self._sources)
+
+    async def open(self) -> Self:
+        """Open every source."""
+        for source in self._sources:
+            await source.open()
+        return self
 
     async def readany(self) -> bytes:
         """The next piece of the first source that is not at its end."""

@@ -7,7 +7,7 @@ passes through is not changed, so ``size`` and ``content_type`` carry through.
 from __future__ import annotations
 
 import inspect
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 from aiostreams.errors import LimitExceeded
 from aiostreams.streams.base import Stream
@@ -43,6 +43,11 @@ class Transform(Stream):
     def content_type(self) -> str | None:
         """The content type of the source."""
         return self._source.content_type
+
+    async def open(self) -> Self:
+        """Open the source."""
+        await self._source.open()
+        return self
 
     async def readany(self) -> bytes:
         """The source's next piece."""

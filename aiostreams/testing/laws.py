@@ -12,6 +12,7 @@ import contextlib
 import inspect
 import time
 import tracemalloc
+from functools import partial
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from aiostreams.errors import LimitExceeded, SizeMismatch, StreamBusy, StreamClosed
@@ -168,7 +169,9 @@ async def law_03_reads_like_a_stream_reader(make: Make) -> None:
                 parts = []
                 while part := await other.readuntil(separator):
                     parts.append(part)
-            _law(parts == _split(content, separator), f"{name}: readuntil({separator})")
+            _law(
+                parts == _split(content, separator), f"{name}: readuntil({separator!r})"
+            )
         async with await _fresh(make, name) as other:
             chunks = [chunk async for chunk in other.iter_chunked(10)]
         _law(chunks == _cut(content, 10), f"{name}: iter_chunked(10)")
@@ -285,17 +288,17 @@ async def law_07_close_is_final(make: Make) -> None:
         _law(stream.closed, f"{name}: not closed after close()")
         calls: dict[str, Callable[[], Awaitable[object]]] = {
             "read()": stream.read,
-            "read(0)": lambda stream=stream: stream.read(0),
-            "read(1)": lambda stream=stream: stream.read(1),
+            "read(0)": partial(stream.read, 0),
+            "read(1)": partial(stream.read, 1),
             "readany()": stream.readany,
             "readline()": stream.readline,
             "readuntil()": stream.readuntil,
-            "readexactly(1)": lambda stream=stream: stream.readexactly(1),
-            "peek(1)": lambda stream=stream: stream.peek(1),
-            "write()": lambda stream=stream: stream.write(b"x"),
-            "async for": lambda stream=stream: anext(aiter(stream)),
-            "iter_any()": lambda stream=stream: anext(stream.iter_any()),
-            "iter_chunked(1)": lambda stream=stream: anext(stream.iter_chunked(1)),
+            "readexactly(1)": partial(stream.readexactly, 1),
+            "peek(1)": partial(stream.peek, 1),
+            "write()": partial(stream.write, b"x"),
+            "async for": aiter(stream).__anext__,
+            "iter_any()": stream.iter_any().__anext__,
+            "iter_chunked(1)": stream.iter_chunked(1).__anext__,
         }
         for what, call in calls.items():
             await _raises(StreamClosed, call(), f"{name}: {what} after close()")

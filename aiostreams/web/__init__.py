@@ -1,0 +1,1 @@
+"""The glue to aiohttp: requests to streams, values to responses, errors to statuses."""

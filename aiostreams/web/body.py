@@ -1,0 +1,155 @@
+"""What aiostreams knows of one request: its limits, its stream, what it opened.
+
+A ``RequestBody`` hangs on the request under a typed key. It is made by the
+middleware, or by the first helper that needs it. All helpers of a request share it,
+so the body is opened once, counted once, and closed once.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING, Any, Final, TypeVar
+
+from aiohttp import web
+
+from aiostreams.errors import LimitExceeded
+from aiostreams.limits import DEFAULT_LIMITS, Limits
+from aiostreams.streams.http import HTTPStream
+from aiostreams.streams.transforms import LimitStream
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from aiostreams.streams.base import Stream
+
+__all__ = ["APP_LIMITS", "RequestBody", "body_of", "limit"]
+
+_logger = logging.getLogger("aiostreams.web")
+
+APP_LIMITS: Final = web.AppKey("aiostreams.limits", Limits)
+_OVERRIDES: Final = "__aiostreams_limits__"
+_Handler = TypeVar("_Handler")
+
+
+class RequestBody:
+    """The body of one request.
+
+    Attributes:
+        limits: the ceilings that hold for it.
+        remembered: the whole body, once ``read_bytes`` has read it.
+    """
+
+    def __init__(self, request: web.BaseRequest, limits: Limits) -> None:
+        self.limits = limits
+        self.remembered: bytes | None = None
+        self._request = request
+        self._stream: Stream | None = None
+        self._closers: list[Callable[[], Awaitable[object]]] = []
+
+    def refuse_declared(self) -> None:
+        """Refuse a body that is too large by its own account, before reading.
+
+        Raises:
+            LimitExceeded: Content-Length is above ``max_body``.
+        """
+        declared = self._request.content_length
+        if declared is not None and declared > self.limits.max_body:
+            raise LimitExceeded(
+                f"the body has {declared} bytes, limit {self.limits.max_body}",
+                limit=self.limits.max_body,
+                seen=declared,
+            )
+
+    @property
+    def stream(self) -> Stream:
+        """The decoded, limited body; the same object every time."""
+        if self._stream is None:
+            self.refuse_declared()
+            wire = _Wire.from_request(self._request)
+            wire.request = self._request
+            self._stream = LimitStream(wire, self.limits.max_body)
+        return self._stream
+
+    @property
+    def idle(self) -> bool:
+        """Whether nothing was opened, so that there is nothing to close."""
+        return self._stream is None and not self._closers
+
+    def closing(self, closer: Callable[[], Awaitable[object]]) -> None:
+        """Have ``closer`` awaited at the end of the request, whatever happens."""
+        self._closers.append(closer)
+
+    async def close(self) -> None:
+        """Close everything that was opened, last one first; errors are logged."""
+        closers, self._closers = self._closers, []
+        stream, self._stream = self._stream, None
+        if stream is not None:
+            closers.insert(0, stream.close)
+        self.remembered = None
+        while closers:
+            try:
+                await closers.pop()()
+            except Exception:
+                _logger.exception("closing what the request opened failed")
+
+
+class _Wire(HTTPStream):
+    """A request's body, also when somebody called ``request.read()`` before."""
+
+    request: web.BaseRequest | None = None
+
+    async def readany(self) -> bytes:
+        request, self.request = self.request, None
+        if request is not None and self.reader.at_eof() and self.reader.total_bytes:
+            # All bytes were taken out of the reader. If that was request.read(),
+            # aiohttp remembers them and gives them again.
+            return await request.read()
+        return await super().readany()
+
+
+def body_of(request: web.BaseRequest) -> RequestBody:
+    """The state of this request, made now if need be."""
+    body = request.get(_BODY)
+    if body is None:
+        body = request[_BODY] = RequestBody(request, limits_of(request))
+    return body
+
+
+_BODY: Final = web.RequestKey("aiostreams.body", RequestBody)
+
+
+def limits_of(request: web.BaseRequest, base: Limits | None = None) -> Limits:
+    """The ceilings for this request: the route's, else ``base``, else the app's."""
+    if base is None:
+        base = DEFAULT_LIMITS
+        if isinstance(request, web.Request):
+            base = request.config_dict.get(APP_LIMITS, DEFAULT_LIMITS)
+    if not isinstance(request, web.Request):
+        return base
+    handler: Any = request.match_info.handler
+    overrides = dict(getattr(handler, _OVERRIDES, ()))
+    if isinstance(handler, type):
+        # A class-based view: its method may say more.
+        method = getattr(handler, request.method.lower(), None)
+        overrides.update(getattr(method, _OVERRIDES, ()))
+    return base.replace(**overrides) if overrides else base
+
+
+def limit(**ceilings: Any) -> Callable[[_Handler], _Handler]:
+    """Override ceilings of :class:`Limits` for one handler, or one view class.
+
+        @limit(max_body=10 * MiB, max_parts=3)
+        async def avatar(request): ...
+
+    Raises:
+        TypeError: a name is not a ceiling, or a value not a number.
+        ValueError: a value is negative.
+    """
+    Limits(**ceilings)
+
+    def mark(handler: _Handler) -> _Handler:
+        earlier = getattr(handler, _OVERRIDES, {})
+        setattr(handler, _OVERRIDES, {**earlier, **ceilings})
+        return handler
+
+    return mark

@@ -1,0 +1,147 @@
+"""Errors to responses: the only place that knows ``HTTPException``.
+
+A ``StreamError`` becomes the HTTPException of its status with a problem document
+(RFC 9457), or plain text for a client that does not accept one. One log record is
+written for each.
+"""
+
+from __future__ import annotations
+
+import http
+import json
+import logging
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from aiohttp import hdrs, web
+
+from aiostreams.errors import (
+    BodyTimeout,
+    ClientGone,
+    LimitExceeded,
+    StreamError,
+    UnsupportedContent,
+)
+from aiostreams.sansio.negotiation import choose_type
+
+if TYPE_CHECKING:
+    from aiohttp.abc import AbstractStreamWriter
+
+__all__ = ["BrokenConnection", "Problem", "describe", "error_response"]
+
+_logger = logging.getLogger("aiostreams.web")
+
+_EXCEPTIONS: dict[int, type[web.HTTPException]] = {
+    400: web.HTTPBadRequest,
+    404: web.HTTPNotFound,
+    408: web.HTTPRequestTimeout,
+    409: web.HTTPConflict,
+    411: web.HTTPLengthRequired,
+    415: web.HTTPUnsupportedMediaType,
+    422: web.HTTPUnprocessableEntity,
+    507: web.HTTPInsufficientStorage,
+}
+# A client that takes JSON takes a problem document, which is JSON.
+_OFFERS = ("application/problem+json", "application/json", "text/plain")
+# What a message may take in a log line or a response: it can hold a name that the
+# client chose.
+_LONGEST = 400
+
+
+class BrokenConnection(web.Response):
+    """Answers by closing the connection: nothing (more) can be said on it.
+
+    aiohttp takes the ``ConnectionError`` for a client that has left, quietly. The
+    status is nginx's for the access log.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(status=499, reason="Client Closed Request")
+
+    async def prepare(self, request: web.BaseRequest) -> AbstractStreamWriter | None:
+        """Refuse to be sent."""
+        del request
+        raise ConnectionResetError("the body cannot be answered on this connection")
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """A problem document (RFC 9457), or its plain text."""
+
+    status: int
+    headers: dict[str, str]
+    text: str
+
+
+def error_response(
+    error: StreamError, request: web.BaseRequest
+) -> web.HTTPException | BrokenConnection:
+    """What to answer for ``error``: an exception to raise, or a response to return."""
+    if isinstance(error, ClientGone):
+        _logger.info("client gone: %s %s: %s", request.method, _path(request), error)
+        return BrokenConnection()
+    problem = describe(error, request)
+    if request.writer.output_size > 0:
+        return BrokenConnection()
+    kind = _EXCEPTIONS.get(problem.status, web.HTTPInternalServerError)
+    exception: web.HTTPException
+    if isinstance(error, LimitExceeded):
+        exception = web.HTTPRequestEntityTooLarge(
+            max_size=error.limit, actual_size=error.seen, headers=problem.headers
+        )
+    else:
+        exception = kind(headers=problem.headers)
+    exception.text = problem.text
+    if isinstance(error, BodyTimeout):
+        exception.force_close()
+    return exception
+
+
+def describe(error: StreamError, request: web.BaseRequest) -> Problem:
+    """Log ``error``, once, and say to the client what concerns it."""
+    status = error.status
+    message = str(error)[:_LONGEST]
+    if status >= 500:
+        # A fault of the application or its storage, and no business of the client.
+        _logger.error(
+            "body failed: %s %s: %s",
+            request.method,
+            _path(request),
+            message,
+            exc_info=error,
+        )
+        message = http.HTTPStatus(status).description or "the body failed"
+    else:
+        _logger.info(
+            "body refused: %d %s %s: %s",
+            status,
+            request.method,
+            _path(request),
+            message,
+        )
+    headers: dict[str, str] = {"X-Content-Type-Options": "nosniff"}
+    extra: dict[str, Any] = {}
+    if isinstance(error, LimitExceeded):
+        extra = {"limit": error.limit, "seen": error.seen}
+    elif isinstance(error, UnsupportedContent):
+        if error.accept is not None:
+            headers[hdrs.ACCEPT] = error.accept
+        if error.accept_encoding is not None:
+            headers[hdrs.ACCEPT_ENCODING] = error.accept_encoding
+    accepted = choose_type(request.headers.getall(hdrs.ACCEPT, ()), _OFFERS)
+    if accepted is None or accepted == "text/plain":
+        headers[hdrs.CONTENT_TYPE] = "text/plain; charset=utf-8"
+        return Problem(status, headers, f"{status}: {message}")
+    headers[hdrs.CONTENT_TYPE] = "application/problem+json; charset=utf-8"
+    document = {
+        "type": "about:blank",
+        "title": http.HTTPStatus(status).phrase,
+        "status": status,
+        "detail": message,
+        **extra,
+    }
+    return Problem(status, headers, json.dumps(document))
+
+
+def _path(request: web.BaseRequest) -> str:
+    return request.path[:200].encode("unicode_escape").decode()

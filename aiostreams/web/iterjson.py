@@ -1,0 +1,93 @@
+"""Values out of a huge JSON document while it arrives."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from aiostreams.errors import LimitExceeded, MalformedBody
+from aiostreams.extras import require
+from aiostreams.sansio.nesting import NestingGauge
+from aiostreams.web.body import body_of
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from aiohttp import web
+
+    from aiostreams.streams.base import Stream
+
+__all__ = ["iter_json"]
+
+
+def iter_json(request: web.BaseRequest, path: str = "item") -> AsyncIterator[Any]:
+    """The values at ``path`` of a JSON body, as they arrive.
+
+    Memory holds one value at a time. Needs the extra ``ijson``.
+
+    Args:
+        request: whose body.
+        path: where the values are, as ijson writes it: ``item`` for the elements of
+            the outermost array, ``data.rows.item`` for those of an array inside,
+            ``""`` for the document as a whole. A path that ends in ``*`` gives the
+            members of an object as ``(name, value)``: ``*`` of the outermost one,
+            ``data.*`` of one inside.
+
+    Raises:
+        ImportError: ijson is not installed.
+        LimitExceeded: one value has more than ``max_memory`` bytes.
+        MalformedBody: it is not JSON, ends too early, or nests deeper than 1,000.
+        StreamError: as raised by the stream.
+    """
+    ijson = require("ijson", extra="ijson", what="iter_json")
+    return _values(request, path, ijson)
+
+
+async def _values(
+    request: web.BaseRequest, path: str, ijson: Any
+) -> AsyncIterator[Any]:
+    body = body_of(request)
+    source = _Source(body.stream, body.limits.max_memory)
+    if path == "*" or path.endswith(".*"):
+        values = ijson.kvitems_async(source, path[:-2], use_float=True)
+    else:
+        values = ijson.items_async(source, path, use_float=True)
+    try:
+        async for value in values:
+            source.unclaimed = 0
+            yield value
+    except ijson.JSONError as error:
+        raise MalformedBody(f"the body is not JSON: {_reason(error)}") from error
+    except UnicodeDecodeError as error:
+        raise MalformedBody(f"the body is not UTF-8, at byte {error.start}") from error
+
+
+def _reason(error: Exception) -> str:
+    # yajl's messages go on with a picture of the text: the client's bytes.
+    first = error.args[0] if error.args else ""
+    text = first.decode("utf-8", "replace") if isinstance(first, bytes) else str(first)
+    return text.partition("\n")[0][:100]
+
+
+class _Source:
+    """What ijson reads from: pieces as they arrive, counted between two values."""
+
+    def __init__(self, stream: Stream, ceiling: int) -> None:
+        self._stream = stream
+        self._ceiling = ceiling
+        self._gauge = NestingGauge()
+        self.unclaimed = 0
+
+    async def read(self, size: int = -1) -> bytes:
+        if size == 0:
+            return b""  # ijson asks what type it will get
+        if self.unclaimed > self._ceiling:
+            raise LimitExceeded(
+                f"{self.unclaimed} bytes of JSON without a value at the path, "
+                f"limit {self._ceiling}",
+                limit=self._ceiling,
+                seen=self.unclaimed,
+            )
+        piece = await self._stream.readany()
+        self._gauge.feed(piece)
+        self.unclaimed += len(piece)
+        return piece

@@ -1,0 +1,120 @@
+"""The middleware: values to responses, errors to statuses, everything closed.
+
+``stream_middleware`` is all of it in one. ``setup`` installs it in two halves, around
+the application's own middlewares, which so see a ``StreamResponse`` and nothing else.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any
+
+from aiohttp import web
+
+from aiostreams.content.base import Content
+from aiostreams.errors import StreamError
+from aiostreams.streams.base import Stream
+from aiostreams.web.body import body_of, limits_of
+from aiostreams.web.errors import error_response
+from aiostreams.web.payload import StreamPayload
+from aiostreams.web.response import BodyResponse, respond
+
+if TYPE_CHECKING:
+    from aiohttp.typedefs import Handler, Middleware
+
+    from aiostreams.limits import Limits
+    from aiostreams.web.body import RequestBody
+
+__all__ = ["stream_middleware", "values_to_responses"]
+
+
+def stream_middleware(*, limits: Limits | None = None) -> Middleware:
+    """Bodies in and out as streams, for one application.
+
+    * A body that is too large by its own account is refused before the handler.
+    * A handler may return a ``Content`` or a ``Stream``.
+    * A ``StreamError`` becomes the response of its status.
+    * What was opened during a request is closed at its end: after the response was
+      sent, since that may still read from it.
+
+    Args:
+        limits: the ceilings; those of ``setup``, or the defaults, unless given.
+            ``@limit`` on a handler overrides them.
+    """
+
+    @web.middleware
+    async def middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
+        body = body_of(request)
+        body.limits = limits_of(request, limits)
+        try:
+            body.refuse_declared()
+            response = await values_to_responses(request, handler)
+        except StreamError as error:
+            await body.close()
+            answer = error_response(error, request)
+            if isinstance(answer, web.HTTPException):
+                raise answer from error
+            return answer
+        except BaseException:
+            await body.close()
+            raise
+        await _close_after(response, request, body)
+        return response
+
+    return middleware
+
+
+@web.middleware
+async def values_to_responses(
+    request: web.Request, handler: Handler
+) -> web.StreamResponse:
+    """Make a response of a returned ``Content`` or ``Stream``, and open its source."""
+    # The type of Handler does not know yet that more than responses may come.
+    result: Any = await handler(request)
+    response: web.StreamResponse = (
+        respond(result) if isinstance(result, (Content, Stream)) else result
+    )
+    if isinstance(response, BodyResponse) and not response.prepared:
+        await response.open()
+    return response
+
+
+async def _close_after(
+    response: web.StreamResponse, request: web.Request, body: RequestBody
+) -> None:
+    """Close what the request opened, now or when the response has been sent."""
+    streamed: BodyResponse | StreamPayload | None = None
+    if isinstance(response, BodyResponse):
+        streamed = response
+    elif (
+        isinstance(response, web.Response)
+        and isinstance(response.body, StreamPayload)
+        # aiohttp closes a payload that it has written: not for HEAD.
+        and request.method != "HEAD"
+    ):
+        streamed = response.body
+    if streamed is None or body.idle:
+        await body.close()
+        return
+    # A response that is never sent, since somebody outside answers otherwise, is
+    # found out at the latest when the connection ends.
+    connection = request.task
+    leftovers = _Leftovers(body)
+    connection.add_done_callback(leftovers)
+
+    async def close() -> None:
+        connection.remove_done_callback(leftovers)
+        await body.close()
+
+    streamed.closing(close)
+
+
+class _Leftovers:
+    """Closes a body from a callback."""
+
+    def __init__(self, body: RequestBody) -> None:
+        self._body = body
+        self._closing: asyncio.Task[None] | None = None
+
+    def __call__(self, _connection: asyncio.Task[None]) -> None:
+        self._closing = asyncio.get_running_loop().create_task(self._body.close())

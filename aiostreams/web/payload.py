@@ -1,0 +1,144 @@
+"""A Stream as an aiohttp payload: what writes it to a connection.
+
+Registered for ``Stream`` and ``Content``, so that ``web.Response(body=...)`` and
+``session.post(url, data=...)`` take them.
+
+A client must never take a cut body for a whole one. Under a Content-Length the body
+is complete for the client with its last byte, so the piece that would complete it
+is held back until the source has ended well. A chunked body is complete only with
+its terminating chunk, which aiohttp writes after this has returned.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from aiohttp import Payload, payload
+
+from aiostreams.content.base import Content
+from aiostreams.errors import SizeMismatch
+from aiostreams.streams.base import Stream
+from aiostreams.streams.memory import ByteStream
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from aiohttp.abc import AbstractStreamWriter
+
+__all__ = ["StreamPayload", "register", "send"]
+
+
+async def send(
+    stream: Stream, writer: AbstractStreamWriter, length: int | None
+) -> None:
+    """Write the whole of ``stream``.
+
+    Args:
+        stream: what to write; not closed.
+        writer: the connection.
+        length: the Content-Length that was promised, or ``None`` when the body is
+            chunked or ends with the connection.
+
+    Raises:
+        SizeMismatch: the stream has fewer or more bytes than promised.
+        ConnectionError: the other side has gone.
+    """
+    sent = 0
+    last = b""
+    while piece := await stream.readany():
+        if last:
+            raise _mismatch(length, sent + len(last) + len(piece), "gave at least")
+        if length is not None and sent + len(piece) >= length:
+            if sent + len(piece) > length:
+                raise _mismatch(length, sent + len(piece), "gave at least")
+            last = piece
+            continue
+        await writer.write(piece)
+        sent += len(piece)
+    if length is not None and sent + len(last) != length:
+        raise _mismatch(length, sent + len(last), "ended after")
+    if last:
+        await writer.write(last)
+
+
+def _mismatch(length: int | None, seen: int, what: str) -> SizeMismatch:
+    assert length is not None
+    return SizeMismatch(
+        f"Content-Length promised {length} bytes, the body {what} {seen}",
+        expected=length,
+        seen=seen,
+    )
+
+
+class StreamPayload(Payload):
+    """The payload of a Stream, or of the Stream that a Content encodes to."""
+
+    def __init__(self, value: Stream | Content, *args: Any, **kwargs: Any) -> None:
+        self.stream = value.encode() if isinstance(value, Content) else value
+        if kwargs.get("content_type") is None:
+            kwargs["content_type"] = (
+                self.stream.content_type or self._default_content_type
+            )
+        super().__init__(self.stream, *args, **kwargs)
+        self._closers: list[Callable[[], Awaitable[None]]] = []
+
+    @property
+    def size(self) -> int | None:
+        """What is left of the stream, in bytes, or ``None`` when unknown."""
+        size = self.stream.size
+        return None if size is None else size - self.stream.position
+
+    async def write(self, writer: AbstractStreamWriter) -> None:
+        """Write all of it; the writer knows the promised length, if any."""
+        await self.write_with_length(writer, writer.length)
+
+    async def write_with_length(
+        self, writer: AbstractStreamWriter, content_length: int | None
+    ) -> None:
+        """Write all of it, which is ``content_length`` bytes if that is known."""
+        self._consumed = True
+        length = self.size if content_length is None else content_length
+        try:
+            await send(self.stream, writer, length)
+        except BaseException:
+            await self.stream.abort()
+            raise
+        await self.stream.close()
+
+    def decode(self, encoding: str = "utf-8", errors: str = "strict") -> str:
+        """The text of a body that is in memory.
+
+        Raises:
+            TypeError: it is not; reading it would mean waiting.
+        """
+        if not isinstance(self.stream, ByteStream):
+            raise TypeError(f"{self.stream!r} can only be read asynchronously")
+        return self.stream.getvalue().decode(encoding, errors)
+
+    async def as_bytes(self, encoding: str = "utf-8", errors: str = "strict") -> bytes:
+        """All of it, read into memory and put back."""
+        del encoding, errors
+        data = await self.stream.read()
+        self.stream.unread(data)
+        return data
+
+    def closing(self, closer: Callable[[], Awaitable[None]]) -> None:
+        """Have ``closer`` awaited when aiohttp closes the payload."""
+        self._closers.append(closer)
+
+    async def close(self) -> None:
+        """Close the stream."""
+        closers, self._closers = self._closers, []
+        try:
+            await self.stream.close()
+        finally:
+            for closer in closers:
+                await closer()
+
+
+def register() -> None:
+    """Make aiohttp take Streams and Contents as bodies; done when imported."""
+    payload.PAYLOAD_REGISTRY.register(StreamPayload, (Stream, Content))
+
+
+register()

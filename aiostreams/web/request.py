@@ -1,0 +1,246 @@
+"""Request helpers: functions of the request that give its body, whole or in pieces.
+
+All of them take any ``aiohttp.web.BaseRequest`` and share one :class:`RequestBody`,
+with or without the middleware. Without it the default limits hold, errors reach the
+caller as ``StreamError``, and what was opened is the caller's to close.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, TypeVar, overload
+
+from aiostreams.content.base import read_all
+from aiostreams.content.file import File
+from aiostreams.content.form import Form
+from aiostreams.content.json import JSON
+from aiostreams.content.ndjson import NDJSON
+from aiostreams.content.text import HTML, Text
+from aiostreams.errors import UnsupportedContent
+from aiostreams.streams.memory import ByteStream
+from aiostreams.web.body import body_of
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable
+
+    from aiohttp import web
+
+    from aiostreams.content.base import Content
+    from aiostreams.limits import Limits
+    from aiostreams.streams.base import Stream
+
+__all__ = [
+    "iter_ndjson",
+    "open_stream",
+    "read_bytes",
+    "read_content",
+    "read_json",
+    "read_text",
+]
+
+T = TypeVar("T")
+
+
+def open_stream(request: web.BaseRequest) -> Stream:
+    """The decoded, limited body; the same object at every call.
+
+    Raises:
+        LimitExceeded: Content-Length is above ``max_body``; nothing was read.
+    """
+    return body_of(request).stream
+
+
+async def read_bytes(
+    request: web.BaseRequest, *, limits: Limits | None = None
+) -> bytes:
+    """The whole body, at most ``max_memory`` bytes, and remembered.
+
+    It can be had again, by this or any other helper: a middleware that checks a
+    signature and the handler can both have the body.
+
+    Args:
+        request: whose body.
+        limits: ceilings in place of the route's.
+
+    Raises:
+        LimitExceeded: the body is larger; when Content-Length says so, nothing is
+            read.
+        StreamError: as raised by the stream.
+    """
+    body = body_of(request)
+    if body.remembered is None:
+        stream = body.stream
+        whole = not stream.position
+        data = await read_all(stream, limits or body.limits)
+        if not whole:
+            return data
+        body.remembered = data
+        # Also for those who take the stream.
+        stream.unread(data)
+    return body.remembered
+
+
+async def _in_memory(request: web.BaseRequest, limits: Limits | None) -> ByteStream:
+    data = await read_bytes(request, limits=limits)
+    return ByteStream(data, content_type=request.headers.get("Content-Type"))
+
+
+async def read_text(request: web.BaseRequest, *, limits: Limits | None = None) -> str:
+    """The whole body as text, by the ``charset`` of its Content-Type, else UTF-8.
+
+    Raises:
+        LimitExceeded: more than ``max_memory`` bytes.
+        MalformedBody: it is not of its charset.
+        UnsupportedContent: nobody knows the charset.
+        StreamError: as raised by the stream.
+    """
+    text = await Text.decode(await _in_memory(request, limits), limits=limits)
+    return str(text)
+
+
+@overload
+async def read_json(
+    request: web.BaseRequest,
+    *,
+    type: type[T],
+    limits: Limits | None = None,
+    loads: Callable[[Any], Any] | None = None,
+    content_type: str | None = "application/json",
+) -> T: ...
+@overload
+async def read_json(
+    request: web.BaseRequest,
+    *,
+    type: Any = None,  # noqa: A002 - the contract's name
+    limits: Limits | None = None,
+    loads: Callable[[Any], Any] | None = None,
+    content_type: str | None = "application/json",
+) -> Any: ...
+async def read_json(
+    request: web.BaseRequest,
+    *,
+    type: Any = None,  # noqa: A002 - the contract's name
+    limits: Limits | None = None,
+    loads: Callable[[Any], Any] | None = None,
+    content_type: str | None = "application/json",
+) -> Any:
+    """The whole body as a JSON value.
+
+    Args:
+        request: whose body.
+        type: what the value has to be: a dataclass, TypedDict, ``msgspec.Struct``,
+            or anything made of them.
+        limits: ceilings in place of the route's.
+        loads: parses in place of the built-in parser.
+        content_type: what the request must have called it; ``None`` for anything,
+            as in aiohttp's client. ``application/json`` lets ``*/*+json`` pass too,
+            and a request without a Content-Type.
+
+    Raises:
+        UnsupportedContent: the request has another Content-Type.
+        LimitExceeded: more than ``max_memory`` bytes.
+        MalformedBody: it is not JSON.
+        InvalidContent: it is not of ``type``; each error is named with its path.
+        StreamError: as raised by the stream.
+    """
+    if content_type is not None:
+        _expect(request, content_type)
+    if limits is None:
+        limits = body_of(request).limits
+    content = await JSON.decode(
+        await _in_memory(request, limits), type=type, limits=limits, loads=loads
+    )
+    return content.data
+
+
+def _expect(request: web.BaseRequest, expected: str) -> None:
+    header = request.headers.get("Content-Type")
+    if header is None:
+        return
+    media_type = header.partition(";")[0].strip().lower()
+    if media_type == expected:
+        return
+    if media_type.endswith("+json") and expected == "application/json":
+        return
+    raise UnsupportedContent(
+        f"the body must be {expected}, not {media_type[:80]!r}", accept=expected
+    )
+
+
+def iter_ndjson(
+    request: web.BaseRequest,
+    *,
+    type: Any = None,  # noqa: A002 - the contract's name
+    max_line_length: int | None = None,
+    content_type: str | None = None,
+) -> AsyncIterator[Any]:
+    """The values of a body of JSON lines, as they arrive.
+
+    Args:
+        request: whose body.
+        type: what each value has to be.
+        max_line_length: bytes of one line; the route's ``max_memory`` unless given.
+        content_type: what the request must have called it; anything unless given.
+
+    Raises:
+        UnsupportedContent: the request has another Content-Type.
+        LimitExceeded: a line, or the body, is too long.
+        MalformedBody: a line is not JSON; it is named by its number.
+        InvalidContent: a value is not of ``type``.
+        StreamError: as raised by the stream.
+    """
+    if content_type is not None:
+        _expect(request, content_type)
+    return _iter_ndjson(request, type, max_line_length)
+
+
+async def _iter_ndjson(
+    request: web.BaseRequest, kind: Any, max_line_length: int | None
+) -> AsyncIterator[Any]:
+    body = body_of(request)
+    lines = await NDJSON.decode(
+        body.stream, type=kind, limits=body.limits, max_line_length=max_line_length
+    )
+    async for value in lines:
+        yield value
+
+
+_CONTENTS: dict[str, type[Content]] = {
+    "application/json": JSON,
+    "application/x-ndjson": NDJSON,
+    "application/x-www-form-urlencoded": Form,
+    "text/html": HTML,
+    "text/plain": Text,
+}
+
+
+async def read_content(request: web.BaseRequest, *types: type[Content]) -> Content:
+    """The body as the Content of its Content-Type.
+
+    JSON (and ``*/*+json``), forms and text are parsed; NDJSON is parsed as it is
+    iterated; anything else is a ``File`` over the stream.
+
+    Args:
+        request: whose body.
+        types: the classes that are welcome; all unless given.
+
+    Raises:
+        UnsupportedContent: the Content-Type is of none of ``types``.
+        StreamError: as raised by ``decode`` of the class, and by the stream.
+    """
+    header = request.headers.get("Content-Type") or "application/octet-stream"
+    media_type = header.partition(";")[0].strip().lower()
+    kind = _CONTENTS.get(media_type, File)
+    if media_type.endswith("+json"):
+        kind = JSON
+    if types and not issubclass(kind, types):
+        accept = ", ".join(
+            name for name, known in _CONTENTS.items() if issubclass(known, types)
+        )
+        raise UnsupportedContent(
+            f"the body must be one of {accept}, not {media_type[:80]!r}", accept=accept
+        )
+    body = body_of(request)
+    if kind in {File, NDJSON}:
+        return await kind.decode(body.stream, limits=body.limits)
+    stream = await _in_memory(request, body.limits)
+    return await kind.decode(stream, limits=body.limits)

@@ -1,0 +1,269 @@
+"""Values to responses.
+
+``respond``, and a value that a handler returns, become a ``BodyResponse``. It
+decides late, in ``prepare``: then the request is known, the source is opened, and
+``sansio.plan`` says which status, which bytes and which fields follow from them.
+
+A source that can seek (see ``Stream.slice``) answers conditions and ranges; one that
+cannot is sent whole. A file goes out by ``sendfile`` where that is possible.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import time
+from typing import TYPE_CHECKING, Final
+
+from aiohttp import ETag, hdrs, web
+
+from aiostreams.content.base import Content
+from aiostreams.content.file import File
+from aiostreams.errors import ObjectNotFound, StreamError
+from aiostreams.sansio.attachment import content_disposition
+from aiostreams.sansio.conditions import Conditions
+from aiostreams.sansio.plan import plan_response
+from aiostreams.sansio.validators import EntityTag, Validators, parse_http_date
+from aiostreams.streams.file import FileStream
+from aiostreams.web.byteranges import byteranges
+from aiostreams.web.errors import describe
+from aiostreams.web.payload import StreamPayload
+from aiostreams.web.sendfile import may_sendfile, sendfile
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Mapping
+
+    from aiohttp.abc import AbstractStreamWriter
+    from multidict import CIMultiDict
+
+    from aiostreams.sansio.plan import ResponsePlan
+    from aiostreams.sansio.ranges import ByteRange
+    from aiostreams.streams.base import Stream
+
+__all__ = ["BodyResponse", "respond"]
+
+# What describes the representation, and so has no place in an answer without it.
+_CONTENT_FIELDS: Final = (
+    hdrs.CONTENT_TYPE,
+    hdrs.CONTENT_DISPOSITION,
+    hdrs.CONTENT_ENCODING,
+    hdrs.CONTENT_LENGTH,
+)
+
+
+class BodyResponse(web.Response):
+    """A response whose body is a Stream.
+
+    Attributes:
+        stream: the body. A middleware may put another one around it before the
+            response is prepared.
+    """
+
+    def __init__(
+        self,
+        source: Content | Stream,
+        *,
+        status: int = 200,
+        headers: Mapping[str, str] | None = None,
+        validators: Validators | None = None,
+    ) -> None:
+        super().__init__(status=status, headers=headers)
+        self.stream = source.encode() if isinstance(source, Content) else source
+        self._given = validators or Validators()
+        self._sending: tuple[web.BaseRequest, AbstractStreamWriter] | None = None
+        self._closers: list[Callable[[], Awaitable[None]]] = []
+        # Served as it was sent, a file must not be taken for something else.
+        if isinstance(source, File):
+            self.headers.setdefault("X-Content-Type-Options", "nosniff")
+
+    async def open(self) -> None:
+        """Open the source, so that a missing file can still become a 404.
+
+        Raises:
+            ObjectNotFound: there is no such file.
+            StreamError: it cannot be read.
+        """
+        try:
+            await self.stream.open()
+        except (FileNotFoundError, NotADirectoryError, IsADirectoryError) as error:
+            await self.stream.close()
+            if isinstance(error, StreamError):
+                raise
+            raise ObjectNotFound("there is no such file") from error
+        except BaseException:
+            await self.stream.close()
+            raise
+
+    async def prepare(self, request: web.BaseRequest) -> AbstractStreamWriter | None:
+        """Open the source, decide, and write the header section."""
+        if self.prepared:
+            return await super().prepare(request)
+        try:
+            await self.open()
+        except StreamError as error:
+            problem = describe(error, request)
+            self.set_status(problem.status)
+            self.headers.clear()
+            self.headers.update(problem.headers)
+            self.text = problem.text
+            return await super().prepare(request)
+        try:
+            await self._decide(request)
+            writer = await super().prepare(request)
+        except BaseException:
+            await self._close()
+            raise
+        if writer is not None:
+            self._sending = request, writer
+        return writer
+
+    async def _decide(self, request: web.BaseRequest) -> None:
+        stream = self.stream
+        if hdrs.CONTENT_TYPE not in self.headers:
+            self.headers[hdrs.CONTENT_TYPE] = (
+                stream.content_type or "application/octet-stream"
+            )
+        if self.status == 200:
+            plan = plan_response(
+                request.method,
+                Conditions.from_fields(request.headers.items()),
+                self._validators_of(stream),
+                size=stream.size,
+                accept_ranges=stream.seekable,
+                now=time.time(),
+            )
+            if plan.status in {304, 412, 416}:
+                self._answer_without(plan)
+                return
+            if plan.ranges:
+                self.stream = await _ranges(stream, plan.ranges, self.headers)
+                self.set_status(206)
+            for name, value in plan.headers.items():
+                self.headers.setdefault(name, value)
+        self.body = StreamPayload(self.stream)
+
+    def _validators_of(self, stream: Stream) -> Validators:
+        etag, modified = self._given.etag, self._given.last_modified
+        if etag is None and (opaque := getattr(stream, "etag", None)) is not None:
+            etag = EntityTag(opaque)
+        if modified is None:
+            modified = getattr(stream, "last_modified", None)
+        return Validators(etag=etag, last_modified=modified)
+
+    def _answer_without(self, plan: ResponsePlan) -> None:
+        """A 304, 412 or 416: nothing of the representation is sent."""
+        self.set_status(plan.status)
+        for name in _CONTENT_FIELDS:
+            self.headers.popall(name, None)
+        self.headers.update(plan.headers)
+        if plan.status != 304:
+            self.headers[hdrs.CONTENT_TYPE] = "text/plain; charset=utf-8"
+            self.body = f"{self.status}: {self.reason}".encode()
+
+    async def write_eof(self, data: bytes = b"") -> None:
+        """Send the body; whatever happens, its stream is closed afterwards."""
+        sending, self._sending = self._sending, None
+        try:
+            if sending is not None and await self._sendfile(*sending):
+                self.body = None
+            await super().write_eof(data)
+        finally:
+            await self._close()
+
+    async def _sendfile(
+        self, request: web.BaseRequest, writer: AbstractStreamWriter
+    ) -> bool:
+        stream, body = self.stream, self.body
+        if (
+            isinstance(stream, FileStream)
+            and isinstance(body, StreamPayload)
+            and body.stream is stream
+            and not stream.position
+            and may_sendfile(request, self)
+        ):
+            return await sendfile(stream, request, writer)
+        return False
+
+    def closing(self, closer: Callable[[], Awaitable[None]]) -> None:
+        """Have ``closer`` awaited once the response was sent, or could not be."""
+        self._closers.append(closer)
+
+    async def _close(self) -> None:
+        closers, self._closers = self._closers, []
+        try:
+            await self.stream.close()
+        finally:
+            for closer in closers:
+                await closer()
+
+
+async def _ranges(
+    stream: Stream, ranges: tuple[ByteRange, ...], headers: CIMultiDict[str]
+) -> Stream:
+    """The body of a 206, out of slices of ``stream``, which is closed."""
+    try:
+        if len(ranges) == 1:
+            return await stream.slice(ranges[0].start, ranges[0].length)
+        body = await byteranges(stream, ranges, headers[hdrs.CONTENT_TYPE])
+        headers[hdrs.CONTENT_TYPE] = body.content_type or ""
+        return body
+    finally:
+        await stream.close()
+
+
+def respond(
+    source: Content | Stream,
+    *,
+    status: int = 200,
+    headers: Mapping[str, str] | None = None,
+    filename: str | None = None,
+    disposition: str | None = None,
+    etag: str | ETag | None = None,
+    last_modified: float | dt.datetime | str | None = None,
+) -> web.StreamResponse:
+    """A response whose body is ``source``, for when there is more to say.
+
+    A body of known size has a Content-Length, another one is chunked. With status
+    200, a source that can seek answers conditions and ranges (RFC 9110 sections 13
+    and 14). A source that fails midway breaks the connection.
+
+    Args:
+        source: the body. A Content is encoded here and now.
+        status: the status code.
+        headers: more header fields; they win over what is set from the source.
+        filename: the name to save it under; makes it an attachment.
+        disposition: ``"inline"`` or ``"attachment"`` (RFC 6266).
+        etag: the entity tag, unquoted, or an ``aiohttp.ETag``; strong.
+        last_modified: POSIX seconds, a ``datetime``, or an HTTP date.
+
+    Raises:
+        ValueError: a header, name or tag cannot be sent, or ``source`` cannot be
+            encoded.
+    """
+    response = BodyResponse(
+        source,
+        status=status,
+        headers=headers,
+        validators=Validators(
+            etag=_entity_tag(etag), last_modified=_seconds(last_modified)
+        ),
+    )
+    if filename is not None or disposition is not None:
+        response.headers[hdrs.CONTENT_DISPOSITION] = content_disposition(
+            disposition or "attachment", filename
+        )
+    return response
+
+
+def _entity_tag(etag: str | ETag | None) -> EntityTag | None:
+    if isinstance(etag, ETag):
+        return EntityTag(etag.value, etag.is_weak)
+    return None if etag is None else EntityTag(etag)
+
+
+def _seconds(moment: float | dt.datetime | str | None) -> float | None:
+    if isinstance(moment, str):
+        seconds = parse_http_date(moment)
+        if seconds is None:
+            raise ValueError(f"{moment!r} is not an HTTP date")
+        return seconds
+    return moment.timestamp() if isinstance(moment, dt.datetime) else moment

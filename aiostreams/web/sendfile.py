@@ -1,0 +1,107 @@
+"""A file to a connection without passing through Python.
+
+The kernel copies; neither this process nor its event loop touches the bytes. What
+that cannot do is look at them, so whether the file stayed the same is asked of the
+file system, before the last byte goes out: a client that has all promised bytes
+would take them for one version of the file.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from typing import TYPE_CHECKING, Any, Final
+
+from aiostreams.errors import SizeMismatch, StorageError
+
+if TYPE_CHECKING:
+    from aiohttp import web
+    from aiohttp.abc import AbstractStreamWriter
+
+    from aiostreams.streams.file import FileStream
+
+__all__ = ["may_sendfile", "sendfile"]
+
+# Sent after the file was found unchanged.
+_TAIL: Final = 64 * 1024
+
+
+def may_sendfile(request: web.BaseRequest, response: web.StreamResponse) -> bool:
+    """Whether the bytes may go out as they are, over a plain connection."""
+    transport = request.transport
+    return (
+        transport is not None
+        and not transport.is_closing()
+        and transport.get_extra_info("sslcontext") is None
+        and request.method != "HEAD"
+        and not response.chunked
+        and not response.compression
+        and "AIOHTTP_NOSENDFILE" not in os.environ
+    )
+
+
+async def sendfile(
+    stream: FileStream, request: web.BaseRequest, writer: AbstractStreamWriter
+) -> bool:
+    """Send all of ``stream``, which is open and was not read yet.
+
+    Returns:
+        False if this event loop, or this kind of connection or file, cannot;
+        nothing but the header section was sent then.
+
+    Raises:
+        SizeMismatch: the file has become shorter.
+        StorageError: the file was written to meanwhile.
+        ConnectionError: the client has gone.
+    """
+    transport = request.transport
+    count = stream.size
+    assert transport is not None
+    assert count is not None
+    writer.send_headers()
+    tail = min(count, _TAIL)
+    file: Any = _Descriptor(stream.fileno())
+    loop = asyncio.get_running_loop()
+    done = 0
+    for length in (count - tail, tail):
+        if done:
+            _check_same(stream)
+        if not length:
+            continue
+        try:
+            sent = await loop.sendfile(
+                transport, file, stream.offset + done, length, fallback=False
+            )
+        except (NotImplementedError, asyncio.SendfileNotAvailableError):
+            if done:
+                raise
+            return False
+        done += sent
+        if sent != length:
+            raise SizeMismatch(
+                f"the file promised {count} bytes and ended after {done}",
+                expected=count,
+                seen=done,
+            )
+    return True
+
+
+def _check_same(stream: FileStream) -> None:
+    """Refuse a file that was written to, but let one grow: logs do."""
+    before = stream.stat_result
+    assert before is not None
+    now = os.fstat(stream.fileno())
+    if now.st_size == before.st_size and now.st_mtime_ns != before.st_mtime_ns:
+        raise StorageError("the file was written to while it was sent")
+
+
+class _Descriptor:
+    """What ``loop.sendfile`` needs of a file: it asks for the descriptor only."""
+
+    mode = "rb"
+
+    def __init__(self, fd: int) -> None:
+        self._fd = fd
+
+    def fileno(self) -> int:
+        return self._fd

@@ -1,0 +1,71 @@
+"""One call that installs everything, and one that runs the application."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from aiohttp import web
+
+from aiostreams.limits import DEFAULT_LIMITS, Limits
+from aiostreams.web.body import APP_LIMITS
+from aiostreams.web.middleware import stream_middleware, values_to_responses
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable
+
+__all__ = ["run_app", "setup"]
+
+
+def setup(app: web.Application, *, limits: Limits = DEFAULT_LIMITS) -> web.Application:
+    """Have ``app`` take and give every body as a stream.
+
+    Errors and clean-up go around the application's own middlewares, and returned
+    values become responses inside of them: whatever their order of registration,
+    they see a ``StreamResponse``, and a ``StreamError`` that one of them raises is
+    answered like any other.
+
+    Args:
+        app: not frozen yet. Sub-applications are covered by their parent.
+        limits: the ceilings for every route; ``@limit`` overrides them.
+
+    Returns:
+        ``app``.
+
+    Raises:
+        RuntimeError: ``setup`` was called for this application before, or it is
+            already running.
+    """
+    if APP_LIMITS in app:
+        raise RuntimeError("aiostreams.setup() was called twice for one application")
+    app[APP_LIMITS] = limits
+    outer = stream_middleware(limits=limits)
+    app.middlewares.insert(0, outer)
+    app.middlewares.append(values_to_responses)
+
+    async def innermost_again(app: web.Application) -> None:
+        # Middlewares that were registered after setup() stand behind ours. A
+        # sub-application's list is frozen by now; then the order is what it was.
+        if (
+            not app.middlewares.frozen
+            and app.middlewares[-1] is not values_to_responses
+        ):
+            app.middlewares.remove(values_to_responses)
+            app.middlewares.append(values_to_responses)
+
+    app.on_startup.append(innermost_again)
+    return app
+
+
+def run_app(app: web.Application | Awaitable[web.Application], **kwargs: Any) -> None:
+    """``aiohttp.web.run_app`` with content codings left to aiostreams.
+
+    By default aiohttp decodes bodies in its parser, where a truncated or corrupt
+    one passes for a whole one. ``AppRunner(app, auto_decompress=False)`` is the
+    same thing spelled out.
+
+    Args:
+        app: the application.
+        kwargs: as ``aiohttp.web.run_app`` takes them.
+    """
+    kwargs.setdefault("auto_decompress", False)
+    web.run_app(app, **kwargs)
