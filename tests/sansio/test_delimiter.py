@@ -81,3 +81,14 @@ def test_no_more_is_held_back_than_may_be_a_delimiter(
     assert chunk[delimiter.hold_from(chunk, 0) :] == held
     verdict, _ = delimiter.look(held)
     assert verdict == UNDECIDED
+
+
+@pytest.mark.parametrize("boundary", [b"", b"x" * 71, b"x ", b"a\nb", b"\x80"])
+def test_what_is_no_boundary_is_refused(boundary: bytes) -> None:
+    with pytest.raises(ValueError, match="1 to 70"):
+        Delimiter(boundary, strict=True)
+
+
+def test_a_look_at_content() -> None:
+    for piece in (b"abc", TEXT[:-1] + b"A", b"\r\n-x"):
+        assert Delimiter(b"B", strict=True).look(piece) == (CONTENT, 0)
