@@ -1,0 +1,1 @@
+"""The parsed values: one noun per file, each to a Stream and from one."""

@@ -1,0 +1,318 @@
+"""NDJSON: one JSON value per line, streamed both ways.
+
+Out: lines are gathered into pieces of 64 KiB. From a sync iterable that is all there
+is to it. An async iterable is run by a task of its own, ahead of the reader by one
+piece at most; as soon as it waits for anything, the reader gets what there is, so a
+feed stays live while rows from memory cost no turn of the event loop each. What it
+yielded before it failed is sent before the failure is raised.
+
+In: a line is parsed when it is asked for; nothing beyond it is held.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterable, AsyncIterator, Iterable, Iterator, Mapping
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar, overload
+
+from aiostreams.content import jsontext
+from aiostreams.content.base import Content, offload
+from aiostreams.content.charset import ascii_codec_of, decode_text
+from aiostreams.content.json import json_reader
+from aiostreams.errors import InvalidContent, LimitExceeded, MalformedBody
+from aiostreams.limits import DEFAULT_LIMITS, KiB
+from aiostreams.streams.base import Stream
+
+if TYPE_CHECKING:
+    from builtins import type as type_
+    from collections.abc import Callable
+
+    from aiostreams.limits import Limits
+
+__all__ = ["NDJSON"]
+
+T = TypeVar("T")
+M = TypeVar("M")
+
+_CONTENT_TYPE: Final = "application/x-ndjson"
+_PIECE: Final = 64 * KiB
+
+
+class NDJSON(Content, Generic[T]):
+    """Values, one per line: ``application/x-ndjson``.
+
+    ``async for value in ndjson`` iterates over the values, whether they came with
+    the constructor or come from a body.
+
+    Args:
+        values: any iterable, sync or async; a sync one is stepped on the event
+            loop and must not block. One that is its own iterator (a generator) can
+            be encoded once.
+
+    Raises:
+        TypeError: ``values`` is no iterable, or one that is hardly meant: a string,
+            bytes, a mapping.
+    """
+
+    def __init__(self, values: Iterable[T] | AsyncIterable[T]) -> None:
+        if isinstance(values, (str, bytes, bytearray, memoryview, Mapping)) or (
+            not isinstance(values, (Iterable, AsyncIterable))
+        ):
+            raise TypeError(
+                f"NDJSON takes an iterable of values, not {type(values).__name__}"
+            )
+        self._values = values
+        self._used = False
+
+    @property
+    def content_type(self) -> str:
+        return _CONTENT_TYPE
+
+    def encode(self) -> Stream:
+        """The lines as they come; closing the stream closes a generator.
+
+        A value that JSON has nothing for is an error of the stream, raised when
+        its turn comes.
+
+        Raises:
+            RuntimeError: a generator was encoded before, and is used up.
+        """
+        values = self._values
+        if isinstance(values, (Iterator, AsyncIterator)):
+            if self._used:
+                raise RuntimeError("the values of this NDJSON were encoded before")
+            self._used = True
+        if isinstance(values, AsyncIterable):
+            return _LiveLines(values)
+        return _Lines(values)
+
+    @overload
+    @classmethod
+    async def decode(
+        cls,
+        stream: Stream,
+        *,
+        type: type_[M],
+        limits: Limits | None = None,
+        max_line_length: int | None = None,
+        loads: Callable[[Any], Any] | None = None,
+    ) -> NDJSON[M]: ...
+    @overload
+    @classmethod
+    async def decode(
+        cls,
+        stream: Stream,
+        *,
+        type: Any = None,
+        limits: Limits | None = None,
+        max_line_length: int | None = None,
+        loads: Callable[[Any], Any] | None = None,
+    ) -> NDJSON[Any]: ...
+    @classmethod
+    async def decode(
+        cls,
+        stream: Stream,
+        *,
+        type: Any = None,  # noqa: A002 - the contract's name
+        limits: Limits | None = None,
+        max_line_length: int | None = None,
+        loads: Callable[[Any], Any] | None = None,
+    ) -> NDJSON[Any]:
+        """Iterate over the values of a body; nothing is read before that.
+
+        Blank lines are skipped, the last line may lack its end. Iteration raises
+        what :meth:`JSON.decode` raises, with the number of the line, and can go on
+        with the line after it. ``close()`` closes ``stream``.
+
+        Args:
+            stream: the body, in UTF-8 or another superset of ASCII.
+            type: what each value has to be, as for :meth:`JSON.decode`.
+            limits: ``max_memory`` bounds a line.
+            max_line_length: in bytes with the line end, in place of ``max_memory``.
+            loads: parses a line in place of the parser here.
+
+        Raises:
+            MalformedBody: the parameters of the stream's type cannot be read.
+            UnsupportedContent: the charset is unknown, or no superset of ASCII.
+            TypeError: nothing here can validate into ``type``.
+        """
+        if max_line_length is None:
+            max_line_length = (limits or DEFAULT_LIMITS).max_memory
+        codec = ascii_codec_of(stream.content_type)
+        return NDJSON(_Reader(stream, json_reader(type, loads), codec, max_line_length))
+
+    def __aiter__(self) -> AsyncIterator[T]:
+        if isinstance(self._values, AsyncIterable):
+            return aiter(self._values)
+        return _Steps(self._values)
+
+    async def close(self) -> None:
+        """Close what the values come from: a decoded stream, or a generator."""
+        if isinstance(self._values, (Iterator, AsyncIterator)):
+            await _close(self._values)
+
+    def __repr__(self) -> str:
+        return f"<NDJSON from {type(self._values).__name__.lstrip('_')}>"
+
+
+async def _close(iterator: object) -> None:
+    aclose = getattr(iterator, "aclose", None)
+    if aclose is not None:
+        await aclose()
+    elif callable(close := getattr(iterator, "close", None)):
+        close()
+
+
+class _Steps(AsyncIterator[T]):
+    """A sync iterable in ``async for``."""
+
+    def __init__(self, values: Iterable[T]) -> None:
+        self._values = iter(values)
+
+    async def __anext__(self) -> T:
+        for value in self._values:
+            return value
+        raise StopAsyncIteration
+
+
+class _Reader(AsyncIterator[T]):
+    """The values of a stream of lines."""
+
+    def __init__(
+        self,
+        stream: Stream,
+        read: Callable[[bytes | str], T],
+        codec: str,
+        max_line_length: int,
+    ) -> None:
+        self._stream = stream
+        self._read = read
+        self._codec = codec
+        self._max_line_length = max_line_length
+        self._number = 0
+
+    async def __anext__(self) -> T:
+        while True:
+            try:
+                line = await self._stream.readline(
+                    max_line_length=self._max_line_length
+                )
+            except LimitExceeded as error:
+                error.add_note(f"in line {self._number + 1}")
+                raise
+            if not line:
+                raise StopAsyncIteration
+            self._number += 1
+            if line.strip(b" \t\r\n"):
+                return await self._parse(line)
+
+    async def _parse(self, line: bytes) -> T:
+        try:
+            if self._codec == "utf-8":
+                return await offload(self._read, line)
+            text = await offload(partial(decode_text, codec=self._codec), line)
+            return await offload(self._read, text)
+        except (MalformedBody, InvalidContent) as error:
+            raise type(error)(f"line {self._number}: {error}") from error
+
+    async def aclose(self) -> None:
+        await self._stream.close()
+
+
+def _line(value: object) -> bytes:
+    return jsontext.serialise(value) + b"\n"
+
+
+class _Lines(Stream):
+    """Lines of a sync iterable."""
+
+    def __init__(self, values: Iterable[Any]) -> None:
+        super().__init__(content_type=_CONTENT_TYPE)
+        self._values = iter(values)
+        self._failure: Exception | None = None
+
+    async def readany(self) -> bytes:
+        """About 64 KiB of lines."""
+        if self._failure is not None:
+            raise self._failure
+        lines: list[bytes] = []
+        held = 0
+        try:
+            for value in self._values:
+                line = _line(value)
+                lines.append(line)
+                held += len(line)
+                if held >= _PIECE:
+                    break
+        except Exception as error:
+            if not lines:
+                raise
+            self._failure = error
+        return b"".join(lines)
+
+    async def close(self) -> None:
+        """Close the generator, so that its ``finally`` blocks run now."""
+        values, self._values = self._values, iter(())
+        await _close(values)
+
+
+class _LiveLines(Stream):
+    """Lines of an async iterable, handed out as soon as it waits."""
+
+    def __init__(self, values: AsyncIterable[Any]) -> None:
+        super().__init__(content_type=_CONTENT_TYPE)
+        self._values = aiter(values)
+        self._task: asyncio.Task[None] | None = None
+        self._lines: list[bytes] = []
+        self._held = 0
+        self._ended = False
+        self._failure: BaseException | None = None
+        self._some = asyncio.Event()
+        self._room = asyncio.Event()
+
+    async def readany(self) -> bytes:
+        """Every line that is ready; waits for the first one only."""
+        if self._task is None:
+            self._task = asyncio.create_task(self._run())
+        if not self._lines and not self._ended:
+            self._some.clear()
+            await self._some.wait()
+        if self._lines:
+            piece = b"".join(self._lines)
+            self._lines.clear()
+            self._held = 0
+            self._room.set()
+            return piece
+        if self._failure is not None:
+            raise self._failure
+        return b""
+
+    async def _run(self) -> None:
+        try:
+            async for value in self._values:
+                line = _line(value)
+                self._lines.append(line)
+                self._held += len(line)
+                self._some.set()
+                if self._held >= _PIECE:
+                    self._room.clear()
+                    await self._room.wait()
+        except asyncio.CancelledError:
+            # Of the source, when nobody closes: that is no end of the values.
+            self._failure = RuntimeError("the values were cancelled midway")
+        except Exception as error:  # noqa: BLE001 - the reader raises it
+            self._failure = error
+        finally:
+            self._ended = True
+            self._some.set()
+
+    async def close(self) -> None:
+        """Stop the iterable where it waits, and close it."""
+        self._lines.clear()
+        task = self._task
+        if task is not None:
+            task.cancel()
+            while not task.done():
+                await asyncio.wait([task])
+        await _close(self._values)
