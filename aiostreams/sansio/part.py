@@ -49,6 +49,9 @@ _SINGLE: Final = frozenset(
 _DIGITS: Final = re.compile(rb"[0-9]++")
 
 
+_new = object.__new__
+
+
 class PartBegin:
     """A part begins; its data follow.
 
@@ -133,12 +136,19 @@ class PartBegin:
 def plain_part(raw: bytes, match: re.Match[bytes]) -> PartBegin:
     """The part whose head, without the blank line, ``PLAIN_HEAD`` matched."""
     name, filename, content_type = match.groups()
-    return PartBegin(
-        raw,
-        name.decode("utf-8", "surrogateescape"),
-        None if filename is None else filename.decode("utf-8", "surrogateescape"),
-        None if content_type is None else content_type.decode("ascii"),
-    )
+    # Not by PartBegin(...), which takes 35 ns more of the 1.3 us for a small field.
+    begin = _new(PartBegin)
+    begin.raw = raw
+    begin.name = name.decode("utf-8", "surrogateescape")
+    if filename is not None:
+        filename = filename.decode("utf-8", "surrogateescape")
+    begin.filename = filename
+    if content_type is not None:
+        content_type = content_type.decode("ascii")
+    begin.content_type = content_type
+    begin.content_length = None
+    begin._headers = None  # noqa: SLF001 - the same module
+    return begin
 
 
 def parse_head(raw: bytes, limits: Limits, *, form_data: bool) -> PartBegin:
