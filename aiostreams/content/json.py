@@ -4,7 +4,8 @@ How strict the text is read and written is ``jsontext``'s matter, what a type al
 ``schema``'s. Here the two meet msgspec: with it installed, ``type=`` is decoded by
 msgspec in one step from the bytes, and only what it refuses is looked at again, to
 tell text that is no JSON (400) from a value that does not fit (422), and to name
-every error instead of the first.
+every error instead of the first. The one difference: members that the type does not
+have are skipped by msgspec, strings and numbers in them are not looked into.
 """
 
 from __future__ import annotations

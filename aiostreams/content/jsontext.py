@@ -6,9 +6,9 @@ refused in both directions, though ``json.loads`` takes them. The last of severa
 members of the same name wins. A byte order mark is ignored (RFC 8259 section 8.1).
 Integers are exact, up to the digits that ``int()`` takes (4,300 unless changed).
 
-msgspec, when installed, reads 2.5 times faster. It refuses everything that is refused
-here, but for what it cannot read the standard library is asked again: it knows the
-position of an error, and what msgspec alone dislikes is let through.
+msgspec, when installed, reads 1.3 to 2.5 times as fast, and refuses everything that is
+refused here. For what it cannot read the standard library is asked again: it knows
+the position of an error, and what msgspec alone dislikes is let through.
 """
 
 from __future__ import annotations
@@ -39,8 +39,8 @@ except ImportError:  # pragma: no cover - tests replace the name instead
 
 _BOM: Final = b"\xef\xbb\xbf"
 # Digits and "+" become 0, so that two fast searches find what could be too large for
-# a double: three digits of exponent without minus, or 200 digits in a row. A float
-# hook in Python would tell too, but costs 15 to 45 % of the parsing, and this 8 %.
+# a double: three digits of exponent without minus, or 200 digits in a row. That is 8
+# to 18 % of the parsing; a float hook in Python would tell too, but is 15 to 45 %.
 _SHAPE: Final = bytes.maketrans(b"123456789+E", b"0000000000e")
 _LARGE: Final = b"0e000"
 _LONG: Final = b"0" * 200
