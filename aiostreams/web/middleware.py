@@ -86,13 +86,14 @@ async def _close_after(
     streamed: BodyResponse | StreamPayload | None = None
     if isinstance(response, BodyResponse):
         streamed = response
-    elif (
-        isinstance(response, web.Response)
-        and isinstance(response.body, StreamPayload)
-        # aiohttp closes a payload that it has written: not for HEAD.
-        and request.method != "HEAD"
+    elif isinstance(response, web.Response) and isinstance(
+        response.body, StreamPayload
     ):
-        streamed = response.body
+        if request.method == "HEAD" or response.status in {204, 304}:
+            # aiohttp closes a payload that it has written; this one it will not.
+            await response.body.close()
+        else:
+            streamed = response.body
     if streamed is None or body.idle:
         await body.close()
         return

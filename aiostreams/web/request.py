@@ -110,7 +110,7 @@ async def read_json(
 async def read_json(
     request: web.BaseRequest,
     *,
-    type: Any = None,  # noqa: A002 - the contract's name
+    type: Any = None,
     limits: Limits | None = None,
     loads: Callable[[Any], Any] | None = None,
     content_type: str | None = "application/json",

@@ -1,0 +1,406 @@
+"""The request helpers: every way to read a body, remembered, limited, refused."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import gzip
+import json
+import sys
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import pytest
+from aiohttp import web
+
+from aiostreams import (
+    JSON,
+    NDJSON,
+    ClientGone,
+    File,
+    Form,
+    InvalidContent,
+    LimitExceeded,
+    Limits,
+    MalformedBody,
+    Text,
+    UnsupportedContent,
+    iter_json,
+    iter_ndjson,
+    open_stream,
+    read_bytes,
+    read_content,
+    read_json,
+    read_text,
+)
+from aiostreams.web.body import body_of
+from tests.servers import CHUNKED, chunk, connected, post, serving
+
+Script = Callable[[web.BaseRequest], Awaitable[Any]]
+
+
+async def run(script: Script, *pieces: bytes, leave: bool = False) -> Any:
+    """What the script returns or raises for this request, without any middleware."""
+    result: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+
+    async def handler(request: web.Request) -> web.Response:
+        try:
+            result.set_result(await script(request))
+        except BaseException as error:
+            result.set_exception(error)
+        return web.Response()
+
+    async with serving(handler) as address, connected(address) as raw:
+        await raw.send(*pieces)
+        if leave:
+            raw.writer.close()
+        return await result
+
+
+def typed(content_type: str, body: bytes) -> bytes:
+    return post(body, headers=[("Content-Type", content_type)])
+
+
+def dripped(body: bytes, content_type: str = "application/json") -> list[bytes]:
+    """The same body, chunked, a byte at a time."""
+    head = post(headers=[*CHUNKED, ("Content-Type", content_type)])
+    chunks = [chunk(body[i : i + 1]) for i in range(len(body))]
+    return [
+        head,
+        b"".join(chunks[: len(chunks) // 2]),
+        *chunks[len(chunks) // 2 :],
+        b"0\r\n\r\n",
+    ]
+
+
+async def test_open_stream_is_the_same_object_at_every_call() -> None:
+    async def script(request: web.BaseRequest) -> Any:
+        stream = open_stream(request)
+        assert open_stream(request) is stream
+        return stream.size, stream.content_type, await stream.read()
+
+    assert await run(script, typed("text/plain", b"abc")) == (3, "text/plain", b"abc")
+
+
+async def test_read_bytes_is_remembered_for_every_helper() -> None:
+    async def script(request: web.BaseRequest) -> Any:
+        return [
+            await read_bytes(request),
+            await read_bytes(request),
+            await read_json(request),
+            await read_text(request),
+            (await read_content(request)).data,  # type: ignore[attr-defined]
+            await open_stream(request).read(),
+            await read_bytes(request),
+        ]
+
+    got = await run(script, typed("application/json", b"[1]"))
+    assert got == [b"[1]", b"[1]", [1], "[1]", [1], b"[1]", b"[1]"]
+
+
+async def test_what_is_left_of_a_body_is_not_remembered_as_the_whole() -> None:
+    async def script(request: web.BaseRequest) -> Any:
+        head = await open_stream(request).read(2)
+        return head, await read_bytes(request), await read_bytes(request)
+
+    assert await run(script, post(b"abcd")) == (b"ab", b"cd", b"")
+
+
+async def test_a_body_that_aiohttp_has_read_can_be_had() -> None:
+    async def script(request: web.BaseRequest) -> Any:
+        await request.read()
+        return await read_json(request), await open_stream(request).read()
+
+    assert await run(script, typed("application/json", b'{"a":1}')) == (
+        {"a": 1},
+        b'{"a":1}',
+    )
+
+
+async def test_no_body_is_an_empty_body() -> None:
+    async def script(request: web.BaseRequest) -> Any:
+        return await read_bytes(request), open_stream(request).size
+
+    assert await run(script, post(None, method="GET")) == (b"", 0)
+
+
+@pytest.mark.parametrize("extra", [0, 1])
+@pytest.mark.parametrize("chunked", [False, True])
+async def test_max_memory_lets_n_pass_and_refuses_one_more(
+    chunked: bool, extra: int
+) -> None:
+    limits = Limits(max_memory=100)
+    body = b"x" * (100 + extra)
+
+    async def script(request: web.BaseRequest) -> Any:
+        try:
+            return len(await read_bytes(request, limits=limits))
+        except LimitExceeded as error:
+            # Nothing is lost: what was read is there for others.
+            return error.limit, error.seen, len(await open_stream(request).read())
+
+    pieces = dripped(body) if chunked else [post(body)]
+    assert await run(script, *pieces) == ((100, 101, 101) if extra else 100)
+
+
+async def test_a_body_too_large_by_its_own_account_is_refused_unread() -> None:
+    async def script(request: web.BaseRequest) -> Any:
+        with pytest.raises(LimitExceeded) as caught:
+            open_stream(request)
+        return caught.value.limit, caught.value.seen, request.content.total_bytes
+
+    head = post(headers=[("Content-Length", str(1024**3 + 1))])
+    assert await run(script, head) == (1024**3, 1024**3 + 1, 0)
+
+
+@dataclasses.dataclass
+class User:
+    name: str
+    score: int
+
+
+async def test_read_json_into_a_type() -> None:
+    async def script(request: web.BaseRequest) -> User:
+        return await read_json(request, type=User)
+
+    good = typed("application/json", b'{"name":"zelda","score":478}')
+    assert await run(script, good) == User("zelda", 478)
+    bad = typed("application/json", b'{"name":"zelda","score":"478"}')
+    with pytest.raises(InvalidContent, match="score"):
+        await run(script, bad)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [b"", b"{", b'{"a":}', b"[1,2", b"\xff", b"NaN", b"[Infinity]", b"[" * 100_000],
+)
+async def test_malformed_json(body: bytes) -> None:
+    with pytest.raises(MalformedBody):
+        await run(read_json, typed("application/json", body))
+
+
+async def test_read_json_takes_only_json_unless_told() -> None:
+    xml = typed("application/xml", b"[1]")
+    with pytest.raises(UnsupportedContent) as caught:
+        await run(read_json, xml)
+    assert caught.value.accept == "application/json"
+
+    async def anything(request: web.BaseRequest) -> Any:
+        return await read_json(request, content_type=None)
+
+    async def special(request: web.BaseRequest) -> Any:
+        return await read_json(request, content_type="application/xml")
+
+    assert await run(anything, xml) == [1]
+    assert await run(special, xml) == [1]
+    assert await run(read_json, post(b"[1]")) == [1]
+    for name in ("application/json; charset=utf-8", "application/problem+json"):
+        assert await run(read_json, typed(name, b"[1]")) == [1]
+
+
+async def test_read_json_with_another_parser() -> None:
+    async def script(request: web.BaseRequest) -> Any:
+        return await read_json(request, loads=lambda text: ["parsed", len(text)])
+
+    assert await run(script, post(b"123")) == ["parsed", 3]
+
+
+async def test_read_text_by_its_charset() -> None:
+    latin = typed("text/plain; charset=iso-8859-1", b"caf\xe9")
+    assert await run(read_text, latin) == "café"
+    assert await run(read_text, post("café".encode())) == "café"
+    with pytest.raises(MalformedBody):
+        await run(read_text, typed("text/plain; charset=utf-8", b"caf\xe9"))
+    for charset in ("nobody-knows", "zlib_codec", "idna"):
+        with pytest.raises(UnsupportedContent):
+            await run(read_text, typed(f"text/plain; charset={charset}", b"x"))
+
+
+async def test_iter_ndjson_gives_values_as_they_arrive() -> None:
+    first = asyncio.Event()
+
+    async def script(request: web.BaseRequest) -> Any:
+        got = []
+        async for value in iter_ndjson(request):
+            got.append(value)
+            first.set()
+        return got
+
+    result: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+
+    async def handler(request: web.Request) -> web.Response:
+        result.set_result(await script(request))
+        return web.Response()
+
+    async with serving(handler) as address, connected(address) as raw:
+        await raw.send(post(headers=CHUNKED), chunk(b'{"a":1}\n[2'))
+        await first.wait()
+        await raw.send(chunk(b"]\n\n3"), b"0\r\n\r\n")
+        assert await result == [{"a": 1}, [2], 3]
+
+
+async def test_iter_ndjson_errors_name_the_line() -> None:
+    async def script(request: web.BaseRequest) -> Any:
+        return [value async for value in iter_ndjson(request, type=int)]
+
+    with pytest.raises(MalformedBody, match="line 2"):
+        await run(script, post(b"1\n{\n"))
+    with pytest.raises(InvalidContent, match="line 2"):
+        await run(script, post(b'1\n"x"\n'))
+
+    async def strict(request: web.BaseRequest) -> Any:
+        kind = "application/x-ndjson"
+        return [value async for value in iter_ndjson(request, content_type=kind)]
+
+    with pytest.raises(UnsupportedContent):
+        await run(strict, typed("text/csv", b"1\n"))
+
+    async def short(request: web.BaseRequest) -> Any:
+        return [value async for value in iter_ndjson(request, max_line_length=4)]
+
+    assert await run(short, post(b"123\n456\n")) == [123, 456]
+    with pytest.raises(LimitExceeded):
+        await run(short, post(b"123\n4567\n"))
+
+
+DOCUMENT = {"rows": [{"id": 1, "x": 1.5}, "two", None], "more": {"a": [1], "b": "]"}}
+
+
+@pytest.mark.parametrize(
+    ("path", "values"),
+    [
+        ("rows.item", DOCUMENT["rows"]),
+        ("rows.item.id", [1]),
+        ("", [DOCUMENT]),
+        ("*", list(DOCUMENT.items())),
+        ("more.*", [("a", [1]), ("b", "]")]),
+        ("nowhere", []),
+    ],
+)
+async def test_iter_json_paths(path: str, values: list[Any]) -> None:
+    async def script(request: web.BaseRequest) -> Any:
+        return [value async for value in iter_json(request, path)]
+
+    body = json.dumps(DOCUMENT).encode()
+    assert await run(script, post(body)) == values
+    assert await run(script, *dripped(body)) == values
+
+
+async def test_iter_json_gives_values_as_they_arrive() -> None:
+    first = asyncio.Event()
+    result: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+
+    async def handler(request: web.Request) -> web.Response:
+        got = []
+        async for value in iter_json(request):
+            got.append(value)
+            first.set()
+        result.set_result(got)
+        return web.Response()
+
+    async with serving(handler) as address, connected(address) as raw:
+        await raw.send(post(headers=CHUNKED), chunk(b'[{"a": 1}, '))
+        await first.wait()
+        await raw.send(chunk(b"2]"), b"0\r\n\r\n")
+        assert await result == [{"a": 1}, 2]
+
+
+@pytest.mark.parametrize(
+    "body",
+    [b"", b"[1, 2", b"[1 2]", b'["\xff"]', b"{]", b"[" * 5000, b"[1] trailing"],
+)
+async def test_iter_json_of_what_is_not_json(body: bytes) -> None:
+    async def script(request: web.BaseRequest) -> Any:
+        return [value async for value in iter_json(request)]
+
+    with pytest.raises(MalformedBody):
+        await run(script, post(body))
+
+
+async def test_iter_json_bounds_one_value() -> None:
+    async def script(request: web.BaseRequest) -> Any:
+        body_of(request).limits = Limits(max_memory=1000)
+        return [len(value) async for value in iter_json(request)]
+
+    fits = json.dumps(["x" * 500] * 2000).encode()
+    assert await run(script, *dripped_in(fits, 200)) == [500] * 2000
+    bomb = b'["' + b"x" * 5_000_000
+    with pytest.raises(LimitExceeded) as caught:
+        await run(script, *dripped_in(bomb[:300_000], 100_000))
+    assert caught.value.limit == 1000
+
+
+def dripped_in(body: bytes, size: int) -> list[bytes]:
+    pieces = [chunk(body[i : i + size]) for i in range(0, len(body), size)]
+    return [post(headers=CHUNKED), b"".join(pieces), b"0\r\n\r\n"]
+
+
+async def test_iter_json_without_ijson_names_the_extra(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setitem(sys.modules, "ijson", None)
+
+    async def script(request: web.BaseRequest) -> Any:
+        return iter_json(request)
+
+    with pytest.raises(ImportError, match=r"aiostreams\[ijson\]"):
+        await run(script, post(b"[]"))
+
+
+@pytest.mark.parametrize(
+    ("content_type", "body", "expected"),
+    [
+        ("application/json", b"[1]", JSON([1])),
+        ("application/vnd.api+json", b"[1]", JSON([1])),
+        ("application/x-www-form-urlencoded", b"a=1%2B1", Form({"a": "1+1"})),
+        ("text/plain; charset=utf-8", b"hi", Text("hi")),
+    ],
+)
+async def test_read_content_by_its_type(
+    content_type: str, body: bytes, expected: Any
+) -> None:
+    assert await run(read_content, typed(content_type, body)) == expected
+
+
+async def test_read_content_streams_what_it_cannot_hold() -> None:
+    async def rows(request: web.BaseRequest) -> Any:
+        content = await read_content(request)
+        assert isinstance(content, NDJSON)
+        return [value async for value in content]
+
+    assert await run(rows, typed("application/x-ndjson", b"1\n2\n")) == [1, 2]
+
+    async def file(request: web.BaseRequest) -> Any:
+        content = await read_content(request)
+        assert isinstance(content, File)
+        async with content as stream:
+            return await stream.read()
+
+    assert await run(file, typed("video/webm", b"\x1a\x45")) == b"\x1a\x45"
+    assert await run(file, post(b"who knows")) == b"who knows"
+
+
+async def test_read_content_of_welcome_types_only() -> None:
+    async def script(request: web.BaseRequest) -> Any:
+        return await read_content(request, JSON, Form)
+
+    with pytest.raises(UnsupportedContent) as caught:
+        await run(script, typed("text/plain", b"x"))
+    assert caught.value.accept == (
+        "application/json, application/x-www-form-urlencoded"
+    )
+    assert await run(script, typed("application/json", b"1")) == JSON(1)
+
+
+@pytest.mark.parametrize("helper", [read_bytes, read_text, read_json])
+@pytest.mark.parametrize("left", [0, 1, 5])
+async def test_a_client_that_leaves(helper: Script, left: int) -> None:
+    head = post(headers=[("Content-Length", "10")])
+    with pytest.raises(ClientGone):
+        await run(helper, head + b"12345"[:left], leave=True)
+
+
+async def test_a_gzip_body_is_decoded_once_under_aiohttps_own_decoding() -> None:
+    body = gzip.compress(b"[1]")
+    head = [("Content-Encoding", "gzip"), ("Content-Type", "application/json")]
+    assert await run(read_json, post(body, headers=head)) == [1]
