@@ -1,0 +1,78 @@
+# Everything one does with this project. `make` alone lists it.
+#
+# What a target needs is installed into .venv when it is first asked for, and again
+# when pyproject.toml has changed; nothing outside of this folder is touched.
+
+PYTHON  ?= python3
+HOST    ?= 127.0.0.1
+PORT    ?= 8080
+STORAGE ?= uploads
+# More flags for the example app (`make run ARGS=--help`), or for pytest.
+ARGS    ?=
+# How long each harness of `make fuzz` runs, in seconds.
+SECONDS ?= 60
+
+VENV := .venv
+BIN  := $(VENV)/bin
+
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+# pyright comes with the version that pyproject.toml asks for; no newer one is sought.
+export PYRIGHT_PYTHON_IGNORE_WARNINGS := 1
+
+.DEFAULT_GOAL := help
+.PHONY: help run test check lint types bench fuzz fmt clean
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-7s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+
+run: $(VENV)/.installed-all ## start the example app (HOST, PORT, STORAGE, ARGS)
+	@exec $(BIN)/python -m example_app --host $(HOST) --port $(PORT) --storage $(STORAGE) $(ARGS)
+
+test: lint types ## lint, types and all tests (ARGS for pytest)
+	PYTHONASYNCIODEBUG=1 $(BIN)/python -m pytest $(ARGS)
+
+check: lint types ## lint, types, and the tests of the architecture
+	$(BIN)/python -m pytest -q tests/test_architecture.py tests/test_exports.py
+
+lint: $(VENV)/.installed-dev
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+
+types: $(VENV)/.installed-dev
+	$(BIN)/mypy
+	$(BIN)/pyright
+
+bench: $(VENV)/.installed-bench ## measure against the peers
+	$(BIN)/python -m tests.benchmarks
+
+fuzz: $(VENV)/.installed-fuzz ## feed the parsers at random (SECONDS for each)
+	@set -e; for harness in tests/fuzz/fuzz_*.py; do \
+	    corpus=tests/fuzz/corpus/$$(basename $$harness .py); mkdir -p $$corpus; \
+	    echo "== $$harness, $(SECONDS) s"; \
+	    $(BIN)/python $$harness -max_total_time=$(SECONDS) -verbosity=0 \
+	        -print_final_stats=1 -artifact_prefix=$$corpus/ $$corpus; \
+	done
+
+fmt: $(VENV)/.installed-dev ## format, and fix what can be fixed by itself
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+clean: ## forget .venv, caches and build results; uploads stay
+	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage* htmlcov
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# One stamp for each extra: `.installed-dev` is `pip install -e '.[dev]'`.
+$(VENV)/.installed-%: pyproject.toml $(BIN)/python
+	$(BIN)/python -m pip install --quiet --editable '.[$*]'
+	@touch $@
+
+# A venv whose Python has gone from the machine is made anew, and half a one is not
+# left behind: Debian has the module, but not what it needs, without python3-venv.
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+	    echo "aiostreams needs Python 3.11 or newer, and '$(PYTHON)' is" \
+	        "$$($(PYTHON) --version 2>&1 || true). Name another: make PYTHON=python3.12" >&2; \
+	    exit 1; }
+	@$(PYTHON) -m venv --clear $(VENV) || { rm -rf $(VENV); \
+	    echo "No virtual environment could be made; on Debian: apt-get install python3-venv" >&2; \
+	    exit 1; }
