@@ -1,0 +1,206 @@
+"""Chunks collected into batches, one batch being written while the next one fills.
+
+A trip to a thread costs as much as writing 64 KiB, so chunks wait in memory until
+there is enough to pay for it, and whoever writes goes on meanwhile. At most one batch
+is in a thread and one is filling: that bounds the memory, and a slow disk slows the
+writer down. A batch leaves at ``BATCH`` bytes; while the last one is still being
+written it may grow to ``MOST``, so that the faster the chunks come, the fewer trips
+they cost, and a slow upload holds little.
+
+An error shows up one write late, or in ``flush``; it is then raised by each later
+call.
+"""
+
+from __future__ import annotations
+
+import errno
+import functools
+import os
+from typing import TYPE_CHECKING, TypeAlias
+
+from aiostreams.limits import KiB
+from aiostreams.streams.worker import Job
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from types import TracebackType
+
+__all__ = ["BATCH", "MOST", "Batch", "Buffer", "WriteBehind", "write_all"]
+
+Buffer: TypeAlias = bytes | bytearray | memoryview
+
+BATCH = 256 * KiB
+MOST = 1024 * KiB
+
+# Smaller chunks are copied together: cheaper than a vector element each, and a
+# slice of a large buffer that is kept would keep all of that buffer.
+_SMALL = 8 * KiB
+
+# How many buffers one writev takes.
+_IOV_MAX = os.sysconf("SC_IOV_MAX")
+
+
+def write_all(fd: int, chunks: list[Buffer]) -> None:
+    """Write every byte of the non-empty ``chunks``. Blocking.
+
+    Raises:
+        OSError: as ``os.writev``.
+    """
+    start = 0
+    while start < len(chunks):
+        written = os.writev(fd, chunks[start : start + _IOV_MAX])
+        if not written:
+            raise OSError(errno.EIO, "nothing was written")
+        while written and written >= len(chunks[start]):
+            written -= len(chunks[start])
+            start += 1
+        if written:
+            # A disk that fills up, or a signal: go on in the middle of a chunk.
+            chunks[start] = memoryview(chunks[start])[written:]
+
+
+class Batch:
+    """Chunks in order; ``held`` is the number of bytes in them."""
+
+    __slots__ = ("_chunks", "_tail", "held")
+
+    def __init__(self) -> None:
+        self._chunks: list[Buffer] = []
+        self._tail: bytearray | None = None
+        self.held = 0
+
+    def add(self, chunk: Buffer) -> None:
+        """Append a chunk; a memoryview must be of bytes."""
+        if len(chunk) >= _SMALL:
+            self._chunks.append(chunk)
+            self._tail = None
+        elif self._tail is not None:
+            self._tail += chunk
+        else:
+            self._tail = bytearray(chunk)
+            self._chunks.append(self._tail)
+        self.held += len(chunk)
+
+    def take(self) -> list[Buffer]:
+        """Everything, which is then no longer here."""
+        chunks, self._chunks = self._chunks, []
+        self._tail = None
+        self.held = 0
+        return chunks
+
+    def join(self) -> bytes:
+        """Everything in one piece, which stays here."""
+        if len(self._chunks) != 1 or type(self._chunks[0]) is not bytes:
+            self._chunks = [b"".join(self._chunks)]
+            self._tail = None
+        piece = self._chunks[0]
+        assert type(piece) is bytes
+        return piece
+
+
+class WriteBehind:
+    """Writes in batches.
+
+    Args:
+        write: takes a batch; called in a thread, never twice at once.
+
+    Attributes:
+        taken: how many bytes it was given.
+    """
+
+    __slots__ = ("_batch", "_error", "_job", "_trace", "_write", "taken")
+
+    def __init__(
+        self, write: Callable[[list[Buffer]], None], batch: Batch | None = None
+    ) -> None:
+        self._write = write
+        self._batch = Batch() if batch is None else batch
+        self._job: Job[None] | None = None
+        self._error: BaseException | None = None
+        self._trace: TracebackType | None = None
+        self.taken = self._batch.held
+
+    async def write(self, data: Buffer) -> None:
+        """Take ``data``, all of it or, when cancelled or failing, none of it.
+
+        Raises:
+            Exception: what writing an earlier batch raised.
+        """
+        if type(data) is not bytes:
+            data = memoryview(data)
+            data = data.cast("B") if data.c_contiguous else bytes(data)
+        n = len(data)
+        while self._job is not None:
+            if not self._job.done and self._batch.held + n < MOST:
+                break
+            await self._collect(self._job)
+        if self._error is not None:
+            self._raise()
+        if n:
+            self._batch.add(data)
+            self.taken += n
+            if self._batch.held >= BATCH and self._job is None:
+                self._start()
+
+    async def flush(self) -> None:
+        """Write everything taken so far, at least an empty batch, and wait for it.
+
+        Raises:
+            Exception: what writing raised.
+        """
+        await self.settle()
+        self._start()
+        await self.settle()
+
+    async def settle(self) -> None:
+        """Wait for the batch under way.
+
+        Raises:
+            Exception: what writing raised.
+        """
+        while self._job is not None:
+            await self._collect(self._job)
+        if self._error is not None:
+            self._raise()
+
+    async def stop(self) -> None:
+        """Forget what no thread has been given, and wait for the one that has.
+
+        Waits through cancellations and raises them afterwards (``Job.finish``).
+        """
+        self._batch.take()
+        if self._job is not None:
+            await self._job.finish()
+
+    def take(self) -> list[Buffer]:
+        """What no thread has been given yet."""
+        return self._batch.take()
+
+    @property
+    def busy(self) -> bool:
+        """Whether a thread is writing."""
+        return self._job is not None and not self._job.done
+
+    @property
+    def held(self) -> int:
+        """How many bytes no thread has been given yet."""
+        return self._batch.held
+
+    def _start(self) -> None:
+        self._job = Job(functools.partial(self._write, self._batch.take()))
+
+    async def _collect(self, job: Job[None]) -> None:
+        if not job.done:
+            await job.wait()
+        if self._job is job:  # a flush in another task may have been faster
+            self._job = None
+            try:
+                job.result()
+            except BaseException as error:  # noqa: BLE001 - raised by the caller
+                self._error = error
+                self._trace = error.__traceback__
+
+    def _raise(self) -> None:
+        assert self._error is not None
+        # With its first traceback: it must not grow with each raise.
+        raise self._error.with_traceback(self._trace)
