@@ -40,6 +40,7 @@ from aiostreams.streams.sections import ChainStream, SliceStream
 from aiostreams.streams.spooled import SpooledStream
 from aiostreams.streams.transforms import LimitStream, ProgressStream, TeeStream
 from aiostreams.web.body import limit
+from aiostreams.web.expect import expect_continue
 from aiostreams.web.iterjson import iter_json
 from aiostreams.web.middleware import stream_middleware
 from aiostreams.web.request import (
@@ -94,6 +95,7 @@ __all__ = [
     "Text",
     "UnsupportedContent",
     "copy",
+    "expect_continue",
     "iter_json",
     "iter_ndjson",
     "limit",

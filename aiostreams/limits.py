@@ -63,11 +63,16 @@ class Limits:
     min_rate: float = 240
     # Seconds before min_rate is held against a client.
     min_rate_grace: float = 5.0
+    # Refuse a body whose length is not told beforehand (411). Off: chunked bodies
+    # are counted while they stream.
+    require_length: bool = False
 
     def __post_init__(self) -> None:
         for field in dataclasses.fields(self):
             value = getattr(self, field.name)
             if value is None and "None" in str(field.type):
+                continue
+            if field.type == "bool" and isinstance(value, bool):
                 continue
             if isinstance(value, bool) or not isinstance(value, int | float):
                 raise TypeError(f"{field.name} must be a number, not {value!r}")

@@ -10,12 +10,12 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
-from aiohttp import web
+from aiohttp import hdrs, web
 
-from aiostreams.errors import LimitExceeded
+from aiostreams.errors import LengthRequired, LimitExceeded
 from aiostreams.limits import DEFAULT_LIMITS, Limits
-from aiostreams.streams.http import HTTPStream
 from aiostreams.streams.transforms import LimitStream
+from aiostreams.web.wire import WireStream
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -37,13 +37,16 @@ class RequestBody:
     Attributes:
         limits: the ceilings that hold for it.
         remembered: the whole body, once ``read_bytes`` has read it.
+        expecting: whether the client waits to be asked for its body.
     """
 
     def __init__(self, request: web.BaseRequest, limits: Limits) -> None:
         self.limits = limits
         self.remembered: bytes | None = None
+        self.expecting = False
         self._request = request
         self._stream: Stream | None = None
+        self._wire: WireStream | None = None
         self._closers: list[Callable[[], Awaitable[object]]] = []
 
     def refuse_declared(self) -> None:
@@ -51,8 +54,15 @@ class RequestBody:
 
         Raises:
             LimitExceeded: Content-Length is above ``max_body``.
+            LengthRequired: there is none, and the route requires one.
         """
         declared = self._request.content_length
+        if (
+            declared is None
+            and self.limits.require_length
+            and hdrs.TRANSFER_ENCODING in self._request.headers
+        ):
+            raise LengthRequired("the body needs a Content-Length")
         if declared is not None and declared > self.limits.max_body:
             raise LimitExceeded(
                 f"the body has {declared} bytes, limit {self.limits.max_body}",
@@ -65,10 +75,17 @@ class RequestBody:
         """The decoded, limited body; the same object every time."""
         if self._stream is None:
             self.refuse_declared()
-            wire = _Wire.from_request(self._request)
-            wire.request = self._request
+            wire = WireStream.from_request(self._request)
+            wire.prepare(self._request, self.limits)
+            wire.expecting = self.expecting
+            self._wire = wire
             self._stream = LimitStream(wire, self.limits.max_body)
         return self._stream
+
+    @property
+    def unasked(self) -> bool:
+        """Whether the client still waits to be asked for its body."""
+        return self.expecting and (self._wire is None or self._wire.expecting)
 
     @property
     def idle(self) -> bool:
@@ -91,20 +108,6 @@ class RequestBody:
                 await closers.pop()()
             except Exception:
                 _logger.exception("closing what the request opened failed")
-
-
-class _Wire(HTTPStream):
-    """A request's body, also when somebody called ``request.read()`` before."""
-
-    request: web.BaseRequest | None = None
-
-    async def readany(self) -> bytes:
-        request, self.request = self.request, None
-        if request is not None and self.reader.at_eof() and self.reader.total_bytes:
-            # All bytes were taken out of the reader. If that was request.read(),
-            # aiohttp remembers them and gives them again.
-            return await request.read()
-        return await super().readany()
 
 
 def body_of(request: web.BaseRequest) -> RequestBody:

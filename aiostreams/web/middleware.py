@@ -52,12 +52,17 @@ def stream_middleware(*, limits: Limits | None = None) -> Middleware:
         except StreamError as error:
             await body.close()
             answer = error_response(error, request)
+            if body.unasked:
+                answer.force_close()
             if isinstance(answer, web.HTTPException):
                 raise answer from error
             return answer
         except BaseException:
             await body.close()
             raise
+        if body.unasked:
+            # Nobody knows whether the client sends that body now.
+            response.force_close()
         await _close_after(response, request, body)
         return response
 
