@@ -12,6 +12,7 @@ In: a line is parsed when it is asked for; nothing beyond it is held.
 from __future__ import annotations
 
 import asyncio
+import inspect
 from collections.abc import AsyncIterable, AsyncIterator, Iterable, Iterator, Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar, overload
@@ -160,8 +161,8 @@ async def _close(iterator: object) -> None:
     aclose = getattr(iterator, "aclose", None)
     if aclose is not None:
         await aclose()
-    elif callable(close := getattr(iterator, "close", None)):
-        close()
+    elif inspect.isgenerator(iterator):
+        iterator.close()
 
 
 class _Steps(AsyncIterator[T]):
@@ -295,6 +296,8 @@ class _LiveLines(Stream):
                 self._lines.append(line)
                 self._held += len(line)
                 self._some.set()
+                if self.closed:
+                    return  # the iterable has caught the cancellation of close()
                 if self._held >= _PIECE:
                     self._room.clear()
                     await self._room.wait()

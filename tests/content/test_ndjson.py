@@ -207,6 +207,31 @@ async def test_closing_the_stream_closes_a_generator_wherever_it_is() -> None:
     assert ended == ["sync", "waiting", "full"]
 
 
+async def test_closing_the_stream_of_a_feed_that_will_not_be_cancelled() -> None:
+    class Stubborn:
+        asked = 0
+
+        def __aiter__(self) -> Stubborn:
+            return self
+
+        async def __anext__(self) -> int:
+            self.asked += 1
+            if self.asked == 2:
+                waiting = asyncio.ensure_future(asyncio.sleep(0.01))
+                while not waiting.done():
+                    try:
+                        await asyncio.shield(waiting)
+                    except asyncio.CancelledError:
+                        pass
+            return 1
+
+    feed = Stubborn()
+    stream = NDJSON(feed).encode()
+    await stream.readany()
+    await stream.close()
+    assert feed.asked == 2
+
+
 async def test_closing_the_stream_of_an_iterator_that_is_no_generator() -> None:
     class Feed:
         def __aiter__(self) -> Feed:
@@ -214,6 +239,9 @@ async def test_closing_the_stream_of_an_iterator_that_is_no_generator() -> None:
 
         async def __anext__(self) -> int:
             return 1
+
+        async def close(self) -> None:
+            raise AssertionError("whoever made the feed closes it")
 
     stream = NDJSON(Feed()).encode()
     await stream.readany()
