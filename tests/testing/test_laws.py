@@ -1,0 +1,215 @@
+"""The kit is worth something: for each law a stream that breaks it is caught.
+
+The guards make most laws impossible to break by a source alone; so these streams
+break them by overriding what a source should leave alone.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import Any
+
+import pytest
+
+from aiostreams.streams.base import Stream
+from aiostreams.streams.memory import ByteStream
+from aiostreams.streams.transforms import Transform
+from aiostreams.testing import LAWS, check_stream
+from aiostreams.testing.laws import SAMPLE
+
+
+class ShortReads(ByteStream):
+    async def read(self, size: int | None = -1) -> bytes:
+        if size is not None and size > 3:
+            size = 3
+        return await super().read(size)
+
+
+class ForgetsTheEnd(Transform):
+    def __init__(self, source: Stream) -> None:
+        super().__init__(source)
+        self.ends = 0
+
+    async def read(self, size: int | None = -1) -> bytes:
+        data = await super().read(size)
+        if not data and size != 0:
+            self.ends += 1
+            return b"more" if self.ends == 2 else b""
+        return data
+
+
+class EatsZero(ByteStream):
+    async def read(self, size: int | None = -1) -> bytes:
+        if size == 0:
+            await super().read(1)
+            return b""
+        return await super().read(size)
+
+
+class LosesNewlines(ByteStream):
+    async def readline(self, *, max_line_length: int | None = None) -> bytes:
+        return (await super().readline(max_line_length=max_line_length)).strip()
+
+
+class NoLongestLine(ByteStream):
+    async def readline(self, *, max_line_length: int | None = None) -> bytes:
+        return await super().readline()
+
+
+class PeekConsumes(ByteStream):
+    async def peek(self, n: int) -> bytes:
+        return await self.read(n)
+
+
+class ShrinkingSize(ByteStream):
+    @property
+    def size(self) -> int | None:
+        return len(SAMPLE) - self.position if self.position < 100 else None
+
+
+class BelievesLies(Transform):
+    @property
+    def size(self) -> int | None:
+        return None
+
+    async def readany(self) -> bytes:
+        try:
+            return await super().readany()
+        except ValueError:
+            return b""
+
+
+class OddType(ByteStream):
+    @property
+    def content_type(self) -> Any:
+        return b"text/plain"
+
+
+class SilentWrite(ByteStream):
+    def __getattribute__(self, name: str) -> Any:
+        if name == "write":
+            return self.swallow
+        return super().__getattribute__(name)
+
+    async def swallow(self, data: bytes) -> None:
+        pass
+
+
+class ReadsAfterClose(ByteStream):
+    async def readline(self, *, max_line_length: int | None = None) -> bytes:
+        return b"" if self.closed else await super().readline()
+
+
+class LeavesTheSourceOpen(Transform):
+    async def close(self) -> None:
+        pass
+
+
+class DropsDataBeforeErrors(Transform):
+    """Reads all at once, and so has nothing to give when that fails."""
+
+    async def readany(self) -> bytes:
+        return await self._source.read()
+
+
+class HidesErrors(Transform):
+    async def readany(self) -> bytes:
+        try:
+            return await super().readany()
+        except Exception:
+            return b""
+
+
+class LosesCancelledBytes(Transform):
+    async def readany(self) -> bytes:
+        piece = await self._source.readany()
+        await asyncio.sleep(0)
+        return piece
+
+
+class LetsTwoRead(Transform):
+    async def read(self, size: int | None = -1) -> bytes:
+        return b"" if self._life.reader else await super().read(size)
+
+
+class HoldsTheLoop(Transform):
+    async def readany(self) -> bytes:
+        until = time.thread_time() + 0.025
+        while time.thread_time() < until:
+            pass
+        return await super().readany()
+
+
+class Hoards(Transform):
+    def __init__(self, source: Stream) -> None:
+        super().__init__(source)
+        self.hoard: list[bytes] = []
+
+    async def readany(self) -> bytes:
+        piece = await super().readany()
+        self.hoard.append(piece[:1] + piece[1:])
+        return piece
+
+
+class Chatty(ByteStream):
+    def __repr__(self) -> str:
+        return f"<Chatty {self._data[:50]!r} closed>"
+
+
+class Nameless(ByteStream):
+    def __repr__(self) -> str:
+        return "<a stream, closed>"
+
+
+BREAKERS: list[tuple[int, Any]] = [
+    (1, lambda: ShortReads(SAMPLE)),
+    (1, ForgetsTheEnd),
+    (1, lambda: EatsZero(SAMPLE)),
+    (3, lambda: LosesNewlines(SAMPLE)),
+    (3, lambda: NoLongestLine(SAMPLE)),
+    (3, lambda: PeekConsumes(SAMPLE)),
+    (4, lambda: ShrinkingSize(SAMPLE)),
+    (4, BelievesLies),
+    (5, lambda: OddType(SAMPLE)),
+    (6, lambda: SilentWrite(SAMPLE)),
+    (7, lambda: ReadsAfterClose(SAMPLE)),
+    (7, LeavesTheSourceOpen),
+    (8, DropsDataBeforeErrors),
+    (8, HidesErrors),
+    (9, LosesCancelledBytes),
+    (9, LetsTwoRead),
+    (10, HoldsTheLoop),
+    (11, Hoards),
+    (12, lambda: Chatty(SAMPLE)),
+    (12, lambda: Nameless(SAMPLE)),
+]
+
+
+@pytest.mark.parametrize(
+    ("number", "make"),
+    BREAKERS,
+    ids=lambda value: str(value) if isinstance(value, int) else None,
+)
+async def test_a_stream_that_breaks_a_law_is_caught_by_it(
+    number: int, make: Any
+) -> None:
+    law = LAWS[number - 1]
+    assert f"law_{number:02}" in law.__name__
+    with pytest.raises(AssertionError):
+        await law(make)
+
+
+async def test_check_stream_runs_every_law() -> None:
+    await check_stream(lambda: ByteStream(SAMPLE))
+    await check_stream(Transform)
+    with pytest.raises(AssertionError):
+        await check_stream(lambda: Nameless(SAMPLE))
+
+
+async def test_make_may_be_a_coroutine_function() -> None:
+    async def make(source: Stream) -> Stream:
+        await asyncio.sleep(0)
+        return Transform(source)
+
+    await check_stream(make)
