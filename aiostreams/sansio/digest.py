@@ -1,0 +1,123 @@
+"""``Content-Digest`` and ``Repr-Digest`` (RFC 9530): structured fields, in and out.
+
+Both are dictionaries (RFC 9651 section 3.2) of byte sequences:
+
+    Content-Digest: sha-256=:4REjxQ4yrqUVicfSKYNO/cF9zNj5ANbzgDZt3/h3Qxo=:
+
+Only sha-256 and sha-512 are read and written: the others are deprecated (md5, sha,
+adler, crc32c, unixsum; section 5) or unknown, and are ignored, as section 2 allows,
+once they have been read by the grammar. A key said twice counts as said last.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+import re
+from typing import TYPE_CHECKING, Final
+
+from aiostreams.errors import MalformedBody
+from aiostreams.sansio.negotiation import join_lines
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from aiostreams.sansio.negotiation import FieldLines
+
+__all__ = ["DIGEST_ALGORITHMS", "digest_of", "format_digest", "parse_digest"]
+
+# The name in the field to hashlib's, best last.
+DIGEST_ALGORITHMS: Final = {"sha-256": "sha256", "sha-512": "sha512"}
+
+_MAX_LENGTH: Final = 8192
+_KEY: Final = r"[a-z*][a-z0-9_.*-]*+"
+# A bare item (section 3.3): number or date, string, token, byte sequence, boolean,
+# display string.
+_ITEM: Final = (
+    r"(?:@?-?[0-9]++(?:\.[0-9]++)?|\"(?:[ !#-\[\]-~]|\\[\"\\])*+\""
+    r"|[A-Za-z*][A-Za-z0-9!#$%&'*+.^_`|~:/-]*+|:[A-Za-z0-9+/=]*+:|\?[01]"
+    r"|%\"(?:[ !#$&-~]|%[0-9a-f]{2})*+\")"
+)
+_PARAMETERS: Final = rf"(?:; *+{_KEY}(?:={_ITEM})?)*+"
+_INNER: Final = rf"\( *+(?:{_ITEM}{_PARAMETERS}(?: ++{_ITEM}{_PARAMETERS})*+ *+)?\)"
+_member = re.compile(
+    rf"({_KEY})(?:=({_ITEM}|{_INNER}))?{_PARAMETERS}[ \t]*+(?:(,)[ \t]*+|\Z)"
+).match
+
+
+def parse_digest(lines: FieldLines) -> dict[str, bytes]:
+    """Read the field's lines to digests by algorithm, as ``sha-256``.
+
+    Empty when the field is absent, or has no algorithm that is read here.
+
+    Raises:
+        MalformedBody: it is no dictionary, or a digest is no byte sequence of its
+            algorithm's length.
+    """
+    value = (join_lines(lines) or "").strip(" ")
+    if len(value) > _MAX_LENGTH:
+        raise MalformedBody(
+            f"a digest field has {len(value)} characters, limit {_MAX_LENGTH}"
+        )
+    items: dict[str, str | None] = {}
+    position = 0
+    comma: str | None = None
+    while position < len(value) or comma:
+        member = _member(value, position)
+        if member is None:
+            raise MalformedBody(f"not a digest field at character {position + 1}")
+        key, item, comma = member.groups()
+        items[key] = item
+        position = member.end()
+    return {key: _digest(key, items[key]) for key in DIGEST_ALGORITHMS if key in items}
+
+
+def _digest(algorithm: str, item: str | None) -> bytes:
+    if item is None or item[0] != ":":
+        raise MalformedBody(f"the {algorithm} digest is not a byte sequence")
+    text = item[1:-1]
+    try:
+        # Section 4.2.7: padding may be missing.
+        digest = base64.b64decode(text + "=" * (-len(text) % 4), validate=True)
+    except binascii.Error as error:
+        raise MalformedBody(f"the {algorithm} digest is not base64") from error
+    size = hashlib.new(DIGEST_ALGORITHMS[algorithm]).digest_size
+    if len(digest) != size:
+        raise MalformedBody(
+            f"the {algorithm} digest has {len(digest)} bytes, it takes {size}"
+        )
+    return digest
+
+
+def format_digest(digests: Mapping[str, bytes]) -> str:
+    """Write digests by algorithm, as ``{"sha-256": b"..."}``, to the field's value.
+
+    Raises:
+        ValueError: an algorithm is not written here.
+    """
+    for algorithm in digests:
+        _check(algorithm)
+    return ", ".join(
+        f"{algorithm}=:{base64.b64encode(digest).decode()}:"
+        for algorithm, digest in digests.items()
+    )
+
+
+def digest_of(data: bytes, algorithms: Iterable[str] = ("sha-256",)) -> str:
+    """The field's value for a body that is at hand.
+
+    Raises:
+        ValueError: an algorithm is not written here.
+    """
+    return format_digest(
+        {name: hashlib.new(_check(name), data).digest() for name in algorithms}
+    )
+
+
+def _check(algorithm: str) -> str:
+    try:
+        return DIGEST_ALGORITHMS[algorithm]
+    except KeyError:
+        names = ", ".join(DIGEST_ALGORITHMS)
+        raise ValueError(f"digests are {names}, not {algorithm!r}") from None
