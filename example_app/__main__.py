@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import errno
+import logging
 import sys
 from pathlib import Path
 
@@ -41,11 +42,13 @@ def main() -> int:
         help="where /proxy/NAME is fetched from; default: this app's own files",
     )
     flags = parser.parse_args()
+    # One line for each request, and one more for a body that was refused.
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     app = create_app(
         flags.storage, max_file=flags.max_file * MiB, upstream=flags.upstream
     )
     try:
-        run_app(app, host=flags.host, port=flags.port, access_log=None)
+        run_app(app, host=flags.host, port=flags.port)
     except OSError as error:
         if error.errno != errno.EADDRINUSE:
             raise

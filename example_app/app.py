@@ -321,19 +321,25 @@ async def summary(request: web.Request) -> web.StreamResponse:
 
 @routes.post("/api/running")
 async def running(request: web.Request) -> web.StreamResponse:
-    """Answer each line as it arrives; the body may go on for ever."""
-    return respond(NDJSON(answers(request)))
+    """Answer each line as it arrives; the body may be of any length."""
+    readings = iter_ndjson(
+        request,
+        type=Reading,
+        max_line_length=KiB,
+        content_type="application/x-ndjson",
+    )
+    return respond(NDJSON(sums(readings)))
 
 
-async def answers(request: web.Request) -> AsyncIterator[Summary | dict[str, str]]:
-    """The sums so far, one for each line."""
+async def sums(readings: AsyncIterator[Reading]) -> AsyncIterator[Any]:
+    """The summary so far, after each reading."""
     result = Summary()
     try:
-        async for reading in iter_ndjson(request, type=Reading, max_line_length=KiB):
+        async for reading in readings:
             result.add(reading.value)
             yield result
     except ClientGone:
         raise
     except StreamError as error:
-        # The status has been sent long ago, so that this must be a line as well.
+        # The status has been sent by now, so this has to be a line as well.
         yield {"error": str(error)}

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from aiostreams.streams.base import Stream
 
-__all__ = ["APP_LIMITS", "RequestBody", "body_of", "limit"]
+__all__ = ["APP_LIMITS", "RequestBody", "body_of", "limit", "limits_of"]
 
 _logger = logging.getLogger("aiostreams.web")
 

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from aiostreams.limits import Limits
 
-__all__ = ["WireStream"]
+__all__ = ["Pace", "WireStream"]
 
 
 class WireStream(HTTPStream):

@@ -56,7 +56,13 @@ function safeName(name) {
     .replace(/[^\S ]/gu, " ")
     .replace(/^[.\-~ ]+/, "_")
     .replace(/[. ]+$/, "");
-  return cleaned.slice(-60) || "file";
+  const dot = cleaned.lastIndexOf(".");
+  const extension = dot > 0 && cleaned.length - dot < 20 ? cleaned.slice(dot) : "";
+  let stem = cleaned.slice(0, cleaned.length - extension.length);
+  while (new TextEncoder().encode(stem + extension).length > 200) {
+    stem = [...stem].slice(0, -1).join("");
+  }
+  return stem + extension || "file";
 }
 
 class Transfer {
@@ -119,7 +125,7 @@ class Transfer {
         resolve();
       };
       request.onabort = () => {
-        this.fail({ title: "Cancelled", detail: "The server kept nothing of it." });
+        this.end("cancelled", element("p", { className: "hint", textContent: "The server kept nothing of it." }));
         resolve();
       };
       request.send(this.file);
@@ -129,7 +135,7 @@ class Transfer {
   cancel() {
     this.cancelled = true;
     if (this.request) this.request.abort();
-    else this.fail({ title: "Cancelled", detail: "It was not sent." });
+    else this.end("cancelled", element("p", { className: "hint", textContent: "It was not sent." }));
   }
 
   end(state, ...children) {
