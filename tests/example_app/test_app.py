@@ -1,0 +1,443 @@
+"""The example app as its users meet it: over a real connection, every route."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import os
+import random
+import re
+import sys
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from aiohttp import ClientResponse, ClientSession
+from yarl import URL
+
+from aiostreams import KiB, MiB
+from example_app.app import create_app
+from tests.servers import connected, post, serving
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture
+async def client() -> AsyncIterator[ClientSession]:
+    async with ClientSession(raise_for_status=False) as session:
+        yield session
+
+
+@pytest.fixture
+async def url(tmp_path: Path) -> AsyncIterator[URL]:
+    app = create_app(tmp_path / "uploads", max_file=64 * MiB)
+    async with serving(app, auto_decompress=False) as (host, port):
+        yield URL.build(scheme="http", host=host, port=port)
+
+
+def kept(tmp_path: Path) -> list[str]:
+    return sorted(os.listdir(tmp_path / "uploads"))
+
+
+async def problem(response: ClientResponse, status: int) -> str:
+    """The detail of an error that is answered as RFC 9457 has it."""
+    assert response.status == status
+    assert response.content_type == "application/problem+json"
+    document = await response.json()
+    assert document["status"] == status
+    detail: str = document["detail"]
+    return detail
+
+
+# -- the page ------------------------------------------------------------------------
+
+
+async def test_page_and_what_it_loads(url: URL, client: ClientSession) -> None:
+    async with client.get(url) as response:
+        page = await response.text()
+        assert response.content_type == "text/html"
+        policy = response.headers["Content-Security-Policy"]
+    assert "default-src 'none'" in policy
+    assert "unsafe" not in policy
+    # Nothing in the page needs what the policy forbids.
+    assert not re.search(r"<style|\sstyle=|\son\w+=|<script(?! src=)", page)
+    loaded = re.findall(r'(?:href|src)="(/[^"]+)"', page)
+    assert {Path(path).name for path in loaded} == {"app.js", "icon.svg", "style.css"}
+    types = {"app.js": "text/javascript", "style.css": "text/css"}
+    for path in loaded:
+        async with client.get(url.join(URL(path))) as response:
+            assert response.status == 200
+            assert response.headers["X-Content-Type-Options"] == "nosniff"
+            expected = types.get(Path(path).name, "image/svg+xml")
+            assert response.content_type == expected
+
+
+async def test_page_is_not_sent_twice(url: URL, client: ClientSession) -> None:
+    async with client.get(url) as response:
+        etag = response.headers["ETag"]
+    async with client.get(url, headers={"If-None-Match": etag}) as response:
+        assert response.status == 304
+
+
+@pytest.mark.parametrize("path", ["static/app.py", "static/..%2Fapp.py", "nothing"])
+async def test_nothing_else_is_served(
+    url: URL, client: ClientSession, path: str
+) -> None:
+    # A file could be put at /nothing, therefore 405.
+    async with client.get(URL(f"{url}/{path}", encoded=True)) as response:
+        assert response.status == (405 if path == "nothing" else 404)
+
+
+# -- files ---------------------------------------------------------------------------
+
+
+async def test_upload_is_described_listed_and_the_same(
+    url: URL, client: ClientSession, tmp_path: Path
+) -> None:
+    data = random.Random(1).randbytes(100_000)
+    headers = {"Content-Type": "image/png"}
+    async with client.put(url / "files/a b.png", data=data, headers=headers) as put:
+        received = await put.json()
+        assert put.status == 201
+        assert put.headers["Location"] == received["url"] == "/files/a%20b.png"
+    assert received.pop("seconds") >= 0
+    assert received == {
+        "name": "a b.png",
+        "size": len(data),
+        "sha256": hashlib.sha256(data).hexdigest(),
+        "content_type": "image/png",
+        "url": "/files/a%20b.png",
+    }
+    assert (tmp_path / "uploads/a b.png").read_bytes() == data
+    async with client.get(url / "files") as response:
+        listed = await response.json()
+    assert listed["max_file"] == 64 * MiB
+    assert [(file["name"], file["size"]) for file in listed["files"]] == [
+        ("a b.png", len(data))
+    ]
+
+
+async def test_upload_where_curl_puts_it_without_a_folder(
+    url: URL, client: ClientSession, tmp_path: Path
+) -> None:
+    async with client.put(url / "big.iso", data=b"x") as response:
+        assert response.status == 201
+        assert response.headers["Location"] == "/files/big.iso"
+    assert kept(tmp_path) == ["big.iso"]
+
+
+async def test_upload_of_50_mib_is_byte_identical(
+    url: URL, client: ClientSession, tmp_path: Path
+) -> None:
+    block = random.Random(2).randbytes(1 * MiB)
+    digest = hashlib.sha256()
+
+    async def blocks() -> AsyncIterator[bytes]:
+        for number in range(50):
+            piece = number.to_bytes(4, "big") + block[4:]
+            digest.update(piece)
+            yield piece
+
+    async with client.put(url / "files/big.bin", data=blocks()) as response:
+        received = await response.json()
+    assert received["size"] == 50 * MiB
+    assert received["sha256"] == digest.hexdigest()
+    on_disk = (tmp_path / "uploads/big.bin").read_bytes()
+    assert hashlib.sha256(on_disk).digest() == digest.digest()
+    for path in ("files/big.bin", "proxy/big.bin"):
+        back = hashlib.sha256()
+        async with client.get(url / path) as response:
+            assert response.content_length == 50 * MiB
+            async for piece in response.content.iter_any():
+                back.update(piece)
+        assert back.digest() == digest.digest(), path
+
+
+async def test_upload_replaces_unless_told_not_to(
+    url: URL, client: ClientSession, tmp_path: Path
+) -> None:
+    for data in (b"first", b"second"):
+        async with client.put(url / "files/notes.txt", data=data) as response:
+            assert response.status == 201
+    never = {"If-None-Match": "*", "Accept": "application/json"}
+    async with client.put(
+        url / "files/notes.txt", data=b"third", headers=never
+    ) as response:
+        assert "exists already" in await problem(response, 409)
+    assert (tmp_path / "uploads/notes.txt").read_bytes() == b"second"
+    assert kept(tmp_path) == ["notes.txt"]
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "..",
+        "%2e%2e%2fescape",
+        "%2Fetc%2Fpasswd",
+        ".hidden",
+        "-rf",
+        "~root",
+        "a%5Cb",
+        "a%00b",
+        "a%0Ab",
+        "C%3Aa",
+        "trailing.",
+        "%E2%80%AEgpj.exe",
+        "x" * 201,
+    ],
+)
+async def test_upload_under_a_name_that_is_none(
+    url: URL, tmp_path: Path, name: str
+) -> None:
+    before = set(tmp_path.rglob("*"))
+    async with connected((str(url.host), url.port or 0)) as raw:
+        headers = [("Accept", "application/json")]
+        await raw.send(
+            post(b"data", method="PUT", path=f"/files/{name}", headers=headers)
+        )
+        status, sent, _ = await raw.response()
+    assert (status, sent["content-type"].partition(";")[0]) in {
+        (400, "application/problem+json"),
+        # `..` is undone by the server's own URL parser; then no such route is left.
+        (404, "text/plain"),
+        (405, "text/plain"),
+    }
+    assert set(tmp_path.rglob("*")) == before
+
+
+@pytest.mark.parametrize("name", ["naïve.txt", "報告.pdf", "a+b & c%.txt", "x" * 200])
+async def test_upload_under_an_unusual_name(
+    url: URL, client: ClientSession, tmp_path: Path, name: str
+) -> None:
+    async with client.put(url / "files" / name, data=b"data") as response:
+        location = response.headers["Location"]
+    assert kept(tmp_path) == [name]
+    async with client.get(url.join(URL(location, encoded=True))) as response:
+        assert await response.read() == b"data"
+        assert response.content_disposition is not None
+        assert response.content_disposition.filename == name
+
+
+async def test_upload_that_is_too_large(
+    url: URL, client: ClientSession, tmp_path: Path
+) -> None:
+    async with connected((str(url.host), url.port or 0)) as raw:
+        head = post(method="PUT", path="/files/big", headers=[("Accept", "*/json")])
+        length = f"Content-Length: {64 * MiB + 1}\r\n\r\n".encode()
+        await raw.send(head[:-2] + length)
+        status, _, body = await raw.response()
+    assert status == 413
+    assert b"67108865" in body
+    assert kept(tmp_path) == []
+
+
+async def test_upload_that_breaks_off_leaves_nothing(url: URL, tmp_path: Path) -> None:
+    async with connected((str(url.host), url.port or 0)) as raw:
+        head = post(method="PUT", path="/files/half")
+        await raw.send(head[:-2] + b"Content-Length: 1000000\r\n\r\n" + b"x" * 300_000)
+        async with asyncio.timeout(5):
+            while not kept(tmp_path):  # the draft of the file
+                await asyncio.sleep(0.01)
+        raw.reset()
+    async with asyncio.timeout(5):
+        while kept(tmp_path):
+            await asyncio.sleep(0.01)
+
+
+async def test_download_of_ranges(
+    url: URL, client: ClientSession, tmp_path: Path
+) -> None:
+    (tmp_path / "uploads/digits.txt").write_bytes(b"0123456789")
+    for path in ("files/digits.txt", "proxy/digits.txt"):
+        async with client.get(url / path, headers={"Range": "bytes=-3"}) as response:
+            assert response.status == 206, path
+            assert await response.read() == b"789"
+            assert response.headers["Content-Range"] == "bytes 7-9/10"
+            etag = response.headers["ETag"]
+        async with client.get(url / path, headers={"Range": "bytes=10-"}) as response:
+            assert response.status == 416, path
+        condition = {"If-None-Match": etag}
+        async with client.get(url / path, headers=condition) as response:
+            assert response.status == 304, path
+    async with client.head(url / "files/digits.txt") as response:
+        assert response.headers["Content-Length"] == "10"
+
+
+@pytest.mark.parametrize("route", ["files", "proxy"])
+async def test_uploaded_page_cannot_run_as_the_site(
+    url: URL, client: ClientSession, tmp_path: Path, route: str
+) -> None:
+    (tmp_path / "uploads/evil.html").write_text("<script>alert(1)</script>")
+    async with client.get(url / route / "evil.html") as response:
+        assert "sandbox" in response.headers["Content-Security-Policy"]
+        assert response.headers["X-Content-Type-Options"] == "nosniff"
+        assert response.headers["Content-Disposition"].startswith("attachment")
+
+
+async def test_delete(url: URL, client: ClientSession, tmp_path: Path) -> None:
+    (tmp_path / "uploads/old.txt").write_text("old")
+    headers = {"Accept": "application/json"}
+    async with client.delete(url / "files/old.txt") as response:
+        assert response.status == 204
+    assert kept(tmp_path) == []
+    for method in ("GET", "DELETE"):
+        async with client.request(
+            method, url / "files/old.txt", headers=headers
+        ) as response:
+            assert await problem(response, 404) == "there is no such file"
+
+
+async def test_list_is_of_files_newest_first(
+    url: URL, client: ClientSession, tmp_path: Path
+) -> None:
+    uploads = tmp_path / "uploads"
+    (uploads / "folder").mkdir()
+    (uploads / ".aiostreams-draft").write_text("under way")
+    for age, name in enumerate(["new", "older", "oldest"]):
+        (uploads / name).write_text(name)
+        os.utime(uploads / name, (2_000_000_000 - age, 2_000_000_000 - age))
+    async with client.get(url / "files") as response:
+        files = (await response.json())["files"]
+    assert [file["name"] for file in files] == ["new", "older", "oldest"]
+    assert files[0]["modified"] == "Wed, 18 May 2033 03:33:20 GMT"
+
+
+# -- the proxy -----------------------------------------------------------------------
+
+
+async def test_proxy_passes_errors_on(url: URL, client: ClientSession) -> None:
+    headers = {"Accept": "application/json"}
+    async with client.get(url / "proxy/nothing", headers=headers) as response:
+        assert response.status == 404
+    async with client.get(url / "proxy/.hidden", headers=headers) as response:
+        await problem(response, 400)
+
+
+async def test_proxy_of_another_upstream(
+    url: URL, client: ClientSession, tmp_path: Path
+) -> None:
+    (tmp_path / "uploads/here.txt").write_text("from the other one")
+    app = create_app(tmp_path / "empty", max_file=MiB, upstream=url / "files")
+    async with serving(app) as (host, port):
+        other = URL.build(scheme="http", host=host, port=port)
+        async with client.get(other / "proxy/here.txt") as response:
+            assert await response.text() == "from the other one"
+    # Host names another server; it is not asked.
+    async with client.get(
+        url / "proxy/here.txt", headers={"Host": f"127.0.0.1:{port}"}
+    ) as response:
+        assert response.status == 200
+
+
+async def test_proxy_without_its_upstream(
+    client: ClientSession, tmp_path: Path, unused_tcp_port: int
+) -> None:
+    upstream = URL.build(scheme="http", host="127.0.0.1", port=unused_tcp_port)
+    app = create_app(tmp_path, max_file=MiB, upstream=upstream)
+    async with (
+        serving(app) as (host, port),
+        client.get(f"http://{host}:{port}/proxy/x") as response,
+    ):
+        assert response.status == 502
+
+
+# -- numbers -------------------------------------------------------------------------
+
+
+async def test_summary(url: URL, client: ClientSession) -> None:
+    async with client.post(
+        url / "api/summary", json={"values": [3, 4.5, -1]}
+    ) as response:
+        assert await response.json() == {"count": 3, "sum": 6.5, "min": -1, "max": 4.5}
+
+
+@pytest.mark.parametrize(
+    ("body", "content_type", "status", "detail"),
+    [
+        (b'{"values": [1', "application/json", 400, "JSON"),
+        (b'{"values": 1}', "application/json", 422, "$.values: expected array"),
+        (b'{"values": []}', "image/png", 415, "must be application/json"),
+        (b" " * (64 * KiB + 1), "application/json", 413, "limit 65536"),
+    ],
+)
+async def test_summary_of_a_wrong_body(
+    url: URL,
+    client: ClientSession,
+    body: bytes,
+    content_type: str,
+    status: int,
+    detail: str,
+) -> None:
+    headers = {"Content-Type": content_type, "Accept": "application/json"}
+    async with client.post(url / "api/summary", data=body, headers=headers) as response:
+        assert detail in await problem(response, status)
+
+
+async def test_running_answers_before_the_body_ends(
+    url: URL, client: ClientSession
+) -> None:
+    answered = asyncio.Event()
+
+    async def lines() -> AsyncIterator[bytes]:
+        yield b'{"value": 1}\n'
+        await answered.wait()
+        yield b'{"value": 2}\n{"value": "three"}\n{"value": 4}\n'
+
+    headers = {"Content-Type": "application/x-ndjson"}
+    async with client.post(
+        url / "api/running", data=lines(), headers=headers
+    ) as response:
+        assert response.content_type == "application/x-ndjson"
+        first = await response.content.readline()
+        assert first == b'{"count":1,"sum":1.0,"min":1.0,"max":1.0}\n'
+        answered.set()
+        assert b'"count":2' in await response.content.readline()
+        assert b'{"error":"line 3: $.value' in await response.content.readline()
+        assert await response.content.readline() == b""
+
+
+async def test_running_refuses_another_type(url: URL, client: ClientSession) -> None:
+    headers = {"Accept": "application/json"}
+    async with client.post(
+        url / "api/running", json={"value": 1}, headers=headers
+    ) as response:
+        await problem(response, 415)
+
+
+# -- the command ---------------------------------------------------------------------
+
+
+async def run(*flags: str) -> asyncio.subprocess.Process:
+    return await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-m",
+        "example_app",
+        *flags,
+        cwd=ROOT,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+
+
+async def test_command_prints_its_address_and_serves(
+    client: ClientSession, tmp_path: Path, unused_tcp_port: int
+) -> None:
+    port = str(unused_tcp_port)
+    process = await run("--port", port, "--storage", str(tmp_path / "kept"))
+    try:
+        assert process.stdout is not None
+        line: Any = await asyncio.wait_for(process.stdout.readline(), 20)
+        address = re.search(rb"http://\S+", line)
+        assert address is not None
+        assert address[0] == f"http://127.0.0.1:{port}".encode()
+        async with client.put(f"{address[0].decode()}/x.txt", data=b"x") as response:
+            assert response.status == 201
+        assert (tmp_path / "kept/x.txt").read_bytes() == b"x"
+        second = await run("--port", port, "--storage", str(tmp_path / "kept"))
+        _, errors = await asyncio.wait_for(second.communicate(), 20)
+        assert second.returncode == 1
+        assert f"Port {port} is in use".encode() in errors
+    finally:
+        process.terminate()
+        await process.communicate()
