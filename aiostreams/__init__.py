@@ -6,6 +6,7 @@ The public names, and nothing else.
 from __future__ import annotations
 
 from aiostreams.content.base import Content
+from aiostreams.content.events import Event, EventStream
 from aiostreams.content.file import File, Files
 from aiostreams.content.form import Form
 from aiostreams.content.json import JSON
@@ -63,6 +64,8 @@ __all__ = [
     "ChainStream",
     "ClientGone",
     "Content",
+    "Event",
+    "EventStream",
     "File",
     "FileStream",
     "Files",
