@@ -14,6 +14,8 @@
   pauses, failing midway, never ending.
 
 Either may be a coroutine function.
+
+``check_storage(make)`` does the same for a ``Storage``, with its ``PROMISES``.
 """
 
 from __future__ import annotations
@@ -41,14 +43,17 @@ from aiostreams.testing.laws import (
     law_11_memory_is_bounded,
     law_12_repr_shows_no_bytes,
 )
+from aiostreams.testing.storages import PROMISES, check_storage
 
 __all__ = [
     "LAWS",
+    "PROMISES",
     "DripStream",
     "FailStream",
     "SinkStream",
     "SpyStream",
     "StallStream",
+    "check_storage",
     "check_stream",
     "law_01_read_is_exact",
     "law_02_readany_gives_bytes_until_the_end",
