@@ -53,7 +53,8 @@ fuzz: $(VENV)/.installed-fuzz ## feed the parsers at random (SECONDS for each)
 	        -print_final_stats=1 -artifact_prefix=$$corpus/ $$corpus; \
 	done
 
-fmt: $(VENV)/.installed-dev ## format, and fix what can be fixed by itself
+fmt: $(VENV)/.installed-dev ## format, fix what can be fixed, write README's tables
+	$(BIN)/python -m tests.readme
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 

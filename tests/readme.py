@@ -1,0 +1,118 @@
+"""README.md as data: its blocks, and the tables that are made from the source.
+
+``python -m tests.readme`` writes the tables into it; a test holds them to be current.
+"""
+
+from __future__ import annotations
+
+import ast
+import dataclasses
+import inspect
+import re
+import tokenize
+from dataclasses import dataclass
+from pathlib import Path
+
+from aiostreams import GiB, KiB, Limits, MiB, errors, limits
+
+README = Path(__file__).parents[1] / "README.md"
+
+
+@dataclass(frozen=True)
+class Block:
+    """A fenced block: the words behind the fence, the text, and where it begins."""
+
+    info: str
+    text: str
+    line: int
+
+
+def blocks() -> list[Block]:
+    text = README.read_text()
+    return [
+        Block(match[1], match[2], text[: match.start()].count("\n") + 2)
+        for match in re.finditer(
+            r"^```([^\n]*)\n(.*?)^```$", text, re.MULTILINE | re.DOTALL
+        )
+    ]
+
+
+def limits_table() -> str:
+    """Every ceiling with its default, and the reason that stands above it."""
+    rows = ["| ceiling | default | why |", "|---|---|---|"]
+    reasons = _comments_above_fields(Path(limits.__file__))
+    for field in dataclasses.fields(Limits):
+        value = _human(field.name, field.default)
+        rows.append(f"| `{field.name}` | {value} | {reasons[field.name]} |")
+    return "\n".join(rows)
+
+
+def _comments_above_fields(path: Path) -> dict[str, str]:
+    with path.open("rb") as file:
+        comments = {
+            token.start[0]: token.string.lstrip("# ")
+            for token in tokenize.tokenize(file.readline)
+            if token.type == tokenize.COMMENT
+        }
+    tree = ast.parse(path.read_text())
+    found = {}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name):
+            line = node.lineno - 1
+            reason: list[str] = []
+            while line in comments:
+                reason.insert(0, comments[line])
+                line -= 1
+            found[node.target.id] = " ".join(reason)
+    return found
+
+
+def _human(name: str, value: object) -> str:
+    if value is None:
+        return "none"
+    if isinstance(value, bool):
+        return "on" if value else "off"
+    assert isinstance(value, int | float)
+    if name.endswith(("timeout", "grace")):
+        return f"{value:g} s"
+    if name == "min_rate":
+        return f"{value:g} B/s"
+    for unit, size in (("GiB", GiB), ("MiB", MiB), ("KiB", KiB)):
+        if value >= size and value % size == 0:
+            return f"{value // size} {unit}"
+    return f"{value:,}"
+
+
+def errors_table() -> str:
+    """Every error, what else it is, its status, and what it means."""
+    rows = ["| error | also a | status | |", "|---|---|---|---|"]
+    for name in errors.__all__:
+        error = getattr(errors, name)
+        also = [
+            base.__name__ for base in error.__bases__ if base.__module__ == "builtins"
+        ]
+        if name == "ClientGone":
+            status = "none is sent"
+        elif isinstance(error.status, property):
+            status = "507 or 500"
+        else:
+            status = str(error.status)
+        also_a = f"`{also[0]}`" if also and name != "StreamError" else ""
+        meaning = (inspect.getdoc(error) or "").partition("\n")[0].replace("``", "`")
+        rows.append(f"| `{name}` | {also_a} | {status} | {meaning} |")
+    return "\n".join(rows)
+
+
+def with_tables(text: str) -> str:
+    for name, table in (("limits", limits_table()), ("errors", errors_table())):
+        text = re.sub(
+            rf"(<!-- {name} -->\n).*?(<!-- end -->)",
+            lambda match, table=table: f"{match[1]}{table}\n\n{match[2]}",  # type: ignore[misc]
+            text,
+            flags=re.DOTALL,
+        )
+    return text
+
+
+if __name__ == "__main__":
+    README.write_text(with_tables(README.read_text()))
