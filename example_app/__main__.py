@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import errno
+import functools
 import logging
 import sys
 from pathlib import Path
@@ -48,7 +49,9 @@ def main() -> int:
         flags.storage, max_file=flags.max_file * MiB, upstream=flags.upstream
     )
     try:
-        run_app(app, host=flags.host, port=flags.port)
+        # The address is to be seen at once, also in a pipe or a file.
+        say = functools.partial(print, flush=True)
+        run_app(app, host=flags.host, port=flags.port, print=say)
     except OSError as error:
         if error.errno != errno.EADDRINUSE:
             raise

@@ -55,7 +55,7 @@ def tour(port: int, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     source = "\n".join(block.text for block in TOUR)
     (folder / "tour.py").write_text(source.replace("8080", str(port)))
     server = subprocess.Popen(
-        [sys.executable, "-W", "error", "tour.py"],
+        [sys.executable, "-u", "-W", "error", "tour.py"],
         cwd=folder,
         env=ENVIRONMENT,
         stdout=subprocess.PIPE,

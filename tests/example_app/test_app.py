@@ -409,12 +409,16 @@ async def test_running_refuses_another_type(url: URL, client: ClientSession) -> 
 
 
 async def run(*flags: str) -> asyncio.subprocess.Process:
+    # As for a user: output into a pipe is buffered.
+    environment = {**os.environ}
+    environment.pop("PYTHONUNBUFFERED", None)
     return await asyncio.create_subprocess_exec(
         sys.executable,
         "-m",
         "example_app",
         *flags,
         cwd=ROOT,
+        env=environment,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
     )
