@@ -51,7 +51,13 @@ def main() -> int:
     try:
         # The address is to be seen at once, also in a pipe or a file.
         say = functools.partial(print, flush=True)
-        run_app(app, host=flags.host, port=flags.port, print=say)
+        run_app(
+            app,
+            host=flags.host,
+            port=flags.port,
+            print=say,
+            access_log_format='%a "%r" %s in %Tf s',
+        )
     except OSError as error:
         if error.errno != errno.EADDRINUSE:
             raise
