@@ -7,9 +7,10 @@ from __future__ import annotations
 
 from aiostreams.content.base import Content
 from aiostreams.content.events import Event, EventStream
-from aiostreams.content.file import File, Files
+from aiostreams.content.file import File
 from aiostreams.content.form import Form
 from aiostreams.content.json import JSON
+from aiostreams.content.multipart import Files, MultiPart
 from aiostreams.content.ndjson import NDJSON
 from aiostreams.content.text import HTML, Text
 from aiostreams.errors import (
@@ -31,6 +32,8 @@ from aiostreams.errors import (
 )
 from aiostreams.limits import GiB, KiB, Limits, MiB
 from aiostreams.streams.base import Stream
+from aiostreams.streams.decoding import DecodedStream, GUnzipStream
+from aiostreams.streams.encoding import EncodedStream, GZipStream
 from aiostreams.streams.file import FileStream
 from aiostreams.streams.hashing import HashStream
 from aiostreams.streams.http import HTTPStream
@@ -41,6 +44,11 @@ from aiostreams.streams.sections import ChainStream, SliceStream
 from aiostreams.streams.spooled import SpooledStream
 from aiostreams.streams.transforms import LimitStream, ProgressStream, TeeStream
 from aiostreams.web.body import limit
+from aiostreams.web.compression import (
+    Compression,
+    compression_middleware,
+    uncompressed,
+)
 from aiostreams.web.expect import expect_continue
 from aiostreams.web.iterjson import iter_json
 from aiostreams.web.middleware import stream_middleware
@@ -63,13 +71,18 @@ __all__ = [
     "ByteStream",
     "ChainStream",
     "ClientGone",
+    "Compression",
     "Content",
+    "DecodedStream",
+    "EncodedStream",
     "Event",
     "EventStream",
     "File",
     "FileStream",
     "Files",
     "Form",
+    "GUnzipStream",
+    "GZipStream",
     "GiB",
     "HTTPStream",
     "HashStream",
@@ -97,6 +110,7 @@ __all__ = [
     "TeeStream",
     "Text",
     "UnsupportedContent",
+    "compression_middleware",
     "copy",
     "expect_continue",
     "iter_json",
@@ -111,4 +125,5 @@ __all__ = [
     "run_app",
     "setup",
     "stream_middleware",
+    "uncompressed",
 ]

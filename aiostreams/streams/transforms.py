@@ -44,6 +44,11 @@ class Transform(Stream):
         """The content type of the source."""
         return self._source.content_type
 
+    @property
+    def live(self) -> bool:
+        """Whether the source is."""
+        return self._source.live
+
     async def open(self) -> Self:
         """Open the source."""
         await self._source.open()

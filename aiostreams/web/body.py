@@ -7,6 +7,7 @@ so the body is opened once, counted once, and closed once.
 
 from __future__ import annotations
 
+import functools
 import logging
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
@@ -14,6 +15,8 @@ from aiohttp import hdrs, web
 
 from aiostreams.errors import LengthRequired, LimitExceeded
 from aiostreams.limits import DEFAULT_LIMITS, Limits
+from aiostreams.streams.decoding import DecodedStream
+from aiostreams.streams.http import is_decoded
 from aiostreams.streams.transforms import LimitStream
 from aiostreams.web.wire import WireStream
 
@@ -79,8 +82,18 @@ class RequestBody:
             wire.prepare(self._request, self.limits)
             wire.expecting = self.expecting
             self._wire = wire
-            self._stream = LimitStream(wire, self.limits.max_body)
+            self._stream = self._decoded(LimitStream(wire, self.limits.max_body))
         return self._stream
+
+    def _decoded(self, wire: Stream) -> Stream:
+        """The body with its content codings undone, unless aiohttp does that."""
+        codings = self._request.headers.getall(hdrs.CONTENT_ENCODING, ())
+        if not codings:
+            return wire
+        if is_decoded(self._request.content):
+            _warn_once()
+            return wire
+        return DecodedStream(wire, ", ".join(codings), limits=self.limits)
 
     @property
     def unasked(self) -> bool:
@@ -108,6 +121,15 @@ class RequestBody:
                 await closers.pop()()
             except Exception:
                 _logger.exception("closing what the request opened failed")
+
+
+@functools.cache
+def _warn_once() -> None:
+    _logger.warning(
+        "aiohttp undoes content codings in its parser, where a body that is cut short "
+        "or corrupt passes for a whole one: run the application by "
+        "aiostreams.run_app(), or by AppRunner(app, auto_decompress=False)"
+    )
 
 
 def body_of(request: web.BaseRequest) -> RequestBody:

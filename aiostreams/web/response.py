@@ -23,6 +23,7 @@ from aiostreams.sansio.attachment import content_disposition
 from aiostreams.sansio.conditions import Conditions
 from aiostreams.sansio.plan import plan_response
 from aiostreams.sansio.validators import EntityTag, Validators, parse_http_date
+from aiostreams.streams.encoding import EncodedStream
 from aiostreams.streams.file import FileStream
 from aiostreams.web.byteranges import byteranges
 from aiostreams.web.errors import describe
@@ -39,7 +40,7 @@ if TYPE_CHECKING:
     from aiostreams.sansio.ranges import ByteRange
     from aiostreams.streams.base import Stream
 
-__all__ = ["BodyResponse", "respond"]
+__all__ = ["BodyResponse", "mark_encoded", "respond", "weaken_etag"]
 
 # What describes the representation, and so has no place in an answer without it.
 _CONTENT_FIELDS: Final = (
@@ -56,6 +57,9 @@ class BodyResponse(web.Response):
     Attributes:
         stream: the body. A middleware may put another one around it before the
             response is prepared.
+        path: where a local file is that it sends, else ``None``.
+        coding: the content coding to apply if a whole representation is sent, and
+            the level for it; ``None`` for none.
     """
 
     def __init__(
@@ -71,8 +75,14 @@ class BodyResponse(web.Response):
         self._given = validators or Validators()
         self._sending: tuple[web.BaseRequest, AbstractStreamWriter] | None = None
         self._closers: list[Callable[[], Awaitable[None]]] = []
-        # Served as it was sent, a file must not be taken for something else.
+        self.path: str | None = None
+        self.coding: tuple[str, int | None] | None = None
+        self.headers.setdefault(
+            hdrs.CONTENT_TYPE, self.stream.content_type or "application/octet-stream"
+        )
         if isinstance(source, File):
+            self.path = source.path
+            # Served as it was sent, it must not be taken for something else.
             self.headers.setdefault("X-Content-Type-Options", "nosniff")
 
     async def open(self) -> None:
@@ -110,7 +120,7 @@ class BodyResponse(web.Response):
             await self._decide(request)
             writer = await super().prepare(request)
         except BaseException:
-            await self._close()
+            await self.discard()
             raise
         if writer is not None:
             self._sending = request, writer
@@ -118,15 +128,11 @@ class BodyResponse(web.Response):
 
     async def _decide(self, request: web.BaseRequest) -> None:
         stream = self.stream
-        if hdrs.CONTENT_TYPE not in self.headers:
-            self.headers[hdrs.CONTENT_TYPE] = (
-                stream.content_type or "application/octet-stream"
-            )
         if self.status == 200:
             plan = plan_response(
                 request.method,
                 Conditions.from_fields(request.headers.items()),
-                self._validators_of(stream),
+                self.validators,
                 size=stream.size,
                 accept_ranges=stream.seekable,
                 now=time.time(),
@@ -139,14 +145,20 @@ class BodyResponse(web.Response):
                 self.set_status(206)
             for name, value in plan.headers.items():
                 self.headers.setdefault(name, value)
+        if self.coding is not None and self.status != 206:
+            coding, level = self.coding
+            self.stream = EncodedStream(self.stream, coding, level=level)
+            mark_encoded(self.headers, coding)
         self.body = StreamPayload(self.stream)
 
-    def _validators_of(self, stream: Stream) -> Validators:
+    @property
+    def validators(self) -> Validators:
+        """What the representation is known by: as given, else as its source says."""
         etag, modified = self._given.etag, self._given.last_modified
-        if etag is None and (opaque := getattr(stream, "etag", None)) is not None:
+        if etag is None and (opaque := getattr(self.stream, "etag", None)) is not None:
             etag = EntityTag(opaque)
         if modified is None:
-            modified = getattr(stream, "last_modified", None)
+            modified = getattr(self.stream, "last_modified", None)
         return Validators(etag=etag, last_modified=modified)
 
     def _answer_without(self, plan: ResponsePlan) -> None:
@@ -155,6 +167,9 @@ class BodyResponse(web.Response):
         for name in _CONTENT_FIELDS:
             self.headers.popall(name, None)
         self.headers.update(plan.headers)
+        if self.coding is not None:
+            # What a 200 would have: the tag of the encoded representation.
+            weaken_etag(self.headers)
         if plan.status != 304:
             self.headers[hdrs.CONTENT_TYPE] = "text/plain; charset=utf-8"
             self.body = f"{self.status}: {self.reason}".encode()
@@ -167,7 +182,7 @@ class BodyResponse(web.Response):
                 self.body = None
             await super().write_eof(data)
         finally:
-            await self._close()
+            await self.discard()
 
     async def _sendfile(
         self, request: web.BaseRequest, writer: AbstractStreamWriter
@@ -187,13 +202,30 @@ class BodyResponse(web.Response):
         """Have ``closer`` awaited once the response was sent, or could not be."""
         self._closers.append(closer)
 
-    async def _close(self) -> None:
+    async def discard(self) -> None:
+        """Close everything; also for a response that will not be sent."""
         closers, self._closers = self._closers, []
         try:
             await self.stream.close()
         finally:
             for closer in closers:
                 await closer()
+
+
+def mark_encoded(headers: CIMultiDict[str], coding: str) -> None:
+    """Say that the body is encoded now: another one than the fields spoke of."""
+    headers[hdrs.CONTENT_ENCODING] = coding
+    headers.popall(hdrs.CONTENT_LENGTH, None)
+    # Ranges are of the representation that can seek, and this one cannot.
+    headers.popall(hdrs.ACCEPT_RANGES, None)
+    weaken_etag(headers)
+
+
+def weaken_etag(headers: CIMultiDict[str]) -> None:
+    """Make the ETag weak: encoders differ, so the bytes may (RFC 9110 8.8.1)."""
+    etag = EntityTag.parse(headers.get(hdrs.ETAG, ""))
+    if etag is not None:
+        headers[hdrs.ETAG] = str(etag.weakened())
 
 
 async def _ranges(

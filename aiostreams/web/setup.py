@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING, Any
 
 from aiohttp import web
 
 from aiostreams.limits import DEFAULT_LIMITS, Limits
+from aiostreams.streams.codecs import set_zlib_backend
 from aiostreams.web.body import APP_LIMITS
+from aiostreams.web.compression import (
+    DEFAULT_COMPRESSION,
+    Compression,
+    compression_middleware,
+)
 from aiostreams.web.middleware import stream_middleware, values_to_responses
 
 if TYPE_CHECKING:
@@ -16,17 +23,23 @@ if TYPE_CHECKING:
 __all__ = ["run_app", "setup"]
 
 
-def setup(app: web.Application, *, limits: Limits = DEFAULT_LIMITS) -> web.Application:
+def setup(
+    app: web.Application,
+    *,
+    limits: Limits = DEFAULT_LIMITS,
+    compression: Compression | None = DEFAULT_COMPRESSION,
+) -> web.Application:
     """Have ``app`` take and give every body as a stream.
 
-    Errors and clean-up go around the application's own middlewares, and returned
-    values become responses inside of them: whatever their order of registration,
-    they see a ``StreamResponse``, and a ``StreamError`` that one of them raises is
-    answered like any other.
+    Compression goes outermost. Errors and clean-up go around the application's own
+    middlewares, and returned values become responses inside of them: whatever their
+    order of registration, they see a ``StreamResponse``, and a ``StreamError`` that
+    one of them raises is answered like any other.
 
     Args:
         app: not frozen yet. Sub-applications are covered by their parent.
         limits: the ceilings for every route; ``@limit`` overrides them.
+        compression: how responses are compressed; not at all when ``None``.
 
     Returns:
         ``app``.
@@ -40,6 +53,8 @@ def setup(app: web.Application, *, limits: Limits = DEFAULT_LIMITS) -> web.Appli
     app[APP_LIMITS] = limits
     outer = stream_middleware(limits=limits)
     app.middlewares.insert(0, outer)
+    if compression is not None:
+        app.middlewares.insert(0, compression_middleware(compression))
     app.middlewares.append(values_to_responses)
 
     async def innermost_again(app: web.Application) -> None:
@@ -53,7 +68,20 @@ def setup(app: web.Application, *, limits: Limits = DEFAULT_LIMITS) -> web.Appli
             app.middlewares.append(values_to_responses)
 
     app.on_startup.append(innermost_again)
+    app.on_startup.append(_adopt_zlib_backend)
     return app
+
+
+async def _adopt_zlib_backend(_app: web.Application) -> None:
+    """Use the zlib that ``aiohttp.set_zlib_backend`` was told to use.
+
+    aiohttp has no public way to ask which one that is; the name of the module is
+    the most harmless thing to know. Its default says nothing.
+    """
+    from aiohttp.compression_utils import ZLibBackend  # noqa: PLC0415 - see above
+
+    if ZLibBackend.name != "zlib" and ZLibBackend.name in sys.modules:
+        set_zlib_backend(sys.modules[ZLibBackend.name])
 
 
 def run_app(app: web.Application | Awaitable[web.Application], **kwargs: Any) -> None:

@@ -68,7 +68,7 @@ async def test_an_event_is_read_when_it_happens_and_silence_gives_comments() -> 
             closed = True
 
     stream = EventStream(feed(), keep_alive=0.02).encode()
-    assert stream.live  # type: ignore[attr-defined]
+    assert stream.live
     async with stream:
         assert await stream.readany() == b"data: first\n\n"
         assert await stream.readany() == b":\n\n"
