@@ -12,6 +12,7 @@ from aiostreams.content.form import Form
 from aiostreams.content.json import JSON
 from aiostreams.content.multipart import Files, MultiPart
 from aiostreams.content.ndjson import NDJSON
+from aiostreams.content.part import Part
 from aiostreams.content.text import HTML, Text
 from aiostreams.errors import (
     BodyTimeout,
@@ -39,6 +40,7 @@ from aiostreams.streams.hashing import HashStream
 from aiostreams.streams.http import HTTPStream
 from aiostreams.streams.iterable import IterStream
 from aiostreams.streams.memory import ByteStream
+from aiostreams.streams.multipart import MultiPartStream
 from aiostreams.streams.pump import copy
 from aiostreams.streams.sections import ChainStream, SliceStream
 from aiostreams.streams.spooled import SpooledStream
@@ -50,8 +52,11 @@ from aiostreams.web.compression import (
     uncompressed,
 )
 from aiostreams.web.expect import expect_continue
+from aiostreams.web.forms import read_form
 from aiostreams.web.iterjson import iter_json
 from aiostreams.web.middleware import stream_middleware
+from aiostreams.web.parts import iter_parts
+from aiostreams.web.proxy import proxy
 from aiostreams.web.request import (
     iter_ndjson,
     open_stream,
@@ -96,8 +101,11 @@ __all__ = [
     "Limits",
     "MalformedBody",
     "MiB",
+    "MultiPart",
+    "MultiPartStream",
     "ObjectExists",
     "ObjectNotFound",
+    "Part",
     "ProgressStream",
     "SizeMismatch",
     "SliceStream",
@@ -115,10 +123,13 @@ __all__ = [
     "expect_continue",
     "iter_json",
     "iter_ndjson",
+    "iter_parts",
     "limit",
     "open_stream",
+    "proxy",
     "read_bytes",
     "read_content",
+    "read_form",
     "read_json",
     "read_text",
     "respond",

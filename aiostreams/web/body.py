@@ -77,13 +77,17 @@ class RequestBody:
     def stream(self) -> Stream:
         """The decoded, limited body; the same object every time."""
         if self._stream is None:
-            self.refuse_declared()
-            wire = WireStream.from_request(self._request)
-            wire.prepare(self._request, self.limits)
-            wire.expecting = self.expecting
-            self._wire = wire
-            self._stream = self._decoded(LimitStream(wire, self.limits.max_body))
+            self._stream = self._decoded(self.open_encoded())
         return self._stream
+
+    def open_encoded(self) -> Stream:
+        """The body as it comes, limited; instead of :attr:`stream`, not beside it."""
+        self.refuse_declared()
+        wire = WireStream.from_request(self._request)
+        wire.prepare(self._request, self.limits)
+        wire.expecting = self.expecting
+        self._wire = wire
+        return LimitStream(wire, self.limits.max_body)
 
     def _decoded(self, wire: Stream) -> Stream:
         """The body with its content codings undone, unless aiohttp does that."""

@@ -62,6 +62,9 @@ class BodyResponse(web.Response):
             the level for it; ``None`` for none.
     """
 
+    # Whether conditions and ranges are for this response to answer.
+    evaluates = True
+
     def __init__(
         self,
         source: Content | Stream,
@@ -128,7 +131,7 @@ class BodyResponse(web.Response):
 
     async def _decide(self, request: web.BaseRequest) -> None:
         stream = self.stream
-        if self.status == 200:
+        if self.status == 200 and self.evaluates:
             plan = plan_response(
                 request.method,
                 Conditions.from_fields(request.headers.items()),

@@ -1,0 +1,137 @@
+"""A reverse proxy: a request passed on, and its answer passed back, both as streams.
+
+Nothing is held: a client that stops reading stops the upstream, one that leaves ends
+the upstream's response, and an upstream that fails breaks the connection instead of
+ending the body early.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from aiohttp import ClientError, hdrs, web
+from multidict import CIMultiDict
+
+from aiostreams.errors import StreamError
+from aiostreams.sansio.forwarding import end_to_end, forwarded_for
+from aiostreams.streams.http import HTTPStream, is_decoded
+from aiostreams.streams.transforms import Transform
+from aiostreams.web.body import body_of
+from aiostreams.web.response import BodyResponse
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from aiohttp import ClientResponse, ClientSession
+    from yarl import URL
+
+__all__ = ["proxy"]
+
+_VIA: Final = "1.1 aiostreams"
+# What aiohttp's client would say of itself, where the client has said nothing.
+_NOT_OURS: Final = (
+    hdrs.ACCEPT,
+    hdrs.ACCEPT_ENCODING,
+    hdrs.CONTENT_TYPE,
+    hdrs.USER_AGENT,
+)
+
+
+async def proxy(
+    request: web.BaseRequest,
+    session: ClientSession,
+    url: str | URL,
+    *,
+    headers: Mapping[str, str] | None = None,
+) -> web.StreamResponse:
+    """Send ``request`` to ``url``, and give back what that answers.
+
+    Method, body, and all header fields that may pass go both ways; so ranges,
+    conditions and content codings are between the client and the upstream.
+    Redirects are passed back. ``Via`` and ``X-Forwarded-For``, ``-Proto`` and
+    ``-Host`` are added.
+
+    Args:
+        request: what to pass on; its limits hold for the body.
+        session: a client session of the application; one without cookies of its
+            own (``cookie_jar=aiohttp.DummyCookieJar()``).
+        url: where to; query included.
+        headers: fields for the upstream that win over the client's.
+
+    Raises:
+        web.HTTPBadGateway: the upstream cannot be reached.
+        web.HTTPGatewayTimeout: it does not answer in the session's time.
+        StreamError: as raised by the request's body.
+    """
+    body = body_of(request)
+    upload = None
+    if request.can_read_body:
+        upload = _Upload(body.open_encoded())
+        body.closing(upload.close)
+    try:
+        upstream = await session.request(
+            request.method,
+            url,
+            headers=_request_headers(request, headers),
+            data=upload,
+            allow_redirects=False,
+            auto_decompress=False,
+            skip_auto_headers=_NOT_OURS,
+        )
+    except (ClientError, TimeoutError) as error:
+        if upload is not None and upload.failure is not None:
+            raise upload.failure from error
+        if isinstance(error, TimeoutError):
+            raise web.HTTPGatewayTimeout from error
+        raise web.HTTPBadGateway from error
+    return _response(upstream)
+
+
+class _Upload(Transform):
+    """The client's body, which remembers why it failed: aiohttp would not tell."""
+
+    failure: StreamError | None = None
+
+    async def readany(self) -> bytes:
+        try:
+            return await super().readany()
+        except StreamError as error:
+            self.failure = error
+            raise
+
+
+def _request_headers(
+    request: web.BaseRequest, more: Mapping[str, str] | None
+) -> CIMultiDict[str]:
+    drop = [hdrs.HOST, hdrs.CONTENT_LENGTH, hdrs.EXPECT]
+    if is_decoded(request.content):
+        drop.append(hdrs.CONTENT_ENCODING)
+    elif request.content_length is not None:
+        drop.remove(hdrs.CONTENT_LENGTH)
+    headers = CIMultiDict(end_to_end(request.headers.items(), *drop))
+    headers.add(hdrs.VIA, _VIA)
+    headers[hdrs.X_FORWARDED_FOR] = forwarded_for(
+        headers.get(hdrs.X_FORWARDED_FOR), request.remote
+    )
+    headers.setdefault(hdrs.X_FORWARDED_PROTO, request.scheme)
+    headers.setdefault(hdrs.X_FORWARDED_HOST, request.host)
+    headers.update(more or {})
+    return headers
+
+
+def _response(upstream: ClientResponse) -> web.StreamResponse:
+    stream = HTTPStream.from_response(upstream)
+    headers = CIMultiDict(end_to_end(upstream.headers.items()))
+    headers.add(hdrs.VIA, _VIA)
+    response = _Passed(stream, status=upstream.status, headers=headers)
+    if hdrs.CONTENT_TYPE not in headers:
+        response.headers.popall(hdrs.CONTENT_TYPE, None)
+    if upstream.reason:
+        response.set_status(upstream.status, upstream.reason)
+    return response
+
+
+class _Passed(BodyResponse):
+    """Somebody else's answer: nothing about it is decided here."""
+
+    evaluates = False

@@ -1,0 +1,243 @@
+"""A reverse proxy holds nothing, adds nothing, and takes no cut body for a whole."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import gzip
+import json
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import pytest
+from aiohttp import web
+
+from aiostreams import File, IterStream, Limits, proxy, respond, setup
+from aiostreams.testing import DripStream
+from tests.servers import CHUNKED, chunk, connected, post, serving
+
+CLIENT = web.AppKey("client", aiohttp.ClientSession)
+
+
+@contextlib.asynccontextmanager
+async def proxied(
+    upstream: Any, *, timeout: float = 10, **limits: Any
+) -> AsyncIterator[tuple[str, int]]:
+    """A proxy before an upstream: a handler, an application or an address."""
+
+    async def handler(request: web.Request) -> web.StreamResponse:
+        url = f"http://127.0.0.1:{port}{request.rel_url}"
+        return await proxy(request, request.app[CLIENT], url, headers={"X-Hop": "1"})
+
+    async def client(app: web.Application) -> AsyncIterator[None]:
+        times = aiohttp.ClientTimeout(total=timeout)
+        async with aiohttp.ClientSession(timeout=times) as session:
+            app[CLIENT] = session
+            yield
+
+    app = web.Application()
+    app.router.add_route("*", "/{path:.*}", handler)
+    app.cleanup_ctx.append(client)
+    setup(app, limits=Limits(**limits), compression=None)
+    async with contextlib.AsyncExitStack() as stack:
+        port = upstream
+        if not isinstance(upstream, int):
+            _, port = await stack.enter_async_context(
+                serving(upstream, auto_decompress=False)
+            )
+        yield await stack.enter_async_context(serving(app, auto_decompress=False))
+
+
+async def echo(request: web.Request) -> web.Response:
+    body = await request.read()
+    return web.json_response(
+        {
+            "method": request.method,
+            "path": str(request.rel_url),
+            "headers": dict(request.headers.items()),
+            "body": body.hex(),
+        },
+        headers={"X-Up": "1", "Keep-Alive": "timeout=9"},
+    )
+
+
+@pytest.mark.parametrize("chunked", [False, True])
+async def test_request_and_answer_pass(chunked: bool) -> None:
+    zipped = gzip.compress(b"hello")
+    fields = [("Content-Encoding", "gzip"), ("Cookie", "a=b"), ("Connection", "X-Me")]
+    fields += [("X-Me", "secret"), ("X-Forwarded-For", "10.0.0.1")]
+    async with proxied(echo) as address, connected(address) as raw:
+        if chunked:
+            head = post(headers=[*fields, *CHUNKED], path="/a?b=%20c", method="PUT")
+            await raw.send(head, chunk(zipped[:5]), chunk(zipped[5:]) + chunk(b""))
+        else:
+            await raw.send(post(zipped, headers=fields, path="/a?b=%20c", method="PUT"))
+        status, headers, body = await raw.response()
+    assert status == 200
+    assert (headers["x-up"], headers["via"]) == ("1", "1.1 aiostreams")
+    assert "keep-alive" not in headers
+    seen = json.loads(body)
+    assert (seen["method"], seen["path"]) == ("PUT", "/a?b=%20c")
+    assert bytes.fromhex(seen["body"]) == zipped
+    got = {name.lower(): value for name, value in seen["headers"].items()}
+    assert got["content-encoding"] == "gzip"
+    assert got["cookie"] == "a=b"
+    assert got["x-hop"] == "1"
+    assert got["x-forwarded-for"] == "10.0.0.1, 127.0.0.1"
+    assert got["x-forwarded-proto"] == "http"
+    assert got["x-forwarded-host"] == "localhost"
+    assert "x-me" not in got
+    assert "user-agent" not in got
+    assert ("content-length" in got) != chunked
+
+
+async def test_ranges_and_conditions_are_the_upstreams(tmp_path: Path) -> None:
+    path = tmp_path / "data"
+    path.write_bytes(bytes(range(100)))
+
+    async def upstream(request: web.Request) -> Any:
+        return File(path)
+
+    app = web.Application()
+    app.router.add_get("/", upstream)
+    setup(app)
+    async with proxied(app) as address, connected(address) as raw:
+        await raw.send(post(None, method="GET", headers=[("Range", "bytes=5-9")]))
+        status, headers, body = await raw.response()
+        assert (status, body) == (206, bytes(range(5, 10)))
+        assert headers["content-range"] == "bytes 5-9/100"
+        fields = [("If-None-Match", headers["etag"])]
+        await raw.send(post(None, method="GET", headers=fields))
+        status, headers, body = await raw.response()
+        assert (status, body) == (304, b"")
+        fields = [("If-Match", '"of somebody"')]
+        await raw.send(post(None, method="GET", headers=fields))
+        assert (await raw.response())[0] == 412
+
+
+async def test_a_condition_on_what_knows_no_tag_is_not_judged_here() -> None:
+    async def upstream(request: web.Request) -> web.Response:
+        return web.Response(text="made", headers={"ETag": '"a"'})
+
+    async with proxied(upstream) as address, connected(address) as raw:
+        await raw.send(post(None, method="GET", headers=[("If-Match", '"a"')]))
+        assert (await raw.response())[2] == b"made"
+
+
+async def test_head_and_answers_without_a_body() -> None:
+    async def upstream(request: web.Request) -> web.Response:
+        status = int(request.query["status"])
+        return web.Response(status=status, body=b"x" * 9 if status == 200 else None)
+
+    async with proxied(upstream) as address, connected(address) as raw:
+        await raw.send(post(None, method="HEAD", path="/?status=200"))
+        head = await raw.reader.readuntil(b"\r\n\r\n")
+        assert b"Content-Length: 9" in head
+        for status in (204, 302, 404):
+            await raw.send(post(None, method="GET", path=f"/?status={status}"))
+            assert (await raw.response())[0] == status
+
+
+async def test_an_upstream_that_cannot_be_reached_or_does_not_answer() -> None:
+    async with serving(echo) as (_, port):
+        pass
+    async with proxied(port) as address, connected(address) as raw:
+        await raw.send(post(b"x"))
+        assert (await raw.response())[0] == 502
+
+    async def silent(request: web.Request) -> web.Response:
+        await asyncio.sleep(5)
+        return web.Response()
+
+    async with proxied(silent, timeout=0.1) as address, connected(address) as raw:
+        await raw.send(post(None, method="GET"))
+        assert (await raw.response())[0] == 504
+
+
+async def test_the_clients_own_faults_are_not_the_gateways() -> None:
+    async with proxied(echo, max_body=10) as address, connected(address) as raw:
+        await raw.send(post(b"x" * 11))
+        assert (await raw.response())[0] == 413
+    async with proxied(echo, max_body=10) as address, connected(address) as raw:
+        await raw.send(post(headers=CHUNKED), chunk(b"x" * 11), chunk(b""))
+        assert (await raw.response())[0] == 413
+    async with proxied(echo, idle_timeout=0.1) as address, connected(address) as raw:
+        await raw.send(post(headers=[("Content-Length", "5")]), b"x")
+        assert (await raw.response())[0] == 408
+
+
+async def test_an_upstream_that_fails_midway_breaks_the_connection() -> None:
+    async def upstream(request: web.Request) -> web.StreamResponse:
+        response = web.StreamResponse()
+        if request.query:
+            response.content_length = 100
+        await response.prepare(request)
+        await response.write(b"some")
+        assert request.transport is not None
+        request.transport.close()
+        return response
+
+    for path in ("/", "/?length"):
+        async with proxied(upstream) as address, connected(address) as raw:
+            await raw.send(post(None, method="GET", path=path))
+            got = await raw.reader.read()
+        assert b"some" in got
+        assert not got.endswith(b"0\r\n\r\n")
+
+
+async def test_a_client_that_stops_reading_stops_the_upstream() -> None:
+    source = DripStream(bytes(64 * 1024 * 1024), 256 * 1024)
+
+    async def upstream(request: web.Request) -> web.StreamResponse:
+        return respond(source)
+
+    async with proxied(upstream) as address, connected(address) as raw:
+        await raw.send(post(None, method="GET"))
+        await raw.reader.read(1000)
+        before = -1
+        while source.position > before:  # until it stands still
+            before = source.position
+            await asyncio.sleep(0.1)
+        assert 0 < source.position < 32 * 1024 * 1024
+
+
+async def test_a_client_that_leaves_ends_the_upstreams_response() -> None:
+    ended = asyncio.Event()
+
+    async def endless() -> AsyncIterator[bytes]:
+        try:
+            while True:
+                yield b"x" * 100_000
+                await asyncio.sleep(0)
+        finally:
+            ended.set()
+
+    async def upstream(request: web.Request) -> web.StreamResponse:
+        return respond(IterStream(endless()))
+
+    async with proxied(upstream) as address:
+        async with connected(address) as raw:
+            await raw.send(post(None, method="GET"))
+            await raw.reader.read(1000)
+            raw.reset()
+        await ended.wait()
+
+
+async def test_under_aiohttps_own_decoding_no_coding_is_promised() -> None:
+    async def handler(request: web.Request) -> web.StreamResponse:
+        return await proxy(request, request.app[CLIENT], f"http://127.0.0.1:{port}/")
+
+    async with serving(echo) as (_, port):
+        app = web.Application()
+        app.router.add_post("/", handler)
+        setup(app)
+        async with aiohttp.ClientSession() as session:
+            app[CLIENT] = session
+            async with serving(app) as address, connected(address) as raw:
+                fields = [("Content-Encoding", "gzip")]
+                await raw.send(post(gzip.compress(b"hello"), headers=fields))
+                seen = json.loads((await raw.response())[2])
+    assert bytes.fromhex(seen["body"]) == b"hello"
+    assert "Content-Encoding" not in seen["headers"]
