@@ -45,6 +45,11 @@ from aiostreams.streams.pump import copy
 from aiostreams.streams.sections import ChainStream, SliceStream
 from aiostreams.streams.spooled import SpooledStream
 from aiostreams.streams.transforms import LimitStream, ProgressStream, TeeStream
+from aiostreams.uploads.disk import DiskStorage
+from aiostreams.uploads.memory import MemoryStorage
+from aiostreams.uploads.objectstore import ObjectStorage
+from aiostreams.uploads.storage import Storage, StoredObject
+from aiostreams.uploads.url import storage_from_url
 from aiostreams.web.body import limit
 from aiostreams.web.compression import (
     Compression,
@@ -79,6 +84,7 @@ __all__ = [
     "Compression",
     "Content",
     "DecodedStream",
+    "DiskStorage",
     "EncodedStream",
     "Event",
     "EventStream",
@@ -100,17 +106,21 @@ __all__ = [
     "LimitStream",
     "Limits",
     "MalformedBody",
+    "MemoryStorage",
     "MiB",
     "MultiPart",
     "MultiPartStream",
     "ObjectExists",
     "ObjectNotFound",
+    "ObjectStorage",
     "Part",
     "ProgressStream",
     "SizeMismatch",
     "SliceStream",
     "SpooledStream",
+    "Storage",
     "StorageError",
+    "StoredObject",
     "Stream",
     "StreamBusy",
     "StreamClosed",
@@ -135,6 +145,7 @@ __all__ = [
     "respond",
     "run_app",
     "setup",
+    "storage_from_url",
     "stream_middleware",
     "uncompressed",
 ]

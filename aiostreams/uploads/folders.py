@@ -36,7 +36,7 @@ class Folders:
 
     def __init__(self, root: str, *, fsync: bool) -> None:
         self._root = root
-        self._absolute = os.path.isabs(root)
+        self._absolute = root.startswith("/")
         self._fsync = fsync
         self._made_root = False
 

@@ -91,8 +91,8 @@ class Storage(ABC):
     no backslash. Any other key is an :class:`InvalidKey`, before any I/O. What
     differs as a string is another object, on a case-sensitive file system.
 
-    Metadata are up to 2 KiB of names (``[a-z_][a-z0-9_]*``) and values (text
-    without control characters).
+    Metadata are up to 2 KiB of names (``[a-z_][a-z0-9_]*``, but not ``aiostreams``)
+    and values (text without control characters).
 
     ``async with`` closes the storage.
     """
@@ -282,8 +282,10 @@ def check_attributes(
     copy = dict(metadata or {})
     size = 0
     for name, value in copy.items():
-        if not _METADATA_NAME.fullmatch(name):
-            raise ValueError("a name of metadata is [a-z_][a-z0-9_]*, up to 64")
+        if not _METADATA_NAME.fullmatch(name) or name == "aiostreams":
+            raise ValueError(
+                "a name of metadata is [a-z_][a-z0-9_]*, up to 64, not 'aiostreams'"
+            )
         if not _METADATA_VALUE.fullmatch(value):
             raise ValueError(f"the value of {name!r} has control characters")
         size += len(name) + len(value.encode())

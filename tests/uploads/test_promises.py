@@ -7,10 +7,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from obstore.store import LocalStore, MemoryStore
 
-from aiostreams.testing.storages import PROMISES
+from aiostreams.limits import MiB
+from aiostreams.testing.storages import PROMISES, promise_08_attributes_are_kept
 from aiostreams.uploads.disk import DiskStorage
 from aiostreams.uploads.memory import MemoryStorage
+from aiostreams.uploads.objectstore import ObjectStorage
+
+from .buckets import Bucket, store_of
 
 Promise = Callable[[Any], Awaitable[None]]
 every_promise = pytest.mark.parametrize("promise", PROMISES, ids=lambda p: p.__name__)
@@ -27,3 +32,27 @@ async def test_memory_keeps(promise: Promise) -> None:
 async def test_disk_keeps(promise: Promise, fsync: bool, tmp_path: Path) -> None:
     await promise(lambda: DiskStorage(tmp_path / "root", fsync=fsync))
     assert list((tmp_path / "root").rglob("*")) == []
+
+
+@every_promise
+async def test_seaweed_keeps(promise: Promise, bucket: Bucket) -> None:
+    store = store_of(bucket.port)
+    await promise(lambda: ObjectStorage(store, "some/prefix", part_size=5 * MiB))
+    assert bucket.keys() == []
+    assert bucket.uploads() == []
+
+
+@every_promise
+async def test_obstore_memory_keeps(promise: Promise) -> None:
+    store = MemoryStore()
+    await promise(lambda: ObjectStorage(store, part_size=5 * MiB))
+    assert [m["path"] for batch in store.list() for m in batch] == []
+
+
+@every_promise
+async def test_obstore_local_keeps(promise: Promise, tmp_path: Path) -> None:
+    if promise is promise_08_attributes_are_kept:
+        pytest.skip("LocalStore has no attributes")
+    store = LocalStore(tmp_path)
+    await promise(lambda: ObjectStorage(store, part_size=5 * MiB))
+    assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
