@@ -1,4 +1,4 @@
-"""File and Files: bytes with a name, and several of them by field.
+"""File: bytes with a name.
 
 A File holds no bytes of its own making: it names a path, which each ``encode()``
 opens anew, or bytes, or a stream, which can be sent once. Its name is for others to
@@ -10,8 +10,9 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, Self
 
+from multidict import CIMultiDict, CIMultiDictProxy
+
 from aiostreams.content.base import Content
-from aiostreams.content.pairs import Pairs
 from aiostreams.errors import LimitExceeded
 from aiostreams.limits import DEFAULT_LIMITS
 from aiostreams.sansio.mediatype import OCTET_STREAM, guess_content_type
@@ -22,9 +23,11 @@ from aiostreams.streams.pump import copy
 from aiostreams.streams.transforms import LimitStream, Transform
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from aiostreams.limits import Limits
 
-__all__ = ["File", "Files"]
+__all__ = ["File"]
 
 
 class File(Content):
@@ -37,10 +40,13 @@ class File(Content):
             Directories in it are dropped.
         content_type: its media type; else the stream's own, else what the name
             promises, else ``application/octet-stream``.
+        headers: more header fields, for a file that is sent as a part of a multipart
+            body.
 
     Attributes:
         name: the name without directories; ``None`` when nobody gave one.
         path: the path as given; ``None`` for a stream or bytes.
+        headers: as given.
 
     Raises:
         TypeError: ``source`` is none of these.
@@ -52,7 +58,9 @@ class File(Content):
         *,
         name: str | None = None,
         content_type: str | None = None,
+        headers: Mapping[str, str] | None = None,
     ) -> None:
+        self.headers = CIMultiDictProxy(CIMultiDict(headers or {}))
         self.path: str | None = None
         self._stream: Stream | None = None
         self._data = b""
@@ -183,15 +191,3 @@ class _Relabelled(Transform):
     async def slice(self, offset: int, length: int | None = None) -> Stream:
         """A slice of the source, under the other content type."""
         return _Relabelled(await self._source.slice(offset, length), self._label)
-
-
-class Files(Pairs[File]):
-    """Files by field name: an immutable multidict of :class:`File`.
-
-    The arguments are those of :class:`Pairs`, each value a File.
-    """
-
-    _value_type = File
-
-    def __repr__(self) -> str:
-        return f"<Files {len(self)} file{'s' * (len(self) != 1)}>"

@@ -1,0 +1,258 @@
+"""A multipart body read whole: fields to text, files to a spool.
+
+Two ways to the same ``FormParts``. A small form whose size is known is read in one
+piece, and most of those are split by ``parse_whole_form``. Any other goes through the
+push parser while it arrives: fields are gathered in memory, ``max_memory`` bytes of
+them at most, and the files one after the other in one spool, which holds as many in
+memory and the rest on disk.
+
+A part is a file when it has a filename. Where parts need not have a name (everywhere
+but in form-data), one without a name is a file as well. ``filename=""`` without any
+content is what a browser sends for a file input that nobody has filled in: no file.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final
+
+from aiostreams.content.charset import codec_of
+from aiostreams.content.part import Part, open_parts
+from aiostreams.content.received import ReceivedFile
+from aiostreams.errors import LimitExceeded, MalformedBody, UnsupportedContent
+from aiostreams.limits import DEFAULT_LIMITS, KiB
+from aiostreams.sansio.headers import boundary_of
+from aiostreams.sansio.multipart import PART_END, PartBegin
+from aiostreams.sansio.wholeform import FormPart, parse_whole_form
+from aiostreams.streams.parts import CHARSET_FIELD, PartReader, charset_of_field
+from aiostreams.streams.spooled import SpooledStream
+
+if TYPE_CHECKING:
+    from aiostreams.content.file import File
+    from aiostreams.limits import Limits
+    from aiostreams.streams.base import Stream
+
+__all__ = ["FormParts", "read_form_parts"]
+
+# Up to this size a form is read in one piece, if it says how large it is.
+_WHOLE: Final = 256 * KiB
+
+
+@dataclass(slots=True)
+class FormParts:
+    """What a form had.
+
+    Attributes:
+        fields: names and values, in order.
+        files: names and files, in order.
+        places: for each file, how many fields stood before it.
+        types: the Content-Type of fields that had one, by the field's index.
+        spool: where files are; ``None`` when all are in memory.
+    """
+
+    fields: list[tuple[str, str]] = field(default_factory=list)
+    files: list[tuple[str, File]] = field(default_factory=list)
+    places: list[int] = field(default_factory=list)
+    types: dict[int, str] = field(default_factory=dict)
+    spool: SpooledStream | None = None
+
+
+async def read_form_parts(stream: Stream, limits: Limits | None = None) -> FormParts:
+    """Read the multipart body that ``stream`` is, to its end.
+
+    Raises:
+        UnsupportedContent: it is none, or has text in a charset nobody knows.
+        MalformedBody: it breaks its syntax, or a field is not of its charset.
+        LimitExceeded: it goes over a ceiling.
+    """
+    limits = limits or DEFAULT_LIMITS
+    content_type = stream.content_type or ""
+    media_type = content_type.partition(";")[0].strip().lower()
+    if not media_type.startswith("multipart/"):
+        raise UnsupportedContent(
+            f"the body must be multipart, not {media_type[:80] or 'of no type'!r}",
+            accept="multipart/form-data",
+        )
+    size = stream.size
+    if (
+        media_type == "multipart/form-data"
+        and size is not None
+        and not stream.position
+        and size <= min(_WHOLE, limits.max_memory)
+    ):
+        boundary = boundary_of(content_type)
+        data = await stream.read()
+        whole = parse_whole_form(data, boundary, limits)
+        if whole is not None:
+            return _of_whole(data, whole)
+        stream.unread(data)
+    return await _Reader(open_parts(stream, content_type, limits), limits).read()
+
+
+def _of_whole(data: bytes, parts: list[FormPart]) -> FormParts:
+    form = FormParts()
+    fields, types = form.fields, form.types
+    default = None
+    if CHARSET_FIELD.encode() in data:
+        for part in parts:
+            if part.name == CHARSET_FIELD and part.filename is None:
+                default = charset_of_field(part.body)
+    for raw, name, filename, content_type, body in parts:
+        if default is not None:
+            name = _renamed(name, default)  # noqa: PLW2901 - the name from here on
+        if filename is not None:
+            if filename or body:
+                file = ReceivedFile(body, filename, content_type, raw)
+                form.files.append((name, file))
+                form.places.append(len(fields))
+            continue
+        if content_type is not None:
+            types[len(fields)] = content_type
+        elif default is None:
+            try:
+                fields.append((name, body.decode()))
+            except UnicodeDecodeError:
+                raise _not_of_charset(len(fields), "utf-8") from None
+            continue
+        fields.append((name, _text(body, content_type, default, len(fields))))
+    return form
+
+
+def _text(
+    data: bytes, content_type: str | None, default: str | None, index: int
+) -> str:
+    codec = codec_of(content_type)
+    if default is not None and "charset" not in (content_type or "").lower():
+        codec = default
+    try:
+        return data.decode(codec)
+    except UnicodeError:
+        raise _not_of_charset(index, codec) from None
+
+
+def _not_of_charset(index: int, codec: str) -> MalformedBody:
+    return MalformedBody(f"field {index + 1} of the form is not {codec}")
+
+
+def _renamed(name: str, codec: str) -> str:
+    """A name in the form's charset, where it was not UTF-8."""
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        try:
+            return name.encode("utf-8", "surrogateescape").decode(codec)
+        except UnicodeError:
+            pass
+    return name
+
+
+class _Reader:
+    """Sorts the events of the push parser into fields and files."""
+
+    def __init__(self, reader: PartReader[Part], limits: Limits) -> None:
+        self._reader = reader
+        self._limits = limits
+        self._form = FormParts()
+        # Kept as bytes: the field that tells the charset may be the last one.
+        self._fields: list[tuple[PartBegin, bytes]] = []
+        self._held = 0
+        self._spool = SpooledStream(max_memory=limits.max_memory)
+        # Of the part that is being read.
+        self._pieces: list[bytes | memoryview] | None = None
+        self._start = 0
+
+    async def read(self) -> FormParts:
+        try:
+            await self._sort()
+            self._decode_fields()
+        except BaseException:
+            await self._spool.close()
+            raise
+        form = self._form
+        if self._spool.size:
+            form.spool = self._spool
+        return form
+
+    async def _sort(self) -> None:
+        reader = self._reader
+        take, write = reader.take, self._spool.write
+        begin = None
+        while True:
+            event = take()
+            if event is None:
+                if reader.ended:
+                    await reader.drain()
+                    return
+                await reader.fill()
+            elif type(event) is PartBegin:
+                begin = event
+                self._begin(begin)
+                if b"-encoding:" in begin.raw.lower():
+                    await self._read_coded(Part(reader, begin))
+                    self._end(begin)
+            elif event is PART_END:
+                assert begin is not None
+                self._end(begin)
+            else:
+                assert isinstance(event, (bytes, memoryview))
+                if self._pieces is None:
+                    await write(event)
+                else:
+                    self._gather(event)
+
+    def _begin(self, begin: PartBegin) -> None:
+        field = begin.filename is None and (self._reader.form_data or begin.name)
+        self._pieces = [] if field else None
+        self._start = self._spool.size
+
+    def _gather(self, piece: bytes | memoryview) -> None:
+        assert self._pieces is not None
+        self._pieces.append(piece)
+        self._held += len(piece)
+        if self._held > self._limits.max_memory:
+            limit = self._limits.max_memory
+            raise LimitExceeded(
+                f"the fields of the form have {self._held} bytes or more, "
+                f"at most {limit} may be held in memory",
+                limit=limit,
+                seen=self._held,
+            )
+
+    async def _read_coded(self, part: Part) -> None:
+        """Read a part that is in a coding, up to its end."""
+        async with part:
+            while piece := await part.readany():
+                if self._pieces is None:
+                    await self._spool.write(piece)
+                else:
+                    self._gather(piece)
+
+    def _end(self, begin: PartBegin) -> None:
+        form = self._form
+        if self._pieces is not None:
+            self._fields.append((begin, b"".join(self._pieces)))
+            return
+        length = self._spool.size - self._start
+        if length or begin.filename != "":
+            content = (self._spool, self._start, length)
+            file = ReceivedFile(
+                content, begin.filename or "", begin.content_type, begin.raw
+            )
+            form.files.append((begin.name or "", file))
+            form.places.append(len(self._fields))
+
+    def _decode_fields(self) -> None:
+        form = self._form
+        default = None
+        for begin, value in self._fields:
+            if begin.name == CHARSET_FIELD and self._reader.form_data:
+                default = charset_of_field(value)
+        for index, (begin, value) in enumerate(self._fields):
+            name, content_type = begin.name or "", begin.content_type
+            if default is not None:
+                name = _renamed(name, default)
+            form.fields.append((name, _text(value, content_type, default, index)))
+            if content_type is not None:
+                form.types[index] = content_type
+        if default is not None:
+            form.files = [(_renamed(name, default), file) for name, file in form.files]

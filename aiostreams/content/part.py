@@ -1,0 +1,114 @@
+"""Part: what ``iter_parts`` gives, a Stream that knows its text and its JSON."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING, Any, TypeVar, overload
+
+from aiostreams.content.base import offload, read_all
+from aiostreams.content.charset import codec_of, decode_text
+from aiostreams.content.json import JSON
+from aiostreams.sansio.headers import boundary_of
+from aiostreams.streams.part import BodyPart
+from aiostreams.streams.parts import PartReader
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from aiostreams.limits import Limits
+    from aiostreams.streams.base import Stream
+
+__all__ = ["Part", "open_parts"]
+
+T = TypeVar("T")
+
+
+class Part(BodyPart):
+    """One part of a multipart body, readable until the next one is asked for."""
+
+    @property
+    def codec(self) -> str:
+        """Python's codec for its text.
+
+        By the charset of its Content-Type, else by the form's ``_charset_`` field
+        (RFC 7578 section 4.6), else UTF-8.
+
+        Raises:
+            MalformedBody: the parameters of the type cannot be read.
+            UnsupportedContent: nobody knows the charset.
+        """
+        if self.charset is None and self._reader.charset is not None:
+            return self._reader.charset
+        return codec_of(self.content_type)
+
+    async def text(self) -> str:
+        """What is left of the content, at most ``max_memory`` bytes, as text.
+
+        A leading byte order mark is left out.
+
+        Raises:
+            LimitExceeded: it is more.
+            MalformedBody: the bytes are not of that charset.
+            UnsupportedContent: nobody knows the charset.
+            StreamError: as raised by reading.
+        """
+        codec = self.codec
+        data = await read_all(self, self.limits)
+        return await offload(partial(decode_text, codec=codec), data)
+
+    @overload
+    async def json(
+        self, *, type: type[T], loads: Callable[[Any], Any] | None = None
+    ) -> T: ...
+    @overload
+    async def json(
+        self, *, type: Any = None, loads: Callable[[Any], Any] | None = None
+    ) -> Any: ...
+    async def json(
+        self,
+        *,
+        type: Any = None,  # noqa: A002 - the contract's name
+        loads: Callable[[Any], Any] | None = None,
+    ) -> Any:
+        """What is left of the content as a JSON value, whatever its Content-Type.
+
+        Args:
+            type: what the value has to be: a dataclass, TypedDict, ``msgspec.Struct``
+                or anything made of them.
+            loads: parses in place of the built-in parser.
+
+        Raises:
+            LimitExceeded: more than ``max_memory`` bytes.
+            MalformedBody: it is not JSON.
+            InvalidContent: it is not of ``type``; each error is named with its path.
+            StreamError: as raised by reading.
+        """
+        content = await JSON.decode(self, type=type, limits=self.limits, loads=loads)
+        return content.data
+
+
+def open_parts(
+    stream: Stream,
+    content_type: str,
+    limits: Limits,
+    *,
+    decode: bool = True,
+    extended: bool = False,
+) -> PartReader[Part]:
+    """A reader of the parts of ``stream``, a body of that multipart type.
+
+    Raises:
+        MalformedBody: the boundary is missing or wrong, or the stream is a part
+            inside of too many others.
+    """
+    media_type = content_type.partition(";")[0].strip().lower()
+    return PartReader(
+        stream,
+        boundary_of(content_type),
+        Part,
+        limits=limits,
+        form_data=media_type == "multipart/form-data",
+        decode=decode,
+        extended=extended,
+        parent=stream.reader if isinstance(stream, BodyPart) else None,
+    )

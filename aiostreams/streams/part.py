@@ -1,0 +1,209 @@
+"""One part of a multipart body, as a Stream.
+
+A part reads from the ``PartReader`` that all parts of its body share. What the sender
+has wrapped around its content is undone on the way: first Content-Transfer-Encoding
+(RFC 2045 section 6), then Content-Encoding (RFC 9110 section 8.4), each only when it
+is read, so a part in a coding that nobody knows can still be skipped.
+
+Text and JSON, being values, are ``content.part``'s.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any
+
+from multidict import CIMultiDict, CIMultiDictProxy
+
+from aiostreams.errors import LimitExceeded
+from aiostreams.sansio.disposition import decode_extended
+from aiostreams.sansio.filename import safe_filename
+from aiostreams.sansio.headers import decode_header, parse_content_type
+from aiostreams.sansio.transfer import transfer_decoder
+from aiostreams.streams.base import Stream
+from aiostreams.streams.decoding import DecodedStream
+from aiostreams.streams.file import FileStream
+from aiostreams.streams.pump import copy
+
+if TYPE_CHECKING:
+    import os
+
+    from aiostreams.sansio.multipart import PartBegin
+    from aiostreams.sansio.transfer import TransferDecoder
+    from aiostreams.streams.parts import PartReader
+
+__all__ = ["BodyPart"]
+
+
+class BodyPart(Stream):
+    """A part: its head, and its content to read.
+
+    It is readable until the next part is asked for, and ``StreamClosed`` afterwards.
+
+    Args:
+        reader: where the content comes from.
+        begin: the head.
+
+    Attributes:
+        name: the ``name`` of its Content-Disposition, or ``None``. Bytes that are not
+            UTF-8 are surrogate escapes, as everywhere in a head.
+        filename: the ``filename`` as sent, or ``None``; see :attr:`safe_filename`.
+        limits: the ceilings of the body.
+    """
+
+    def __init__(self, reader: PartReader[Any], begin: PartBegin) -> None:
+        super().__init__(content_type=begin.content_type)
+        self.name = begin.name
+        self.filename = begin.filename
+        self.limits = reader.limits
+        self._reader = reader
+        self._begin = begin
+        self._headers: CIMultiDictProxy[str] | None = None
+        self._decoder: TransferDecoder | None = None
+        self._sent: _Sent | None = None
+        self._decoded: DecodedStream | None = None
+        # Two tests instead of a look at every header: most parts have no coding.
+        self._coded = reader.decode and b"-encoding:" in begin.raw.lower()
+        self._prepared = not self._coded
+        self._room: int | None = None
+        if reader.extended and self.filename is None:
+            disposition = begin.disposition
+            if disposition is not None and disposition.extended is not None:
+                self.filename = decode_extended(disposition.extended)
+            elif reader.form_data:
+                self._room = self.limits.max_field
+
+    @property
+    def headers(self) -> CIMultiDictProxy[str]:
+        """All header fields."""
+        if self._headers is None:
+            self._headers = CIMultiDictProxy(
+                CIMultiDict(
+                    (name.decode("ascii"), decode_header(value))
+                    for name, value in self._begin.headers
+                )
+            )
+        return self._headers
+
+    @property
+    def safe_filename(self) -> str:
+        """The filename made harmless; ``"file"`` when there is none."""
+        return safe_filename(self.filename)
+
+    @property
+    def charset(self) -> str | None:
+        """The ``charset`` that its Content-Type tells, as sent, or ``None``.
+
+        Raises:
+            MalformedBody: the parameters of the type cannot be read.
+        """
+        if self.content_type is None or ";" not in self.content_type:
+            return None
+        return parse_content_type(self.content_type).parameters.get("charset")
+
+    @property
+    def size(self) -> int | None:
+        """The part's own Content-Length, if it has one and no coding."""
+        return None if self._coded else self._begin.content_length
+
+    @property
+    def reader(self) -> PartReader[Any]:
+        """What all parts of this body read from."""
+        return self._reader
+
+    async def readany(self) -> bytes:
+        """The next bytes of the content, its codings undone.
+
+        Raises:
+            MalformedBody: the body breaks its syntax, or a coding's.
+            UnsupportedContent: nobody here knows the coding.
+            LimitExceeded: over a ceiling.
+        """
+        if not self._prepared:
+            self._prepare()
+        if self._decoded is not None:
+            return await self._decoded.readany()
+        return await self.read_sent()
+
+    def _prepare(self) -> None:
+        decoder = transfer_decoder(self._begin.get("content-transfer-encoding"))
+        coding = self._begin.get("content-encoding")
+        if coding is not None:
+            field = self._reader.form_data and self.filename is None
+            limits = self.limits
+            limits = limits.replace(
+                max_body=limits.max_field if field else limits.max_file
+            )
+            self._sent = _Sent(self)
+            self._decoded = DecodedStream(self._sent, coding, limits=limits)
+        self._decoder = decoder
+        self._prepared = True
+
+    async def read_sent(self) -> bytes:
+        """The next bytes in their Content-Encoding, and no other."""
+        while piece := await self._reader.next_data():
+            if self._room is not None:
+                self._room -= len(piece)
+                if self._room < 0:
+                    limit = self.limits.max_field
+                    raise LimitExceeded(
+                        f"a field has more than {limit} bytes",
+                        limit=limit,
+                        seen=limit - self._room,
+                    )
+            if self._decoder is not None:
+                piece = self._decoder.feed(piece)
+                if not piece:
+                    continue
+            # Of a memoryview the guard makes bytes.
+            return piece  # type: ignore[return-value]
+        if self._decoder is not None:
+            self._decoder.close()
+        return b""
+
+    async def save(self, path: str | os.PathLike[str], *, fsync: bool = False) -> int:
+        """Write what is left of the content to ``path``, whole or not at all.
+
+        Args:
+            path: where to; an existing file is replaced at the end.
+            fsync: whether to wait until it would survive a power failure.
+
+        Returns:
+            The number of bytes.
+
+        Raises:
+            StorageError: the disk is full, or failed.
+            Exception: what reading raises; ``path`` is as it was.
+        """
+        async with FileStream(path, "wb", fsync=fsync) as sink:
+            return await copy(self, sink)
+
+    async def close(self) -> None:
+        """Have done with this part; its reader skips the rest."""
+        if self._decoded is not None and self._sent is not None:
+            await self._decoded.close()
+            # What was read ahead for the decoder may be on its way out still.
+            while self._sent.reading:
+                await asyncio.sleep(0)  # noqa: ASYNC110 - it was cancelled just now
+
+    def __repr__(self) -> str:
+        name = "" if self.name is None else f" name={self.name!r}"
+        file = "" if self.filename is None else f" filename={self.filename!r}"
+        what = f"{name}{file} {self.position} bytes {self._life.state.value}"
+        return f"<{type(self).__name__}{what}>"
+
+
+class _Sent(Stream):
+    """The bytes of a part before its Content-Encoding is undone."""
+
+    def __init__(self, part: BodyPart) -> None:
+        super().__init__()
+        self._part = part
+
+    @property
+    def reading(self) -> bool:
+        """Whether a task is in ``readany``."""
+        return self._life.reader is not None
+
+    async def readany(self) -> bytes:
+        return await self._part.read_sent()
