@@ -1,0 +1,147 @@
+"""Streams from iterables: what is accepted, and what is closed."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator
+from typing import Any
+
+import pytest
+
+from aiostreams.errors import StreamClosed
+from aiostreams.streams.iterable import IterStream
+from aiostreams.streams.memory import ByteStream
+
+
+async def test_bytes_likes_of_every_kind() -> None:
+    class Mine(bytes):
+        pass
+
+    pieces: list[Any] = [b"a", bytearray(b"b"), memoryview(b"c"), Mine(b"d"), b""]
+    assert await IterStream(pieces).read() == b"abcd"
+
+
+@pytest.mark.parametrize("iterable", ["text", b"bytes", bytearray(), 5])
+def test_what_is_no_iterable_of_bytes(iterable: Any) -> None:
+    with pytest.raises(TypeError):
+        IterStream(iterable)
+
+
+async def test_a_piece_that_is_no_bytes() -> None:
+    for piece in ("text", 5, None):
+        with pytest.raises(TypeError, match="bytes-like"):
+            await IterStream([piece]).read()  # type: ignore[list-item]
+
+
+async def test_a_generator_that_was_not_exhausted_is_closed() -> None:
+    closed: list[str] = []
+
+    def plain() -> Iterator[bytes]:
+        try:
+            yield b"a"
+            yield b"b"
+        finally:
+            closed.append("plain")
+
+    async def asynchronous() -> AsyncIterator[bytes]:
+        try:
+            yield b"a"
+            yield b"b"
+        finally:
+            await asyncio.sleep(0)
+            closed.append("async")
+
+    class Own:
+        async def aclose(self) -> None:
+            closed.append("own")
+
+        def __aiter__(self) -> Own:
+            return self
+
+        async def __anext__(self) -> bytes:
+            return b"a"
+
+    for make in (plain, asynchronous, Own):
+        async with IterStream(make()) as stream:
+            assert await stream.readany() == b"a"
+    assert closed == ["plain", "async", "own"]
+    async with IterStream(iter([b"a"])):
+        pass
+
+
+async def test_a_step_under_way_is_ended_by_close() -> None:
+    ended = asyncio.Event()
+
+    async def stuck() -> AsyncIterator[bytes]:
+        try:
+            yield b"a"
+            await asyncio.sleep(10)
+        finally:
+            ended.set()
+
+    stream = IterStream(stuck())
+    assert await stream.readany() == b"a"
+    reader = asyncio.create_task(stream.readany())
+    await asyncio.sleep(0.01)
+    await stream.close()
+    assert ended.is_set()
+    with pytest.raises(StreamClosed):
+        await reader
+
+
+async def test_a_step_that_failed_and_nobody_collected() -> None:
+    async def failing() -> AsyncIterator[bytes]:
+        yield b"a"
+        await asyncio.sleep(0)
+        raise ZeroDivisionError
+
+    stream = IterStream(failing())
+    assert await stream.readany() == b"a"
+    reader = asyncio.create_task(stream.readany())
+    await asyncio.sleep(0)
+    reader.cancel()
+    await asyncio.wait([reader])
+    await asyncio.sleep(0.01)
+    await stream.close()  # and no "exception was never retrieved"
+
+
+async def test_a_cancelled_step_of_a_generator_goes_on() -> None:
+    gate = asyncio.Event()
+
+    async def slow() -> AsyncIterator[bytes]:
+        await gate.wait()
+        yield b"late"
+
+    stream = IterStream(slow())
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(0.01):
+            await stream.readany()
+    gate.set()
+    assert await stream.readany() == b"late"
+    assert await stream.readany() == b""
+
+
+async def test_byte_stream_of_mutable_bytes_is_a_copy() -> None:
+    data = bytearray(b"abc")
+    stream = ByteStream(data, content_type="text/plain")
+    data[:] = b"xyz"
+    assert stream.getvalue() == b"abc"
+    assert await stream.read() == b"abc"
+    part = await stream.slice(1, 1)
+    assert (await part.read(), part.content_type) == (b"b", "text/plain")
+    for offset, length in ((-1, None), (0, -1)):
+        with pytest.raises(ValueError, match="negative"):
+            await stream.slice(offset, length)
+    await stream.close()
+    with pytest.raises(StreamClosed):
+        stream.getvalue()
+    with pytest.raises(StreamClosed):
+        await stream.slice(0)
+    with pytest.raises(TypeError):
+        ByteStream("text")  # type: ignore[arg-type]
+
+
+async def test_a_large_byte_stream_comes_in_pieces() -> None:
+    stream = ByteStream(bytes(600_000))
+    sizes = [len(piece) async for piece in stream.iter_any()]
+    assert sizes == [262_144, 262_144, 75_712]
