@@ -16,7 +16,7 @@ VENV := .venv
 BIN  := $(VENV)/bin
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
-# pyright comes with the version that pyproject.toml asks for; no newer one is sought.
+# The pyright that pyproject.toml asks for is meant; it shall not speak of newer ones.
 export PYRIGHT_PYTHON_IGNORE_WARNINGS := 1
 
 .DEFAULT_GOAL := help
@@ -40,7 +40,7 @@ lint: $(VENV)/.installed-dev
 
 types: $(VENV)/.installed-dev
 	$(BIN)/mypy
-	$(BIN)/pyright
+	$(BIN)/pyright --pythonpath $(BIN)/python
 
 bench: $(VENV)/.installed-bench ## measure against the peers
 	$(BIN)/python -m tests.benchmarks
