@@ -1,0 +1,174 @@
+"""The server process: ``python -m tests.benchmarks.serve MODULE NAME``.
+
+Serves one contestant on a free port of 127.0.0.1 and answers commands, one word a
+line on standard input, by one line of JSON each on standard output. It ends with its
+input. Asking costs a few microseconds of its CPU and touches no connection.
+
+* ``cpu``: seconds of CPU so far, of all threads;
+* ``memory``: the peak of the resident memory since the last ``memory``, above what it
+  was then, in bytes; ``null`` where the system cannot tell;
+* ``watch`` and ``stall``: begin to watch the event loop, and the longest time, in
+  seconds, that it did not come to a callback that was due;
+* ``profile`` and ``stats``: begin to profile, and the text of it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import cProfile
+import importlib
+import io
+import json
+import os
+import pstats
+import re
+import socket
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from tests.benchmarks.contestants import WITHOUT_VARIABLE, Contestant
+
+# How often the loop is asked whether it is there, in seconds.
+_BEAT = 0.001
+# A connection waits for its next turn, in seconds.
+_KEEP_ALIVE = 3600
+
+
+class Heart:
+    """Beats on the event loop, and remembers by how much it was late."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+        self._timer: asyncio.TimerHandle | None = None
+        self._longest = 0.0
+
+    def start(self) -> None:
+        self._longest = 0.0
+        self._timer = self._loop.call_later(_BEAT, self._beat, self._loop.time())
+
+    def _beat(self, last: float) -> None:
+        now = self._loop.time()
+        self._longest = max(self._longest, now - last - _BEAT)
+        self._timer = self._loop.call_later(_BEAT, self._beat, now)
+
+    def stop(self) -> float:
+        assert self._timer is not None
+        self._timer.cancel()
+        return self._longest
+
+
+class Memory:
+    """The peak of the resident memory, by Linux."""
+
+    def __init__(self) -> None:
+        self._before = self._restart()
+
+    def _restart(self) -> int | None:
+        try:
+            Path("/proc/self/clear_refs").write_text("5")
+        except OSError:
+            return None
+        return self._peak()
+
+    @staticmethod
+    def _peak() -> int | None:
+        status = Path("/proc/self/status").read_text()
+        found = re.search(r"VmHWM:\s*(\d+) kB", status)
+        return int(found[1]) * 1024 if found else None
+
+    def growth(self) -> int | None:
+        before, peak = self._before, self._peak() if self._before else None
+        self._before = self._restart()
+        return None if peak is None or before is None else peak - before
+
+
+class Commands:
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._heart = Heart(loop)
+        self._memory = Memory()
+        self._profile = cProfile.Profile()
+
+    def answer(self, command: str) -> Any:
+        match command:
+            case "cpu":
+                return time.process_time()
+            case "memory":
+                return self._memory.growth()
+            case "watch":
+                return self._heart.start()
+            case "stall":
+                return self._heart.stop()
+            case "profile":
+                return self._profile.enable()
+            case "stats":
+                self._profile.disable()
+                text = io.StringIO()
+                pstats.Stats(self._profile, stream=text).sort_stats(
+                    "tottime"
+                ).print_stats(30)
+                return text.getvalue()
+        raise ValueError(f"no such command: {command!r}")
+
+
+async def _start(contestant: Contestant, sock: socket.socket) -> None:
+    application = contestant.make()
+    if contestant.kind == "aiohttp":
+        from aiohttp import web
+
+        runner = web.AppRunner(
+            application,
+            access_log=None,
+            auto_decompress=contestant.auto_decompress,
+            keepalive_timeout=_KEEP_ALIVE,
+        )
+        await runner.setup()
+        await web.SockSite(runner, sock).start()
+        return
+    import uvicorn
+
+    config = uvicorn.Config(
+        application,
+        access_log=False,
+        log_level="warning",
+        lifespan="off",
+        timeout_keep_alive=_KEEP_ALIVE,
+    )
+    server = uvicorn.Server(config)
+    _tasks.append(asyncio.create_task(server.serve(sockets=[sock])))
+    while not server.started:
+        await asyncio.sleep(0.01)
+
+
+_tasks: list[asyncio.Task[None]] = []
+
+
+async def serve(module: str, name: str) -> None:
+    contestant: Contestant = getattr(importlib.import_module(module), name)
+    sock = socket.create_server(("127.0.0.1", 0))
+    await _start(contestant, sock)
+    loop = asyncio.get_running_loop()
+    commands = Commands(loop)
+    ended = loop.create_future()
+
+    def on_input() -> None:
+        line = os.read(0, 100)
+        if not line:
+            loop.remove_reader(0)
+            ended.set_result(None)
+            return
+        answer = commands.answer(line.decode().strip())
+        os.write(1, json.dumps(answer).encode() + b"\n")
+
+    loop.add_reader(0, on_input)
+    os.write(1, json.dumps(sock.getsockname()[1]).encode() + b"\n")
+    await ended
+
+
+if __name__ == "__main__":
+    for _absent in filter(None, os.environ.get(WITHOUT_VARIABLE, "").split(",")):
+        sys.modules[_absent] = None  # type: ignore[assignment]
+    asyncio.run(serve(*sys.argv[1:]))
+    # Whatever a peer leaves running ends here.
+    os._exit(0)
