@@ -13,11 +13,13 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from aiohttp import hdrs, web
 
-from aiostreams.errors import LengthRequired, LimitExceeded
+from aiostreams.errors import LengthRequired, LimitExceeded, UnsupportedContent
 from aiostreams.limits import DEFAULT_LIMITS, Limits
+from aiostreams.streams.codecs import supported_codings
 from aiostreams.streams.decoding import DecodedStream
 from aiostreams.streams.http import is_decoded
 from aiostreams.streams.transforms import LimitStream
+from aiostreams.web.digests import verified
 from aiostreams.web.wire import WireStream
 
 if TYPE_CHECKING:
@@ -90,12 +92,26 @@ class RequestBody:
         return LimitStream(wire, self.limits.max_body)
 
     def _decoded(self, wire: Stream) -> Stream:
-        """The body with its content codings undone, unless aiohttp does that."""
-        codings = self._request.headers.getall(hdrs.CONTENT_ENCODING, ())
-        if not codings:
-            return wire
+        """The body, held to its digests, with its content codings undone.
+
+        Raises:
+            UnsupportedContent: there is no undoing them.
+            MalformedBody: a digest field cannot be read.
+        """
+        headers = self._request.headers
+        codings = headers.getall(hdrs.CONTENT_ENCODING, ())
         if is_decoded(self._request.content):
+            # The bytes that a digest is of are gone.
             _warn_once()
+            if len(codings) > 1:
+                # Several lines are one list, of which aiohttp undoes one member.
+                raise UnsupportedContent(
+                    f"{len(codings)} lines of Content-Encoding, 1 is decoded",
+                    accept_encoding=", ".join(supported_codings()),
+                )
+            return wire
+        wire = verified(wire, headers)
+        if not codings:
             return wire
         return DecodedStream(wire, ", ".join(codings), limits=self.limits)
 
@@ -131,8 +147,8 @@ class RequestBody:
 def _warn_once() -> None:
     _logger.warning(
         "aiohttp undoes content codings in its parser, where a body that is cut short "
-        "or corrupt passes for a whole one: run the application by "
-        "aiostreams.run_app(), or by AppRunner(app, auto_decompress=False)"
+        "or corrupt passes for a whole one, and no digest can be verified: run the "
+        "application by aiostreams.run_app(), or AppRunner(app, auto_decompress=False)"
     )
 
 

@@ -1,10 +1,11 @@
 """Response compression: what to compress, in which coding, and how to say so.
 
-``Compression`` is the configuration, ``choose`` the decision (RFC 9110 sections
-12.5.3 and 8.8.3), ``compression_middleware`` has it applied: to a ``BodyResponse``
-when that prepares itself, since only then it knows whether it sends a whole
-representation; to aiohttp's own ``web.Response`` at once. A ``StreamResponse``
-written by hand is left alone, and so is one that asked aiohttp to compress it.
+``Compression`` is the configuration, ``compression_middleware`` applies it: to a
+``BodyResponse`` when that prepares itself, since only then it is known whether a
+whole representation is sent; to aiohttp's own ``web.Response``, an ``HTTPException``
+among them, at once. Left alone are a ``StreamResponse`` written by hand, one that
+asked aiohttp to compress it, and what already says something about its bytes: a
+coding, a range, a digest, or ``no-transform``.
 
 A word on BREACH: where a response has a secret and something that its reader can
 choose, the length of the compressed body tells about the secret. Mark such a handler
@@ -13,25 +14,31 @@ with ``@uncompressed``, or send ``Cache-Control: no-transform``.
 
 from __future__ import annotations
 
-import functools
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import TYPE_CHECKING, Final, TypeVar
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from aiohttp import Payload, hdrs, web
 
-from aiostreams.errors import StreamError
-from aiostreams.limits import KiB, MiB
-from aiostreams.sansio.negotiation import choose_coding, merge_vary
+from aiostreams.limits import KiB
+from aiostreams.sansio.negotiation import choose_coding, join_lines
+from aiostreams.sansio.validators import EntityTag, EntityTags
 from aiostreams.streams.codecs import supported_codings
 from aiostreams.streams.encoding import EncodedStream
-from aiostreams.streams.file import FileStream
 from aiostreams.streams.memory import ByteStream
-from aiostreams.streams.worker import Job
 from aiostreams.web.compressible import Candidate, Predicate, compressible
+from aiostreams.web.encoded import (
+    WHOLE,
+    encode_whole,
+    mark_encoded,
+    vary,
+    weaken_etag,
+)
+from aiostreams.web.errors import not_acceptable
 from aiostreams.web.payload import StreamPayload
 from aiostreams.web.pipe import PayloadStream
-from aiostreams.web.response import BodyResponse, mark_encoded
+from aiostreams.web.precompressed import open_precompressed
+from aiostreams.web.response import BodyResponse
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -48,9 +55,18 @@ __all__ = [
 
 _Handler = TypeVar("_Handler")
 _OFF: Final = "__aiostreams_uncompressed__"
-# A body of bytes up to this size is compressed as a whole and so has a length.
-_WHOLE: Final = 2 * MiB
-_EXTENSIONS: Final = {"zstd": ".zst", "br": ".br", "gzip": ".gz"}
+# The middleware of a sub-application has decided; the outer one leaves it at that.
+_DECIDED: Final = web.ResponseKey("aiostreams.compression", bool)
+_LEVELS: Final = {"zstd": (-7, 22), "br": (0, 11), "gzip": (0, 9), "deflate": (0, 9)}
+# Fields that speak of the very bytes of the body.
+_OF_THE_BYTES: Final = (
+    hdrs.CONTENT_ENCODING,
+    hdrs.CONTENT_RANGE,
+    "Content-Digest",
+    "Repr-Digest",
+    "Digest",
+    hdrs.CONTENT_MD5,
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,11 +81,14 @@ class Compression:
         when: what is worth it; ``compressible()`` knows the types that are. Combine
             predicates with ``&``, ``|`` and ``~``.
         levels: the level for a body that is made anew for each response, by coding.
-            The default of each coding is quick and good.
-        static_levels: the level for a body that is likely kept by somebody: one
+            What is not named has the coding's default, which is quick and good.
+        static_levels: likewise, for a body that is likely kept by somebody: one
             with an ETag or a Last-Modified.
         precompressed: whether ``page.html.zst``, ``.br`` or ``.gz`` beside a
             ``File("page.html")``, if it is not older, is served in its place.
+
+    Raises:
+        ValueError: there is no such coding or level.
     """
 
     codings: tuple[str, ...] = ("zstd", "br", "gzip")
@@ -82,12 +101,22 @@ class Compression:
     precompressed: bool = True
 
     def __post_init__(self) -> None:
-        known = {"zstd", "br", "gzip", "deflate"}
-        if unknown := set(self.codings) - known:
-            raise ValueError(f"no content coding {unknown.pop()!r}; there are {known}")
+        for coding in self.codings:
+            if coding not in _LEVELS:
+                known = ", ".join(_LEVELS)
+                raise ValueError(f"no content coding {coding!r}; there are {known}")
+        if self.minimum_size < 0:
+            raise ValueError(f"minimum_size must not be negative: {self.minimum_size}")
+        for name in ("levels", "static_levels"):
+            levels = dict(getattr(self, name))
+            for coding, level in levels.items():
+                low, high = _LEVELS.get(coding, (1, 0))
+                if not low <= level <= high:
+                    raise ValueError(f"{name}: {coding} has no level {level}")
+            object.__setattr__(self, name, MappingProxyType(levels))
 
     def level(self, coding: str, *, static: bool) -> int | None:
-        """The level for one response."""
+        """The level for one response; ``None``: the coding's default."""
         if static and coding in self.static_levels:
             return self.static_levels[coding]
         return self.levels.get(coding)
@@ -97,186 +126,206 @@ DEFAULT_COMPRESSION: Final = Compression()
 
 
 def uncompressed(handler: _Handler) -> _Handler:
-    """Have the responses of one handler, or view class, sent as they are."""
+    """Have the responses of one handler sent as they are.
+
+    Also for a class-based view, or one of its methods.
+    """
     setattr(handler, _OFF, True)
     return handler
+
+
+def _is_uncompressed(request: web.Request) -> bool:
+    handler: Any = request.match_info.handler
+    if getattr(handler, _OFF, False):
+        return True
+    if not isinstance(handler, type):
+        return False
+    return getattr(getattr(handler, request.method.lower(), None), _OFF, False)
 
 
 def compression_middleware(
     compression: Compression = DEFAULT_COMPRESSION,
 ) -> Middleware:
-    """Compress responses as :class:`Compression` says.
+    """Compress responses as :class:`Compression` says (RFC 9110 section 12.5.3).
 
-    It has to be the outermost middleware that looks at bodies. See the module's
-    first lines for what is compressed, and for BREACH.
+    It has to be the outermost middleware that looks at bodies. The module's first
+    lines say what is compressed, and what about BREACH.
+
+    A client that refuses every coding there is, and the body as it is, gets a 406
+    when it asked to GET something. Where a method has done its work, or there is an
+    error to tell of, the answer is sent as it is.
     """
 
     @web.middleware
     async def middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
-        response = await handler(request)
-        if (
-            response.prepared
-            or response.compression
-            or getattr(request.match_info.handler, _OFF, False)
-        ):
-            return response
-        if isinstance(response, BodyResponse):
-            try:
-                await _encode_body(Encoder(compression, request), response)
-            except BaseException:
-                await response.discard()
-                raise
-        elif isinstance(response, web.Response):
-            await _encode_response(Encoder(compression, request), response)
+        try:
+            response = await handler(request)
+        except web.HTTPException as error:
+            await _compress(compression, request, error)
+            raise
+        await _compress(compression, request, response)
         return response
 
     return middleware
 
 
-class Encoder:
-    """Chooses and applies a coding for one response.
+async def _compress(
+    compression: Compression, request: web.Request, response: web.StreamResponse
+) -> None:
+    if (
+        response.prepared
+        or response.compression
+        or not isinstance(response, web.Response)
+        or response.get(_DECIDED, False)
+        or _is_uncompressed(request)
+    ):
+        return
+    response[_DECIDED] = True
+    negotiation = _Negotiation(compression, request)
+    try:
+        if isinstance(response, BodyResponse):
+            await _choose_for_body(negotiation, response)
+        else:
+            await _encode_response(negotiation, response)
+    except BaseException:
+        if isinstance(response, BodyResponse):
+            await response.discard()
+        elif isinstance(response.body, Payload):
+            await response.body.close()
+        raise
 
-    Args:
-        compression: the configuration.
-        request: whom it answers.
-    """
 
-    def __init__(self, compression: Compression, request: web.BaseRequest) -> None:
-        self._compression = compression
-        self._request = request
-        self._accepted = request.headers.getall(hdrs.ACCEPT_ENCODING, None)
-        self._available = tuple(
-            coding for coding in compression.codings if coding in supported_codings()
-        )
+class _Negotiation:
+    """What the client accepts, and what there is."""
 
-    def choose(
-        self, status: int, headers: CIMultiDict[str], size: int | None
-    ) -> str | None:
+    def __init__(self, compression: Compression, request: web.Request) -> None:
+        self.request = request
+        self.accepted = request.headers.getall(hdrs.ACCEPT_ENCODING, None)
+        self.compression = compression
+
+    def worth_it(self, headers: CIMultiDict[str], size: int | None) -> bool:
+        """Whether the body shrinks, whatever the client accepts."""
+        media_type = headers.get(hdrs.CONTENT_TYPE, "").partition(";")[0].strip()
+        return self.compression.when(Candidate(self.request, media_type.lower(), size))
+
+    def choose(self, response: web.Response, size: int | None) -> str | None:
         """The coding for a body, or ``None`` to leave it; says so in ``Vary``.
 
         Raises:
             web.HTTPNotAcceptable: the client refuses the body as it is, and every
                 coding there is (RFC 9110 section 12.5.3).
         """
-        if (
-            status < 200
-            or status in {204, 206, 304}
-            or hdrs.CONTENT_ENCODING in headers
-            or hdrs.CONTENT_RANGE in headers
-            or "no-transform" in headers.get(hdrs.CACHE_CONTROL, "").lower()
-        ):
+        if size == 0:
             return None
-        media_type = headers.get(hdrs.CONTENT_TYPE, "").partition(";")[0].strip()
-        candidate = Candidate(self._request, media_type.lower(), size)
-        small = size is not None and size < self._compression.minimum_size
-        worth_it = not small and self._compression.when(candidate)
-        # A client may want it encoded at any price, or else not at all.
-        refuses_plain = choose_coding(self._accepted, ()) is None
-        if size == 0 or not (worth_it or refuses_plain):
+        headers = response.headers
+        small = size is not None and size < self.compression.minimum_size
+        # Refused as it is, it has to be encoded whatever that gains.
+        refused = choose_coding(self.accepted, ()) is None
+        if not refused and (small or not self.worth_it(headers, size)):
             return None
         vary(headers)
-        coding = choose_coding(self._accepted, self._available)
-        if coding is None:
-            raise web.HTTPNotAcceptable(
-                text="406: no acceptable content coding; there are "
-                + ", ".join((*self._available, "identity")),
-                headers={hdrs.VARY: headers[hdrs.VARY]},
+        supported = supported_codings()
+        available = [name for name in self.compression.codings if name in supported]
+        coding = choose_coding(self.accepted, available)
+        if (
+            coding is None
+            and self.request.method in {"GET", "HEAD"}
+            and response.status < 300
+        ):
+            raise not_acceptable(
+                "no acceptable content coding; there are "
+                + ", ".join([*available, "identity"]),
+                self.request,
+                {hdrs.VARY: headers[hdrs.VARY]},
             )
         return None if coding == "identity" else coding
 
-    def level(self, coding: str, *, static: bool) -> int | None:
-        """The level: a better one for what caches will keep."""
-        return self._compression.level(coding, static=static)
 
-    async def precompressed(
-        self, path: str, content_type: str, headers: CIMultiDict[str]
-    ) -> FileStream | None:
-        """What lies beside a file in a coding that the client likes, opened."""
-        media_type = content_type.partition(";")[0].strip().lower()
-        candidate = Candidate(self._request, media_type, None)
-        if not self._compression.precompressed or not self._compression.when(candidate):
-            return None
-        wanted = {
-            coding: path + _EXTENSIONS[coding]
-            for coding in self._compression.codings
-            if coding in _EXTENSIONS
-            and choose_coding(self._accepted, [coding]) == coding
-        }
-        if not wanted:
-            return None
-        looking = Job(functools.partial(_up_to_date, path, wanted))
-        await looking.finish()
-        coding = choose_coding(self._accepted, looking.result())
-        if coding is None or coding == "identity":
-            return None
-        stream = FileStream(
-            wanted[coding], content_type=content_type, follow_symlinks=False
-        )
-        try:
-            await stream.open()
-        except (OSError, StreamError):
-            await stream.close()
-            return None
-        headers[hdrs.CONTENT_ENCODING] = coding
-        vary(headers)
-        return stream
+def _is_whole(status: int, headers: CIMultiDict[str]) -> bool:
+    """Whether the body is a representation that nothing forbids to encode."""
+    if status < 200 or status in {204, 206, 304}:
+        return False
+    if any(name in headers for name in _OF_THE_BYTES):
+        return False
+    control = join_lines(headers.getall(hdrs.CACHE_CONTROL, ())) or ""
+    return "no-transform" not in {
+        directive.strip().lower() for directive in control.split(",")
+    }
 
 
-def _up_to_date(path: str, wanted: dict[str, str]) -> list[str]:
-    """The codings whose file is there and not older than the one at ``path``."""
-    there = []
-    for coding, beside in wanted.items():
-        try:
-            if Path(beside).lstat().st_mtime_ns >= Path(path).stat().st_mtime_ns:
-                there.append(coding)
-        except OSError:
-            continue
-    return there
-
-
-def vary(headers: CIMultiDict[str]) -> None:
-    """Tell caches that the response depends on ``Accept-Encoding``, once."""
-    headers[hdrs.VARY] = merge_vary(headers.popall(hdrs.VARY, ()), hdrs.ACCEPT_ENCODING)
-
-
-async def _encode_body(encoder: Encoder, response: BodyResponse) -> None:
+async def _choose_for_body(negotiation: _Negotiation, response: BodyResponse) -> None:
     """Choose the coding of one of ours; it applies it when it is prepared."""
     headers = response.headers
-    content_type = headers[hdrs.CONTENT_TYPE]
-    if response.path is not None and response.status == 200:
-        beside = await encoder.precompressed(response.path, content_type, headers)
-        if beside is not None:
-            await response.stream.close()
-            response.stream = beside
+    stream = response.stream
+    compression = negotiation.compression
+    if not _is_whole(response.status, headers):
+        return
+    if (
+        response.path is not None
+        and response.status == 200
+        and compression.precompressed
+        and negotiation.worth_it(headers, stream.size)
+    ):
+        vary(headers)
+        found = await open_precompressed(
+            response.path, negotiation.accepted, compression.codings
+        )
+        if found is not None:
+            await response.send_instead(*found)
             return
-    coding = encoder.choose(response.status, headers, response.stream.size)
+    if response.digest and not isinstance(stream, ByteStream):
+        # The digest is of the encoded bytes, and stands before them.
+        return
+    coding = negotiation.choose(response, stream.size)
     if coding is not None:
         validators = response.validators
         static = validators.etag is not None or validators.last_modified is not None
-        response.coding = coding, encoder.level(coding, static=static)
+        response.coding = coding, compression.level(coding, static=static)
 
 
-async def _encode_response(encoder: Encoder, response: web.Response) -> None:
+async def _encode_response(negotiation: _Negotiation, response: web.Response) -> None:
     """Encode the body of one of aiohttp's own responses."""
+    headers = response.headers
+    if response.status == 304:
+        _match_variant(negotiation.request, headers)
+        return
     body = response.body
-    if body is None:
+    if body is None or not _is_whole(response.status, headers):
         return
     size = body.size if isinstance(body, Payload) else len(body)
-    coding = encoder.choose(response.status, response.headers, size)
+    coding = negotiation.choose(response, size)
     if coding is None:
         return
-    static = hdrs.ETAG in response.headers or hdrs.LAST_MODIFIED in response.headers
-    level = encoder.level(coding, static=static)
-    if isinstance(body, StreamPayload):
+    static = hdrs.ETAG in headers or hdrs.LAST_MODIFIED in headers
+    level = negotiation.compression.level(coding, static=static)
+    if negotiation.request.method == "HEAD":
+        # The length of the encoded body is not known, and another would be wrong.
+        if isinstance(body, Payload):
+            await body.close()
+        response.body = None
+    elif isinstance(body, StreamPayload):
         body.stream = EncodedStream(body.stream, coding, level=level)
     elif isinstance(body, Payload):
         stream = EncodedStream(PayloadStream(body), coding, level=level)
         response.body = StreamPayload(stream)
-    elif len(body) > _WHOLE:
+    elif len(body) > WHOLE:
         stream = EncodedStream(ByteStream(body), coding, level=level)
         response.body = StreamPayload(stream)
     else:
-        async with EncodedStream(ByteStream(body), coding, level=level) as stream:
-            encoded = await stream.read()
-        response.body = encoded
-    mark_encoded(response.headers, coding)
+        response.body = await encode_whole(bytes(body), coding, level)
+    mark_encoded(headers, coding)
+
+
+def _match_variant(request: web.Request, headers: CIMultiDict[str]) -> None:
+    """Give a 304 the tag of the 200 that the client has, when that was encoded.
+
+    A handler that answers conditions itself knows nothing of the weak tag, and a
+    cache would not find what it should refresh (RFC 9111 section 4.3.4).
+    """
+    etag = EntityTag.parse(headers.get(hdrs.ETAG, ""))
+    known = join_lines(request.headers.getall(hdrs.IF_NONE_MATCH, ()))
+    if etag is None or etag.weak or known is None:
+        return
+    if etag.weakened() in EntityTags.parse(known).tags:
+        weaken_etag(headers)
+        vary(headers)

@@ -25,9 +25,17 @@ from aiostreams.errors import (
 from aiostreams.sansio.negotiation import choose_type
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from aiohttp.abc import AbstractStreamWriter
 
-__all__ = ["BrokenConnection", "Problem", "describe", "error_response"]
+__all__ = [
+    "BrokenConnection",
+    "Problem",
+    "describe",
+    "error_response",
+    "not_acceptable",
+]
 
 _logger = logging.getLogger("aiostreams.web")
 
@@ -119,7 +127,7 @@ def describe(error: StreamError, request: web.BaseRequest) -> Problem:
             _path(request),
             message,
         )
-    headers: dict[str, str] = {"X-Content-Type-Options": "nosniff"}
+    headers: dict[str, str] = {}
     extra: dict[str, Any] = {}
     if isinstance(error, LimitExceeded):
         extra = {"limit": error.limit, "seen": error.seen}
@@ -128,11 +136,32 @@ def describe(error: StreamError, request: web.BaseRequest) -> Problem:
             headers[hdrs.ACCEPT] = error.accept
         if error.accept_encoding is not None:
             headers[hdrs.ACCEPT_ENCODING] = error.accept_encoding
+    return _problem(status, message, request, headers, extra)
+
+
+def not_acceptable(
+    message: str, request: web.BaseRequest, headers: Mapping[str, str]
+) -> web.HTTPNotAcceptable:
+    """What to raise when nothing that the client accepts can be made."""
+    problem = _problem(406, message, request, headers, {})
+    exception = web.HTTPNotAcceptable(headers=problem.headers)
+    exception.text = problem.text
+    return exception
+
+
+def _problem(
+    status: int,
+    message: str,
+    request: web.BaseRequest,
+    headers: Mapping[str, str],
+    extra: Mapping[str, Any],
+) -> Problem:
+    fields = {"X-Content-Type-Options": "nosniff", **headers}
     accepted = choose_type(request.headers.getall(hdrs.ACCEPT, ()), _OFFERS)
     if accepted is None or accepted == "text/plain":
-        headers[hdrs.CONTENT_TYPE] = "text/plain; charset=utf-8"
-        return Problem(status, headers, f"{status}: {message}")
-    headers[hdrs.CONTENT_TYPE] = "application/problem+json; charset=utf-8"
+        fields[hdrs.CONTENT_TYPE] = "text/plain; charset=utf-8"
+        return Problem(status, fields, f"{status}: {message}")
+    fields[hdrs.CONTENT_TYPE] = "application/problem+json; charset=utf-8"
     document = {
         "type": "about:blank",
         "title": http.HTTPStatus(status).phrase,
@@ -140,7 +169,7 @@ def describe(error: StreamError, request: web.BaseRequest) -> Problem:
         "detail": message,
         **extra,
     }
-    return Problem(status, headers, json.dumps(document))
+    return Problem(status, fields, json.dumps(document))
 
 
 def _path(request: web.BaseRequest) -> str:

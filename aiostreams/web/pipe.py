@@ -1,7 +1,9 @@
 """A Stream over an aiohttp payload: what pushes becomes what is pulled.
 
 aiohttp's payloads know only how to write themselves to a connection. Here a task runs
-that, against a writer that takes one piece at a time and waits until it is read.
+that, against a writer that takes one piece at a time and waits until it is read. One
+task from begin to end, because an async generator may hold a timeout or a cancel
+scope over its yields.
 """
 
 from __future__ import annotations
@@ -9,6 +11,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any
 
+from aiohttp import AsyncIterablePayload
 from aiohttp.abc import AbstractStreamWriter
 
 from aiostreams.streams.base import Stream
@@ -33,33 +36,50 @@ class PayloadStream(Stream):
         self._pipe = _Pipe()
         self._writing: asyncio.Task[None] | None = None
 
+    @property
+    def live(self) -> bool:
+        """Whether it is an async iterable.
+
+        Without a coding aiohttp sends each piece of one at once, too.
+        """
+        return isinstance(self._payload, AsyncIterablePayload)
+
     async def readany(self) -> bytes:
         """The next piece that the payload writes."""
+        pipe = self._pipe
         if self._writing is None:
             self._writing = asyncio.create_task(self._write())
-        while not self._pipe.piece:
+        while not pipe.piece:
             if self._writing.done():
                 self._writing.result()
                 return b""
-            await self._pipe.changed.wait()
-            self._pipe.changed.clear()
-        return self._pipe.take()
+            await pipe.changed.wait()
+            pipe.changed.clear()
+        return pipe.take()
 
     async def _write(self) -> None:
         try:
             await self._payload.write(self._pipe)
         finally:
-            self._pipe.changed.set()
+            # The task is done one turn of the event loop later.
+            asyncio.get_running_loop().call_soon(self._pipe.changed.set)
 
     async def close(self) -> None:
         """Stop the payload where it is, and close it."""
         writing, self._writing = self._writing, None
-        if writing is not None:
-            writing.cancel()
-            await asyncio.wait([writing])
-            if not writing.cancelled():
-                writing.exception()  # mark as seen: nobody reads any more
-        await self._payload.close()
+        try:
+            if writing is not None:
+                writing.cancel()
+                await asyncio.wait([writing])
+                if not writing.cancelled():
+                    writing.exception()  # mark as seen: nobody reads any more
+            # aiohttp leaves a generator that was not exhausted to the garbage
+            # collector, and has no public way to it.
+            aclose = getattr(getattr(self._payload, "_value", None), "aclose", None)
+            if aclose is not None:
+                await aclose()
+        finally:
+            await self._payload.close()
 
 
 class _Pipe(AbstractStreamWriter):
@@ -80,6 +100,7 @@ class _Pipe(AbstractStreamWriter):
         if not len(chunk):
             return
         self._room.clear()
+        # A copy of what can change: it is read later.
         self.piece = bytes(chunk)
         self.changed.set()
         await self._room.wait()

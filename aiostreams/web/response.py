@@ -5,7 +5,8 @@ decides late, in ``prepare``: then the request is known, the source is opened, a
 ``sansio.plan`` says which status, which bytes and which fields follow from them.
 
 A source that can seek (see ``Stream.slice``) answers conditions and ranges; one that
-cannot is sent whole. A file goes out by ``sendfile`` where that is possible.
+cannot is sent whole. A file goes out by ``sendfile`` where that is possible. A whole
+representation is sent in the content coding that the compression middleware chose.
 """
 
 from __future__ import annotations
@@ -25,13 +26,21 @@ from aiostreams.sansio.plan import plan_response
 from aiostreams.sansio.validators import EntityTag, Validators, parse_http_date
 from aiostreams.streams.encoding import EncodedStream
 from aiostreams.streams.file import FileStream
+from aiostreams.streams.memory import ByteStream
 from aiostreams.web.byteranges import byteranges
+from aiostreams.web.digests import (
+    CONTENT_DIGEST,
+    REPR_DIGEST,
+    check_algorithms,
+    digest_field,
+)
+from aiostreams.web.encoded import WHOLE, encode_whole, mark_encoded, weaken_etag
 from aiostreams.web.errors import describe
 from aiostreams.web.payload import StreamPayload
 from aiostreams.web.sendfile import may_sendfile, sendfile
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Mapping
+    from collections.abc import Awaitable, Callable, Iterable, Mapping
 
     from aiohttp.abc import AbstractStreamWriter
     from multidict import CIMultiDict
@@ -40,7 +49,7 @@ if TYPE_CHECKING:
     from aiostreams.sansio.ranges import ByteRange
     from aiostreams.streams.base import Stream
 
-__all__ = ["BodyResponse", "mark_encoded", "respond", "weaken_etag"]
+__all__ = ["BodyResponse", "respond"]
 
 # What describes the representation, and so has no place in an answer without it.
 _CONTENT_FIELDS: Final = (
@@ -60,6 +69,7 @@ class BodyResponse(web.Response):
         path: where a local file is that it sends, else ``None``.
         coding: the content coding to apply if a whole representation is sent, and
             the level for it; ``None`` for none.
+        digest: the algorithms of the digests to send.
     """
 
     # Whether conditions and ranges are for this response to answer.
@@ -72,6 +82,7 @@ class BodyResponse(web.Response):
         status: int = 200,
         headers: Mapping[str, str] | None = None,
         validators: Validators | None = None,
+        digest: tuple[str, ...] = (),
     ) -> None:
         super().__init__(status=status, headers=headers)
         self.stream = source.encode() if isinstance(source, Content) else source
@@ -80,6 +91,7 @@ class BodyResponse(web.Response):
         self._closers: list[Callable[[], Awaitable[None]]] = []
         self.path: str | None = None
         self.coding: tuple[str, int | None] | None = None
+        self.digest = digest
         self.headers.setdefault(
             hdrs.CONTENT_TYPE, self.stream.content_type or "application/octet-stream"
         )
@@ -144,15 +156,46 @@ class BodyResponse(web.Response):
                 self._answer_without(plan)
                 return
             if plan.ranges:
+                if self.digest:
+                    self.headers[REPR_DIGEST] = await digest_field(stream, self.digest)
                 self.stream = await _ranges(stream, plan.ranges, self.headers)
                 self.set_status(206)
             for name, value in plan.headers.items():
                 self.headers.setdefault(name, value)
         if self.coding is not None and self.status != 206:
-            coding, level = self.coding
-            self.stream = EncodedStream(self.stream, coding, level=level)
-            mark_encoded(self.headers, coding)
+            await self._encode(*self.coding, only_head=request.method == "HEAD")
+        if self.digest:
+            digest = await digest_field(self.stream, self.digest)
+            self.headers.setdefault(REPR_DIGEST, digest)
+            if request.method != "HEAD":  # its content is empty
+                self.headers[CONTENT_DIGEST] = digest
         self.body = StreamPayload(self.stream)
+
+    async def _encode(self, coding: str, level: int | None, *, only_head: bool) -> None:
+        stream = self.stream
+        if isinstance(stream, ByteStream) and (
+            self.digest or (len(stream.getvalue()) <= WHOLE and not only_head)
+        ):
+            encoded = await encode_whole(stream.getvalue(), coding, level)
+            self.stream = ByteStream(encoded)
+        else:
+            self.stream = EncodedStream(stream, coding, level=level)
+        mark_encoded(self.headers, coding)
+
+    async def send_instead(self, coding: str, stream: Stream) -> None:
+        """Send ``stream``, which is the source in a content coding already.
+
+        It has its own validators; a tag that was given for the source is sent as a
+        weak one.
+        """
+        await self.stream.close()
+        self.stream = stream
+        self.headers[hdrs.CONTENT_ENCODING] = coding
+        if self._given.etag is not None:
+            self._given = Validators(
+                etag=self._given.etag.weakened(),
+                last_modified=self._given.last_modified,
+            )
 
     @property
     def validators(self) -> Validators:
@@ -215,22 +258,6 @@ class BodyResponse(web.Response):
                 await closer()
 
 
-def mark_encoded(headers: CIMultiDict[str], coding: str) -> None:
-    """Say that the body is encoded now: another one than the fields spoke of."""
-    headers[hdrs.CONTENT_ENCODING] = coding
-    headers.popall(hdrs.CONTENT_LENGTH, None)
-    # Ranges are of the representation that can seek, and this one cannot.
-    headers.popall(hdrs.ACCEPT_RANGES, None)
-    weaken_etag(headers)
-
-
-def weaken_etag(headers: CIMultiDict[str]) -> None:
-    """Make the ETag weak: encoders differ, so the bytes may (RFC 9110 8.8.1)."""
-    etag = EntityTag.parse(headers.get(hdrs.ETAG, ""))
-    if etag is not None:
-        headers[hdrs.ETAG] = str(etag.weakened())
-
-
 async def _ranges(
     stream: Stream, ranges: tuple[ByteRange, ...], headers: CIMultiDict[str]
 ) -> Stream:
@@ -254,6 +281,7 @@ def respond(
     disposition: str | None = None,
     etag: str | ETag | None = None,
     last_modified: float | dt.datetime | str | None = None,
+    digest: str | Iterable[str] = (),
 ) -> web.StreamResponse:
     """A response whose body is ``source``, for when there is more to say.
 
@@ -269,11 +297,16 @@ def respond(
         disposition: ``"inline"`` or ``"attachment"`` (RFC 6266).
         etag: the entity tag, unquoted, or an ``aiohttp.ETag``; strong.
         last_modified: POSIX seconds, a ``datetime``, or an HTTP date.
+        digest: send ``Content-Digest`` and ``Repr-Digest`` (RFC 9530) by these
+            algorithms: ``sha-256``, ``sha-512``. The source is read once more for
+            each of the two that differ, and a file is not compressed on its way.
 
     Raises:
-        ValueError: a header, name or tag cannot be sent, or ``source`` cannot be
+        ValueError: a header, name, tag or algorithm cannot be sent, a digest is
+            wanted of a source that cannot be read twice, or ``source`` cannot be
             encoded.
     """
+    algorithms = check_algorithms(digest)
     response = BodyResponse(
         source,
         status=status,
@@ -281,7 +314,13 @@ def respond(
         validators=Validators(
             etag=_entity_tag(etag), last_modified=_seconds(last_modified)
         ),
+        digest=algorithms,
     )
+    if algorithms and not response.stream.seekable:
+        raise ValueError(
+            f"the digest stands before the body, and {response.stream!r} can be "
+            "read only once"
+        )
     if filename is not None or disposition is not None:
         response.headers[hdrs.CONTENT_DISPOSITION] = content_disposition(
             disposition or "attachment", filename

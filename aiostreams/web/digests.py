@@ -1,0 +1,86 @@
+"""``Content-Digest`` and ``Repr-Digest`` (RFC 9530) of requests and responses.
+
+Both are of bytes as they are sent, after any content coding. They differ only where
+a part of a representation is sent: ``Content-Digest`` is of that part, ``Repr-Digest``
+of the whole. A digest that follows the body would need trailers, which aiohttp does
+not send, so a body is hashed before it is sent, and has to be readable twice.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from aiohttp import hdrs
+
+from aiostreams.sansio.digest import DIGEST_ALGORITHMS, format_digest, parse_digest
+from aiostreams.streams.digest import DigestStream
+from aiostreams.streams.hashing import HashStream
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from multidict import CIMultiDict, CIMultiDictProxy
+
+    from aiostreams.streams.base import Stream
+
+__all__ = [
+    "CONTENT_DIGEST",
+    "REPR_DIGEST",
+    "check_algorithms",
+    "digest_field",
+    "verified",
+]
+
+CONTENT_DIGEST: Final = "Content-Digest"
+REPR_DIGEST: Final = "Repr-Digest"
+
+
+def verified(wire: Stream, headers: CIMultiDictProxy[str] | CIMultiDict[str]) -> Stream:
+    """``wire``, held to the digests in a request's fields, if there are any.
+
+    Args:
+        wire: the body with its content codings.
+        headers: of the request.
+
+    Raises:
+        MalformedBody: a digest field cannot be read.
+    """
+    for name in (CONTENT_DIGEST, REPR_DIGEST):
+        # With Content-Range the whole is not at hand.
+        if name in headers and not (
+            name == REPR_DIGEST and hdrs.CONTENT_RANGE in headers
+        ):
+            expected = parse_digest(headers.getall(name))
+            if expected:
+                wire = DigestStream(wire, expected)
+    return wire
+
+
+def check_algorithms(algorithms: str | Iterable[str]) -> tuple[str, ...]:
+    """The names of digests to send, as ``"sha-256"``.
+
+    Raises:
+        ValueError: one is not sent here.
+    """
+    names = (algorithms,) if isinstance(algorithms, str) else tuple(algorithms)
+    for name in names:
+        if name not in DIGEST_ALGORITHMS:
+            known = ", ".join(DIGEST_ALGORITHMS)
+            raise ValueError(f"digests are {known}, not {name!r}")
+    return names
+
+
+async def digest_field(stream: Stream, algorithms: tuple[str, ...]) -> str:
+    """The value of a digest field for all bytes of ``stream``, which can seek.
+
+    They are read, and hashed beside the event loop, from a slice; ``stream`` stays
+    where it is.
+    """
+    names = {name: DIGEST_ALGORITHMS[name] for name in algorithms}
+    async with HashStream(await stream.slice(0), *names.values()) as hashed:
+        while await hashed.readany():
+            pass
+        digests = hashed.digests
+    return format_digest(
+        {name: bytes.fromhex(digests[plain]) for name, plain in names.items()}
+    )

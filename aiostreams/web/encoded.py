@@ -1,0 +1,53 @@
+"""What an encoded response is: its bytes, and the fields that speak of them.
+
+Content codings make another representation out of one (RFC 9110 section 8.4), so
+whoever encodes also has to change what was said about the bytes before.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from aiohttp import hdrs
+
+from aiostreams.limits import MiB
+from aiostreams.sansio.negotiation import merge_vary
+from aiostreams.sansio.validators import EntityTag
+from aiostreams.streams.encoding import EncodedStream
+from aiostreams.streams.memory import ByteStream
+
+if TYPE_CHECKING:
+    from multidict import CIMultiDict
+
+__all__ = ["WHOLE", "encode_whole", "mark_encoded", "vary", "weaken_etag"]
+
+# A body in memory of up to this size is encoded before its header section is sent,
+# and so has a Content-Length. It then is there twice; a larger one goes in pieces.
+WHOLE: Final = 2 * MiB
+
+
+async def encode_whole(data: bytes, coding: str, level: int | None) -> bytes:
+    """Encode a body that is in memory; what takes long happens in a thread."""
+    async with EncodedStream(ByteStream(data), coding, level=level) as stream:
+        return await stream.read()
+
+
+def mark_encoded(headers: CIMultiDict[str], coding: str) -> None:
+    """Say that the body is encoded now: another one than the fields spoke of."""
+    headers[hdrs.CONTENT_ENCODING] = coding
+    headers.popall(hdrs.CONTENT_LENGTH, None)
+    # Ranges are of the representation that can seek, and this one cannot.
+    headers.popall(hdrs.ACCEPT_RANGES, None)
+    weaken_etag(headers)
+
+
+def weaken_etag(headers: CIMultiDict[str]) -> None:
+    """Make the ETag weak: encoders differ, so the bytes may (RFC 9110 8.8.1)."""
+    etag = EntityTag.parse(headers.get(hdrs.ETAG, ""))
+    if etag is not None:
+        headers[hdrs.ETAG] = str(etag.weakened())
+
+
+def vary(headers: CIMultiDict[str]) -> None:
+    """Tell caches that the response depends on ``Accept-Encoding``, once."""
+    headers[hdrs.VARY] = merge_vary(headers.popall(hdrs.VARY, ()), hdrs.ACCEPT_ENCODING)
