@@ -1,29 +1,29 @@
 """Files on disk: read ahead, written behind, saved whole or not at all.
 
-Reading and writing share nothing but the name, so each has its own half: ``_Source``
-opens a file and reads it one piece ahead; ``_Target`` collects chunks into batches
-for a ``Draft`` and has it take its place, or be forgotten. ``FileStream`` is the
-Stream around either of them. No call here blocks; all that does runs in a ``Job``.
+Reading and writing share nothing but the name, so each has its own half:
+``FileReader`` opens a file and reads ahead; ``FileWriter`` collects chunks into
+batches for a ``Draft`` and has it take its place, or be forgotten. ``FileStream`` is
+the Stream around either of them. No call here blocks; all that does runs in a
+``Job``.
 """
 
 from __future__ import annotations
 
 import functools
 import os
-import warnings
-from typing import TYPE_CHECKING, Literal, Self
+from typing import Literal, Self
 
 from aiostreams.errors import StreamBusy
 from aiostreams.streams.base import Stream
 from aiostreams.streams.draft import Draft
-from aiostreams.streams.openfile import PIECE, OpenFile, ReadAhead
-from aiostreams.streams.worker import Job
-from aiostreams.streams.writebehind import WriteBehind
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
+from aiostreams.streams.filereader import FileReader
+from aiostreams.streams.filewriter import FileWriter
+from aiostreams.streams.openfile import OpenFile
 
 __all__ = ["FileStream"]
+
+# The name that ``uploads`` knows the writing half by.
+_Target = FileWriter
 
 
 class FileStream(Stream):
@@ -79,13 +79,13 @@ class FileStream(Stream):
     ) -> None:
         super().__init__(content_type=content_type)
         self._path = os.fsdecode(path)
-        self._source: _Source | None = None
-        self._target: _Target | None = None
+        self._source: FileReader | None = None
+        self._target: FileWriter | None = None
         if "\0" in self._path:
             raise ValueError("a path contains no NUL")
         if mode == "rb":
             _check_range(offset, length)
-            self._source = _Source(
+            self._source = FileReader(
                 functools.partial(
                     OpenFile.open,
                     self._path,
@@ -100,7 +100,7 @@ class FileStream(Stream):
                 raise ValueError("offset and length are for reading")
             if os.path.split(self._path)[1] in {"", ".", ".."}:
                 raise ValueError(f"{self._path!r} does not name a file")
-            self._target = _Target(
+            self._target = FileWriter(
                 Draft(
                     self._path,
                     overwrite=mode == "wb",
@@ -253,7 +253,7 @@ class FileStream(Stream):
             assert self._target is not None
             if self._life.writer is not None:
                 await self._target.discard()
-                raise StreamBusy(f"{self._path!r} was closed during a write: discarded")
+                raise StreamBusy("the file was closed during a write: discarded")
             await self._target.commit()
 
     async def abort(self) -> None:
@@ -287,144 +287,6 @@ class FileStream(Stream):
             end=source.offset + source.size,
             content_type=self.content_type,
         )
-
-
-class _Source:
-    """A file's bytes from ``offset`` on, opened when they are first asked for."""
-
-    def __init__(
-        self, opener: Callable[[], OpenFile], offset: int, length: int | None
-    ) -> None:
-        self._opener = opener
-        self._length = length
-        self._opening: Job[tuple[OpenFile, bytes]] | None = None
-        self._first = b""
-        self._ahead: ReadAhead | None = None
-        self._closed = False
-        self.offset = offset
-        self.size: int | None = None
-        self.stat_result: os.stat_result | None = None
-
-    @property
-    def file(self) -> OpenFile | None:
-        return None if self._ahead is None else self._ahead.file
-
-    def adopt(self, file: OpenFile, end: int) -> None:
-        """Read this file, of which ``end`` bytes count."""
-        self._ahead = ReadAhead(file)
-        self.stat_result = file.stat_result
-        rest = max(0, end - self.offset)
-        self.size = rest if self._length is None else min(self._length, rest)
-
-    async def open(self, *, read: bool = False) -> None:
-        """Open the file, unless it is, or somebody closes meanwhile."""
-        while self._ahead is None and not self._closed:
-            job = self._opening
-            if job is None:
-                job = self._opening = Job(functools.partial(self._open, read))
-            await job.wait()
-            if self._opening is job:
-                self._opening = None
-                file, self._first = job.result()
-                assert file.stat_result is not None
-                self.adopt(file, file.stat_result.st_size)
-
-    def _open(self, read: bool) -> tuple[OpenFile, bytes]:  # noqa: FBT001
-        """Open the file and read its first piece in the same trip."""
-        file = self._opener()
-        first = b""
-        if read:
-            assert file.stat_result is not None
-            size = max(0, file.stat_result.st_size - self.offset)
-            if self._length is not None:
-                size = min(size, self._length)
-            if size:
-                try:
-                    first = file.read(self.offset, min(size, PIECE))
-                except BaseException:
-                    file.close()
-                    raise
-        return file, first
-
-    async def next(self, position: int) -> bytes:
-        if self._ahead is None:
-            await self.open(read=True)
-            if self._ahead is None:
-                return b""  # closed meanwhile
-        assert self.size is not None
-        end = self.offset + self.size
-        if self._first:
-            first, self._first = self._first, b""
-            self._ahead.start(self.offset + len(first), end)
-            return first
-        return await self._ahead.next(self.offset + position, end)
-
-    async def close(self) -> None:
-        self._closed = True
-        self._first = b""
-        opening, self._opening = self._opening, None
-        if opening is not None:
-            try:
-                await opening.finish()
-            finally:
-                if opening.done and not opening.failed:
-                    await opening.result()[0].release()
-        ahead = self._ahead
-        if ahead is not None:
-            await ahead.close()
-
-
-class _Target:
-    """A draft, the bytes on their way into it, and its end."""
-
-    def __init__(self, draft: Draft) -> None:
-        self._draft = draft
-        self.behind = WriteBehind(draft.write)
-        self._begun = False
-        self._ended = False
-
-    async def open(self) -> None:
-        if self._begun or self.behind.taken:
-            await self.behind.settle()
-        else:
-            self._begun = True
-            await self.behind.flush()
-
-    async def commit(self) -> None:
-        committing: Job[None] | None = None
-        try:
-            await self.behind.settle()
-            committing = Job(functools.partial(self._draft.commit, self.behind.take()))
-            await committing.wait()
-            committing.result()
-        finally:
-            await self.discard(committing)
-
-    async def discard(self, committing: Job[None] | None = None) -> None:
-        """Remove what is left: after a commit, nothing.
-
-        Waits through cancellations and raises them afterwards.
-        """
-        self._ended = True
-        try:
-            await self.behind.stop()
-            if committing is not None and not committing.done:
-                self._draft.abandoned = True
-                await committing.finish()
-        finally:
-            # A thread that still hangs takes the draft with it when it ends.
-            busy = self.behind.busy or (committing is not None and not committing.done)
-            if not busy and not self._draft.empty:
-                await Job(self._draft.discard).finish()
-
-    def __del__(self) -> None:
-        if (self._begun or self.behind.taken) and not self._ended:
-            warnings.warn(
-                f"unclosed file {self._draft.name!r}: what was written is discarded",
-                ResourceWarning,
-                2,
-                source=self,
-            )
 
 
 def _check_range(offset: int, length: int | None) -> None:

@@ -86,15 +86,14 @@ async def copy(source: Stream, sink: Stream, *, chunk_size: int = 256 * KiB) -> 
 def _resume(steps: Generator[Any, Any, None], signal: Any) -> Generator[Any, Any, None]:
     """What ``yield from`` does, for a generator that has already yielded once."""
     while True:
+        sent = thrown = None
         try:
             sent = yield signal
         except GeneratorExit:
             steps.close()
             raise
         except BaseException as error:  # noqa: BLE001 - the write's to handle
-            thrown: BaseException | None = error
-        else:
-            thrown = None
+            thrown = error
         try:
             signal = steps.send(sent) if thrown is None else steps.throw(thrown)
         except StopIteration:

@@ -118,8 +118,11 @@ class Suspensions:
         self.k = k
         self.count = 0
 
+    async def run(self, coroutine: Coroutine[Any, Any, T]) -> T:
+        return await self._drive(coroutine)
+
     @types.coroutine
-    def run(self, coroutine: Coroutine[Any, Any, T]) -> Generator[Any, Any, T]:
+    def _drive(self, coroutine: Coroutine[Any, Any, T]) -> Generator[Any, Any, T]:
         steps = coroutine.__await__()
         task = asyncio.current_task()
         assert task is not None

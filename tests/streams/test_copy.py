@@ -258,6 +258,7 @@ async def test_cancelled_at_every_wait_nothing_is_lost(
     chunk_size: int, pause: int, turns: int
 ) -> None:
     data = BIG[:100]
+    k = 0
     for k in itertools.count(1):
         sink = Sink(turns)
         source = DripStream(data, 10, turns=pause)
@@ -392,6 +393,7 @@ async def test_cancelled_copy_into_a_file_leaves_nothing(tmp_path: Path) -> None
         async with FileStream(tmp_path / "to", "wb") as sink:
             await copy(source, sink)
 
+    k = 0
     for k in itertools.count(1):
         source = IterStream([BIG[:999]] * 999)
         suspensions = Suspensions(k)

@@ -29,7 +29,7 @@ from aiostreams.errors import (
     StreamClosed,
 )
 from aiostreams.limits import KiB, MiB
-from aiostreams.streams import draft, file, openfile, worker, writebehind
+from aiostreams.streams import draft, filereader, openfile, worker, writebehind
 from aiostreams.streams.file import FileStream
 from aiostreams.streams.openfile import PIECE, OpenFile
 from aiostreams.streams.worker import Job
@@ -87,7 +87,7 @@ async def test_law(
 ) -> None:
     path.write_bytes(data)
     monkeypatch.setattr(openfile, "PIECE", piece)
-    monkeypatch.setattr(file, "PIECE", piece)
+    monkeypatch.setattr(filereader, "PIECE", piece)
     await law(lambda: FileStream(path))  # type: ignore[operator]
 
 
@@ -184,15 +184,22 @@ async def test_reads_ahead_while_the_reader_is_busy(disk: Disk, path: Path) -> N
 
 async def test_reader_that_is_slow_gets_single_pieces(disk: Disk, path: Path) -> None:
     """No more than one piece is held ahead of whoever does not hurry."""
+
+    async def take() -> None:
+        await stream.readany()
+        assert stream._source is not None
+        assert stream._source._ahead is not None
+        job = stream._source._ahead._job
+        while job is not None and not job.done:
+            await asyncio.sleep(0.001)
+
     path.write_bytes(bytes(40 * PIECE))
     async with FileStream(path) as stream:
-        for _ in range(6):  # catch up with what haste at the start has read
-            await stream.readany()
-            await asyncio.sleep(0.02)
-        for _ in range(5):
+        for _ in range(10):  # catch up with what haste at the start has read
+            await take()
+        for _ in range(10):
             before = disk.calls.count("pread")
-            await stream.readany()
-            await asyncio.sleep(0.02)
+            await take()
             assert disk.calls.count("pread") - before <= 1
 
 
@@ -324,6 +331,7 @@ async def test_reading_fails_at_every_call(
     opened: bool, code: int, disk: Disk, path: Path
 ) -> None:
     path.write_bytes(BIG)
+    k = 0
     for k in itertools.count(1):
         disk.calls.clear()
         disk.error = code
@@ -367,6 +375,7 @@ async def test_error_comes_after_the_pieces_read_before_it(
 
 async def test_cancelled_read_loses_nothing(disk: Disk, path: Path) -> None:
     path.write_bytes(BIG)
+    k = 0
     for k in itertools.count(1):
         disk.delay = 0.0005
         with no_leak(path.parent):
@@ -823,6 +832,7 @@ async def test_every_call_fails(
     """The target is old or new, never between; nothing else is left."""
     disk.error = code
     new = BIG[:size]
+    k = 0
     for k in itertools.count(1):
         disk.calls.clear()
         if mode == "wb":
@@ -879,7 +889,8 @@ async def test_error_behind_a_write_is_raised_by_the_next(
     with no_leak(path.parent):
         stream = FileStream(path, "wb")
         await stream.write(BIG[:BATCH])
-        while "writev" not in disk.calls or temporaries(path.parent):
+        assert stream._target is not None
+        while stream._target.behind.busy:
             await asyncio.sleep(0.001)
         depths = set()
         for _ in range(3):
@@ -924,6 +935,7 @@ async def test_save_cancelled_at_every_wait(
 ) -> None:
     new = BIG[:size]
     disk.delay = delay
+    k = 0
     for k in itertools.count(1):
         path.write_bytes(OLD)
         suspensions = Suspensions(k)

@@ -171,6 +171,7 @@ async def test_rewind_waits_for_the_read_ahead(tmp_path: Path) -> None:
 @pytest.mark.parametrize("code", [errno.ENOSPC, errno.EIO, errno.EDQUOT])
 async def test_every_call_fails(code: int, disk: Disk, tmp_path: Path) -> None:
     disk.error = code
+    k = 0
     for k in itertools.count(1):
         disk.calls.clear()
         disk.fail_at = k.__eq__
@@ -266,6 +267,7 @@ async def test_cancelled_at_every_wait(disk: Disk, tmp_path: Path) -> None:
             async with await stream.slice(5) as part:
                 return await part.read()
 
+    k = 0
     for k in itertools.count(1):
         suspensions = Suspensions(k)
         with no_leak(tmp_path):
