@@ -40,7 +40,6 @@ from aiostreams import (
     File,
     FileStream,
     HashStream,
-    HTTPStream,
     InvalidKey,
     KiB,
     Limits,
@@ -50,13 +49,14 @@ from aiostreams import (
     iter_ndjson,
     limit,
     open_stream,
+    proxy,
     read_json,
     respond,
     setup,
 )
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterable, Mapping
+    from collections.abc import AsyncIterator
 
 STATIC = Path(__file__).parent / "static"
 STORAGE = web.AppKey("storage", Path)
@@ -103,9 +103,10 @@ def create_app(
 
 
 async def client_session(app: web.Application) -> AsyncIterator[None]:
-    """Keep one client for the proxy. It passes codings on and does not undo them."""
+    """Keep one client for the proxy; it remembers nobody's cookies."""
     timeout = aiohttp.ClientTimeout(total=None, sock_connect=10, sock_read=30)
-    async with aiohttp.ClientSession(auto_decompress=False, timeout=timeout) as client:
+    cookies = aiohttp.DummyCookieJar()
+    async with aiohttp.ClientSession(timeout=timeout, cookie_jar=cookies) as client:
         app[CLIENT] = client
         yield
 
@@ -232,40 +233,15 @@ def url_of(name: str) -> str:
 
 # -- the proxy -----------------------------------------------------------------------
 
-ASKED = ("If-Modified-Since", "If-None-Match", "If-Range", "Range")
-ANSWERED = (
-    "Accept-Ranges",
-    "Content-Disposition",
-    "Content-Encoding",
-    "Content-Range",
-    "Content-Type",
-    "ETag",
-    "Last-Modified",
-)
 
-
-@routes.get("/proxy/{name}", allow_head=False)
-async def proxy(request: web.Request) -> web.StreamResponse:
+@routes.get("/proxy/{name}")
+async def proxied(request: web.Request) -> web.StreamResponse:
     """Pass on a file of the upstream: as fast as the client reads, and no faster."""
     upstream = request.app.get(UPSTREAM) or own_address(request) / "files"
-    try:
-        response = await request.app[CLIENT].get(
-            upstream / path_of(request).name,
-            headers=some(request.headers, ASKED),
-            allow_redirects=False,
-        )
-    except (aiohttp.ClientError, TimeoutError) as error:
-        raise web.HTTPBadGateway(text="502: the upstream does not answer") from error
-    return respond(
-        HTTPStream.from_response(response),
-        status=response.status,
-        headers={**some(response.headers, ANSWERED), **UPLOAD_HEADERS},
-    )
-
-
-def some(headers: Mapping[str, str], names: Iterable[str]) -> dict[str, str]:
-    """Those of the headers that are there."""
-    return {name: headers[name] for name in names if name in headers}
+    url = upstream / path_of(request).name
+    response = await proxy(request, request.app[CLIENT], url)
+    response.headers.update(UPLOAD_HEADERS)
+    return response
 
 
 def own_address(request: web.Request) -> URL:
