@@ -23,7 +23,10 @@ A message says what, how much, and the limit; never bytes of a body. Only
 from __future__ import annotations
 
 import errno
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 __all__ = [
     "BodyTimeout",
@@ -137,9 +140,20 @@ class UnsupportedContent(StreamError):
 
 
 class InvalidContent(StreamError, ValueError):
-    """A well-formed body whose value fails its schema, or whose digest differs."""
+    """A well-formed body whose value fails its schema, or whose digest differs.
+
+    Attributes:
+        errors: the name of a form's field and what is wrong with it, for each error;
+            empty where the message is all there is to say.
+    """
 
     status = 422
+
+    def __init__(
+        self, message: str = "", *, errors: Iterable[tuple[str, str]] = ()
+    ) -> None:
+        super().__init__(message)
+        self.errors = tuple(errors)
 
 
 class ClientGone(StreamError, ConnectionError):

@@ -18,6 +18,7 @@ from aiohttp import hdrs, web
 from aiostreams.errors import (
     BodyTimeout,
     ClientGone,
+    InvalidContent,
     LimitExceeded,
     StreamError,
     UnsupportedContent,
@@ -131,6 +132,10 @@ def describe(error: StreamError, request: web.BaseRequest) -> Problem:
     extra: dict[str, Any] = {}
     if isinstance(error, LimitExceeded):
         extra = {"limit": error.limit, "seen": error.seen}
+    elif isinstance(error, InvalidContent) and error.errors:
+        extra["errors"] = [
+            {"field": field, "message": text} for field, text in error.errors
+        ]
     elif isinstance(error, UnsupportedContent):
         if error.accept is not None:
             headers[hdrs.ACCEPT] = error.accept

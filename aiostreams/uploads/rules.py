@@ -1,0 +1,165 @@
+"""What holds for the files of one field of a form.
+
+A rule is data: whoever receives a form enforces it while the bytes arrive, and asks
+the methods here what to say when it is broken, so that it is said in one way. Rules
+are given by field name (``receive(files={"avatar": FileRule(...)})``) or stand with
+the field of a model (``Annotated[StoredFile, FileRule(...)]``).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from aiostreams.errors import InvalidContent, LimitExceeded, UnsupportedContent
+from aiostreams.uploads.sniff import (
+    accepted_type,
+    check_pattern,
+    looks_like_text,
+    resolve_type,
+    sniff,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from aiostreams.uploads.storage import Storage
+
+__all__ = ["FileRule"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FileRule:
+    """What is asked of the files of a field.
+
+    Attributes:
+        max_size: how many bytes a file may have; ``None`` leaves it to
+            ``Limits.max_file``.
+        accept: which types are let in: ``{"image/png", "application/pdf"}``,
+            ``{"image/*"}``; a ``str`` is a list divided by commas. ``None`` lets all
+            in. The first bytes are asked, not the client alone; see
+            :mod:`aiostreams.uploads.sniff` for what that is worth. Kept as a
+            ``frozenset``.
+        min_count: how many files the field must have.
+        max_count: how many it may have; ``None`` leaves it to ``Limits.max_parts``.
+        storage: where they go, in place of the storage of the whole form.
+
+    Raises:
+        ValueError: a number is negative, the counts exclude each other, or a pattern
+            is no media type.
+    """
+
+    max_size: int | None = None
+    accept: Collection[str] | None = None
+    min_count: int = 0
+    max_count: int | None = None
+    storage: Storage | None = None
+
+    def __post_init__(self) -> None:
+        accept = self.accept
+        if accept is not None:
+            listed = accept.split(",") if isinstance(accept, str) else accept
+            tidy = frozenset(check_pattern(pattern) for pattern in listed)
+            object.__setattr__(self, "accept", tidy)
+        for name in ("max_size", "min_count", "max_count"):
+            number = getattr(self, name)
+            if number is not None and number < 0:
+                raise ValueError(f"{name} must not be negative, got {number}")
+        if self.max_count is not None and self.max_count < self.min_count:
+            raise ValueError(
+                f"at least {self.min_count} and at most {self.max_count} files "
+                "cannot be had"
+            )
+
+    def check_type(
+        self,
+        field: str,
+        head: bytes,
+        declared: str | None,
+        filename: str | None = None,
+        *,
+        sniffer: Callable[[bytes], str | None] | None = None,
+    ) -> str:
+        """The media type of a file, if it is let in.
+
+        Args:
+            field: for the message.
+            head: the beginning of the file, ``SNIFF_BYTES`` of it or all.
+            declared: what the client says.
+            filename: whose extension counts when the client does not know.
+            sniffer: asked in place of the table of this package.
+
+        Raises:
+            UnsupportedContent: it is not.
+        """
+        if self.accept is None:
+            return resolve_type(head, declared, filename, sniffer=sniffer)
+        shown = (sniffer or sniff)(head)
+        if shown is None and looks_like_text(head):
+            shown = "text/plain"
+        if declared is None or declared.strip().lower() in _UNSAID:
+            declared = resolve_type(b"", None, filename)
+        found = accepted_type(shown, declared, self.accept)
+        if found is None:
+            welcome = ", ".join(sorted(self.accept))
+            raise UnsupportedContent(
+                f"the file in {_short(field)} is {shown or 'of an unknown type'}; "
+                f"accepted: {welcome}",
+                accept=welcome,
+            )
+        return found
+
+    def check_size(self, field: str, size: int) -> None:
+        """Refuse a file of that many bytes, announced or counted.
+
+        Raises:
+            LimitExceeded: it is too large.
+        """
+        if self.max_size is not None and size > self.max_size:
+            raise LimitExceeded(
+                f"the file in {_short(field)} has {size} bytes or more, "
+                f"limit {self.max_size}",
+                limit=self.max_size,
+                seen=size,
+            )
+
+    def check_count(self, field: str, count: int, *, complete: bool = True) -> None:
+        """Refuse that number of files.
+
+        Args:
+            field: the field's name.
+            count: how many files it has, or has so far.
+            complete: whether no more will come.
+
+        Raises:
+            InvalidContent: they are too many, or, when complete, too few.
+        """
+        message = self.miscount(count, complete=complete)
+        if message is not None:
+            raise InvalidContent(
+                f"{_short(field)}: {message}", errors=[(field, message)]
+            )
+
+    def miscount(self, count: int, *, complete: bool = True) -> str | None:
+        """What is wrong with that number of files, or ``None``."""
+        if self.max_count is not None and count > self.max_count:
+            return f"at most {_files(self.max_count)}, got {count}"
+        if complete and count < self.min_count:
+            if count == 0 and self.min_count == 1:
+                return "a file is required"
+            return f"at least {_files(self.min_count)}, got {count}"
+        return None
+
+
+# What senders write who do not know.
+_UNSAID = frozenset({"", "application/octet-stream"})
+
+
+def _files(count: int) -> str:
+    return f"{count} file{'s' * (count != 1)}"
+
+
+def _short(field: str) -> str:
+    """A name that a client may have chosen, fit for a message."""
+    return ascii(field) if len(field) <= 40 else ascii(field[:40]) + "..."
