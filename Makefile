@@ -67,13 +67,10 @@ $(VENV)/.installed-%: pyproject.toml $(BIN)/python
 	$(BIN)/python -m pip install --quiet --editable '.[$*]'
 	@touch $@
 
-# A venv whose Python has gone from the machine is made anew, and half a one is not
-# left behind: Debian has the module, but not what it needs, without python3-venv.
+# Made anew when the Python that it was made of has gone from the machine.
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
 	    echo "aiostreams needs Python 3.11 or newer, and '$(PYTHON)' is" \
 	        "$$($(PYTHON) --version 2>&1 || true). Name another: make PYTHON=python3.12" >&2; \
 	    exit 1; }
-	@$(PYTHON) -m venv --clear $(VENV) || { rm -rf $(VENV); \
-	    echo "No virtual environment could be made; on Debian: apt-get install python3-venv" >&2; \
-	    exit 1; }
+	@$(PYTHON) .ci/make_venv.py $(VENV)
