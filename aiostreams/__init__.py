@@ -8,9 +8,10 @@ from __future__ import annotations
 from aiostreams.content.base import Content
 from aiostreams.content.events import Event, EventStream
 from aiostreams.content.file import File
+from aiostreams.content.files import Files
 from aiostreams.content.form import Form
 from aiostreams.content.json import JSON
-from aiostreams.content.multipart import Files, MultiPart
+from aiostreams.content.multipart import MultiPart
 from aiostreams.content.ndjson import NDJSON
 from aiostreams.content.part import Part
 from aiostreams.content.text import HTML, Text

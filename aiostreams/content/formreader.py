@@ -13,6 +13,7 @@ content is what a browser sends for a file input that nobody has filled in: no f
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
@@ -32,10 +33,15 @@ if TYPE_CHECKING:
     from aiostreams.limits import Limits
     from aiostreams.streams.base import Stream
 
-__all__ = ["FormParts", "read_form_parts"]
+__all__ = ["WHOLE", "FormParts", "parse_form_parts", "read_form_parts"]
 
 # Up to this size a form is read in one piece, if it says how large it is.
-_WHOLE: Final = 256 * KiB
+WHOLE: Final = 256 * KiB
+
+# What boundary_of() would say as well, which takes 2 us more.
+_PLAIN_TYPE: Final = re.compile(
+    r"multipart/form-data; ?boundary=([0-9A-Za-z'+_.\-]{1,70})"
+)
 
 
 @dataclass(slots=True)
@@ -78,15 +84,28 @@ async def read_form_parts(stream: Stream, limits: Limits | None = None) -> FormP
         media_type == "multipart/form-data"
         and size is not None
         and not stream.position
-        and size <= min(_WHOLE, limits.max_memory)
+        and size <= min(WHOLE, limits.max_memory)
     ):
-        boundary = boundary_of(content_type)
         data = await stream.read()
-        whole = parse_whole_form(data, boundary, limits)
-        if whole is not None:
-            return _of_whole(data, whole)
+        form = parse_form_parts(data, content_type, limits)
+        if form is not None:
+            return form
         stream.unread(data)
     return await _Reader(open_parts(stream, content_type, limits), limits).read()
+
+
+def parse_form_parts(
+    data: bytes, content_type: str, limits: Limits
+) -> FormParts | None:
+    """What a whole form-data body has, if it is a plain one; else ``None``.
+
+    Raises:
+        UnsupportedContent, MalformedBody: as :func:`read_form_parts`.
+    """
+    plain = _PLAIN_TYPE.fullmatch(content_type)
+    boundary = boundary_of(content_type) if plain is None else plain[1].encode()
+    parts = parse_whole_form(data, boundary, limits)
+    return None if parts is None else _of_whole(data, parts)
 
 
 def _of_whole(data: bytes, parts: list[FormPart]) -> FormParts:

@@ -1,4 +1,4 @@
-"""MultiPart and Files: fields and files by name, to a multipart body and from one.
+"""MultiPart: fields and files by name, to a multipart body and from one.
 
 The value knows the order of its parts and how each of them is headed; ``formreader``
 reads one, ``MultiPartStream`` writes one. Names and filenames are escaped as browsers
@@ -11,16 +11,14 @@ the same one. A body that was received is sent on under a boundary of its own.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Self, TypeAlias, TypeVar, overload
 
 from aiostreams.content.base import Content
-from aiostreams.content.file import File
+from aiostreams.content.files import Files, Upload, file_head, uploads_of
 from aiostreams.content.form import Form
-from aiostreams.content.formreader import FormParts, read_form_parts
+from aiostreams.content.formreader import FormParts, parse_form_parts, read_form_parts
 from aiostreams.content.json import JSON, json_reader
-from aiostreams.content.pairs import Pairs
-from aiostreams.content.received import ReceivedFile
+from aiostreams.content.pairs import flat_pairs
 from aiostreams.sansio.disposition import format_disposition
 from aiostreams.sansio.headers import format_content_type
 from aiostreams.streams.memory import ByteStream
@@ -31,21 +29,16 @@ from aiostreams.streams.multipart import (
 )
 
 if TYPE_CHECKING:
-    import os
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from aiostreams.limits import Limits
     from aiostreams.streams.base import Stream
-    from aiostreams.streams.spooled import SpooledStream
 
-__all__ = ["Files", "MultiPart"]
+__all__ = ["Field", "MultiPart"]
 
 T = TypeVar("T")
 
 Field: TypeAlias = "str | Content"
-Upload: TypeAlias = (
-    "str | os.PathLike[str] | bytes | bytearray | memoryview | Stream | Content"
-)
 
 
 class MultiPart(Content):
@@ -97,7 +90,7 @@ class MultiPart(Content):
             form = Form(self._texts(form or ()))
         self._start(
             form,
-            files if isinstance(files, Files) else Files(_uploads(files or ())),
+            files if isinstance(files, Files) else Files(uploads_of(files or ())),
         )
         format_content_type(f"multipart/{subtype}")
         self._subtype = subtype
@@ -116,7 +109,7 @@ class MultiPart(Content):
         self, form: Mapping[str, Any] | Iterable[tuple[str, Any]]
     ) -> list[tuple[str, str]]:
         fields: list[tuple[str, str]] = []
-        for name, value in _flat(form):
+        for name, value in flat_pairs(form):
             if isinstance(value, Content):
                 self._types[len(fields)] = value.content_type
                 value = _text_of(name, value)  # noqa: PLW2901 - what is sent of it
@@ -130,6 +123,16 @@ class MultiPart(Content):
         self._start(Form._of(parts.fields), Files.received(parts))  # noqa: SLF001
         self._places = parts.places
         return self
+
+    @classmethod
+    def parse(cls, data: bytes, content_type: str, limits: Limits) -> Self | None:
+        """The value of a whole form-data body, if it is a plain one; else ``None``.
+
+        Raises:
+            UnsupportedContent, MalformedBody: as :meth:`decode`.
+        """
+        parts = parse_form_parts(data, content_type, limits)
+        return None if parts is None else cls._of(parts)
 
     @classmethod
     def of_form(cls, form: Form) -> Self:
@@ -163,7 +166,7 @@ class MultiPart(Content):
         """
         # Heads first: an error must leave the streams of the files unused.
         heads = [
-            _file_head(name, file, self._subtype) for name, file in self.files.items()
+            file_head(name, file, self._subtype) for name, file in self.files.items()
         ]
         parts: list[tuple[dict[str, str], bytes | Stream]] = []
         files = zip(self._places, heads, self.files.values(), strict=True)
@@ -237,6 +240,11 @@ class MultiPart(Content):
         async with self.files[name] as stream:
             return (await JSON.decode(stream, type=type, loads=loads)).data
 
+    @property
+    def spooled(self) -> bool:
+        """Whether there is something to close: files beyond a small form's."""
+        return self.files.spooled
+
     async def close(self) -> None:
         """Let go of the files that were received."""
         await self.files.close()
@@ -255,105 +263,6 @@ class MultiPart(Content):
             f"<MultiPart {fields} field{'s' * (fields != 1)}, "
             f"{files} file{'s' * (files != 1)}>"
         )
-
-
-class Files(Pairs[File], Content):
-    """Files by field name: ``multipart/form-data``. An immutable multidict.
-
-    The arguments are those of :class:`Pairs`, each value a File.
-    """
-
-    _value_type = File
-    _boundary: str | None = None
-    # Of a form that was received: where the files are.
-    _spool: SpooledStream | None = None
-
-    @property
-    def _multipart(self) -> MultiPart:
-        whole = MultiPart(files=self, boundary=self._boundary)
-        self._boundary = whole.boundary
-        return whole
-
-    @property
-    def content_type(self) -> str:
-        return self._multipart.content_type
-
-    def encode(self) -> MultiPartStream:
-        """The body; see :meth:`MultiPart.encode`."""
-        return self._multipart.encode()
-
-    @classmethod
-    async def decode(cls, stream: Stream, *, limits: Limits | None = None) -> Self:
-        """Read the files of a multipart body; fields are dropped.
-
-        Raises:
-            StreamError: as raised by :meth:`MultiPart.decode`.
-        """
-        return cls.received(await read_form_parts(stream, limits))
-
-    @classmethod
-    def received(cls, parts: FormParts) -> Self:
-        """The files of a form that was read."""
-        self = cls._of(parts.files)
-        self._spool = parts.spool
-        return self
-
-    async def close(self) -> None:
-        """Let go of files that were received."""
-        if self._spool is not None:
-            await self._spool.close()
-
-    def __repr__(self) -> str:
-        return f"<Files {len(self)} file{'s' * (len(self) != 1)}>"
-
-
-def _file_head(name: str, file: File, subtype: str) -> dict[str, str]:
-    filename = file.filename if isinstance(file, ReceivedFile) else file.name
-    head = {
-        "Content-Disposition": format_disposition(
-            name,
-            name if filename is None else filename,
-            kind="form-data" if subtype == "form-data" else "attachment",
-        ),
-        "Content-Type": file.content_type,
-    }
-    own = {"content-disposition", "content-type", *_OF_THE_SENDER}
-    head.update((k, v) for k, v in file.headers.items() if k.lower() not in own)
-    return head
-
-
-# What a received part said of itself is undone, and no longer true.
-_OF_THE_SENDER = ("content-length", "content-encoding", "content-transfer-encoding")
-
-
-def _flat(
-    pairs: Mapping[str, Any] | Iterable[tuple[str, Any]],
-) -> Iterable[tuple[str, Any]]:
-    if not isinstance(pairs, Mapping):
-        yield from pairs
-        return
-    for name, value in pairs.items():
-        if isinstance(value, (list, tuple)):
-            for item in value:
-                yield name, item
-        else:
-            yield name, value
-
-
-def _uploads(
-    files: Mapping[str, Any] | Iterable[tuple[str, Any]],
-) -> list[tuple[str, File]]:
-    return [(name, _file_of(value)) for name, value in _flat(files)]
-
-
-def _file_of(value: Any) -> File:
-    if isinstance(value, File):
-        return value
-    if isinstance(value, Content):
-        stream = value.encode()
-        data = stream.getvalue() if isinstance(stream, ByteStream) else stream
-        return File(data, content_type=value.content_type)
-    return File(value)
 
 
 def _text_of(name: str, content: Content) -> str:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
         ValuesView,
     )
 
-__all__ = ["Pairs"]
+__all__ = ["Pairs", "flat_pairs"]
 
 V = TypeVar("V")
 D = TypeVar("D")
@@ -58,7 +58,7 @@ class Pairs(MultiMapping[V]):
         pairs: Mapping[str, V | Sequence[V]] | Iterable[tuple[str, V]] | None = None,
     ) -> None:
         self._pairs: MultiDict[V] = MultiDict(
-            self._check(name, value) for name, value in _flat(pairs or ())
+            self._check(name, value) for name, value in flat_pairs(pairs or ())
         )
 
     @classmethod
@@ -157,9 +157,10 @@ class Pairs(MultiMapping[V]):
         return hash((type(self), *self._pairs.items()))
 
 
-def _flat(
-    pairs: Mapping[str, object] | Iterable[tuple[str, object]],
-) -> Iterable[tuple[object, object]]:
+def flat_pairs(
+    pairs: Mapping[str, Any] | Iterable[tuple[str, Any]],
+) -> Iterable[tuple[Any, Any]]:
+    """Names and values one by one, out of a mapping of either to one or several."""
     if not isinstance(pairs, Mapping):
         yield from pairs
         return

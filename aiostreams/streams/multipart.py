@@ -28,7 +28,15 @@ from aiostreams.streams.memory import ByteStream
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["MultiPartStream", "RandomBoundary", "check_boundary", "random_boundary"]
+__all__ = [
+    "Body",
+    "Encodable",
+    "Headers",
+    "MultiPartStream",
+    "RandomBoundary",
+    "check_boundary",
+    "random_boundary",
+]
 
 # Contents up to this size are copied to their neighbours, and pieces joined so far.
 _SMALL: Final = 64 * KiB

@@ -183,8 +183,8 @@ class BodyPart(Stream):
         if self._decoded is not None and self._sent is not None:
             await self._decoded.close()
             # What was read ahead for the decoder may be on its way out still.
-            while self._sent.reading:
-                await asyncio.sleep(0)  # noqa: ASYNC110 - it was cancelled just now
+            while self._sent.reading:  # noqa: ASYNC110 - it was cancelled just now
+                await asyncio.sleep(0)
 
     def __repr__(self) -> str:
         name = "" if self.name is None else f" name={self.name!r}"

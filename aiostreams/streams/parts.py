@@ -28,11 +28,10 @@ if TYPE_CHECKING:
     from aiostreams.limits import Limits
     from aiostreams.sansio.multipart import Event
     from aiostreams.streams.base import Stream
-    from aiostreams.streams.part import BodyPart
 
 __all__ = ["CHARSET_FIELD", "NestedTooDeeply", "PartReader", "charset_of_field"]
 
-P = TypeVar("P", bound="BodyPart")
+P = TypeVar("P", bound="Stream")
 
 # A field of this name tells the charset of the others (RFC 7578 section 4.6).
 CHARSET_FIELD: Final = "_charset_"
@@ -93,6 +92,7 @@ class PartReader(Generic[P]):
         self.last: P | None = None
         # Made and not given yet, when a cancellation came in between.
         self._coming: P | None = None
+        self._name: str | None = None
         self.depth = 1
         self.seen = [0]
         if parent is not None:
@@ -104,7 +104,7 @@ class PartReader(Generic[P]):
                     limit=limits.max_depth,
                     seen=self.depth,
                 )
-        # With filename*, only the head tells a file from a field: see BodyPart.
+        # With filename*, only the head tells a file from a field: see the part.
         self._parser = MultipartParser(
             boundary,
             limits=limits.replace(max_field=max(limits.max_field, limits.max_file))
@@ -141,7 +141,8 @@ class PartReader(Generic[P]):
             if begin is None:
                 raise StopAsyncIteration
             part = self._coming = self._make(self, begin)
-        if part.name == CHARSET_FIELD and self.form_data:
+            self._name = begin.name
+        if self._name == CHARSET_FIELD and self.form_data:
             # Ordinary data all the same, so it goes back for whoever reads it.
             label = await part.read(_LONGEST_CHARSET + 1)
             part.unread(label)

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import secrets
 from typing import TYPE_CHECKING
 
-from aiostreams.streams.memory import ByteStream
+from aiostreams.streams.multipart import MultiPartStream
 from aiostreams.streams.sections import ChainStream
 
 if TYPE_CHECKING:
@@ -27,30 +26,19 @@ async def byteranges(
 
     Raises:
         OSError: a slice cannot be had; those before it are closed.
+        ValueError: the content type is none that a header can have; likewise.
     """
-    boundary = secrets.token_hex(16)
-    pieces: list[Stream] = []
+    slices: list[Stream] = []
+    parts = []
     try:
         for span in ranges:
-            head = (
-                f"\r\n--{boundary}\r\n"
-                f"Content-Type: {content_type}\r\n"
-                f"Content-Range: {span.content_range(stream.size)}\r\n\r\n"
-            )
-            pieces.append(ByteStream(head.encode("latin-1")))
-            pieces.append(await stream.slice(span.start, span.length))
+            head = {
+                "Content-Type": content_type,
+                "Content-Range": span.content_range(stream.size),
+            }
+            slices.append(await stream.slice(span.start, span.length))
+            parts.append((head, slices[-1]))
+        return MultiPartStream(parts, subtype="byteranges")
     except BaseException:
-        await ChainStream(*pieces).close()
+        await ChainStream(*slices).close()
         raise
-    pieces.append(ByteStream(f"\r\n--{boundary}--\r\n".encode()))
-    return _ByteRanges(f"multipart/byteranges; boundary={boundary}", *pieces)
-
-
-class _ByteRanges(ChainStream):
-    def __init__(self, content_type: str, *pieces: Stream) -> None:
-        super().__init__(*pieces)
-        self._multipart_type = content_type
-
-    @property
-    def content_type(self) -> str:
-        return self._multipart_type

@@ -7,12 +7,16 @@ from typing import TYPE_CHECKING, Final
 from aiohttp import web
 
 from aiostreams.content.form import Form
+from aiostreams.content.formreader import WHOLE
 from aiostreams.content.multipart import MultiPart
 from aiostreams.errors import UnsupportedContent
+from aiostreams.streams.memory import ByteStream
+from aiostreams.web.arrived import take_arrived
 from aiostreams.web.body import body_of
 
 if TYPE_CHECKING:
     from aiostreams.limits import Limits
+    from aiostreams.web.body import RequestBody
 
 __all__ = ["read_form"]
 
@@ -55,8 +59,7 @@ async def read_form(
     content_type = request.headers.get("Content-Type", "")
     media_type = content_type.partition(";")[0].strip().lower()
     if media_type == _MULTIPART:
-        form = await MultiPart.decode(body.stream, limits=limits)
-        body.closing(form.close)
+        form = await _multipart(request, body, content_type, limits)
     elif media_type == _URLENCODED:
         form = MultiPart.of_form(await Form.decode(body.stream, limits=limits))
     else:
@@ -65,4 +68,21 @@ async def read_form(
             accept=f"{_MULTIPART}, {_URLENCODED}",
         )
     request[_FORM] = form
+    return form
+
+
+async def _multipart(
+    request: web.BaseRequest, body: RequestBody, content_type: str, limits: Limits
+) -> MultiPart:
+    data = take_arrived(request, body, min(WHOLE, limits.max_memory))
+    if data is None:
+        stream = body.stream
+    else:
+        form = MultiPart.parse(data, content_type, limits)
+        if form is not None:
+            return form
+        stream = ByteStream(data, content_type=content_type)
+    form = await MultiPart.decode(stream, limits=limits)
+    if form.spooled:
+        body.closing(form.close)
     return form

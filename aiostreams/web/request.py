@@ -13,11 +13,13 @@ from aiostreams.content.base import read_all
 from aiostreams.content.file import File
 from aiostreams.content.form import Form
 from aiostreams.content.json import JSON
+from aiostreams.content.multipart import MultiPart
 from aiostreams.content.ndjson import NDJSON
 from aiostreams.content.text import HTML, Text
 from aiostreams.errors import UnsupportedContent
 from aiostreams.streams.memory import ByteStream
 from aiostreams.web.body import body_of
+from aiostreams.web.forms import read_form
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -208,6 +210,7 @@ _CONTENTS: dict[str, type[Content]] = {
     "application/json": JSON,
     "application/x-ndjson": NDJSON,
     "application/x-www-form-urlencoded": Form,
+    "multipart/form-data": MultiPart,
     "text/html": HTML,
     "text/plain": Text,
 }
@@ -216,8 +219,8 @@ _CONTENTS: dict[str, type[Content]] = {
 async def read_content(request: web.BaseRequest, *types: type[Content]) -> Content:
     """The body as the Content of its Content-Type.
 
-    JSON (and ``*/*+json``), forms and text are parsed; NDJSON is parsed as it is
-    iterated; anything else is a ``File`` over the stream.
+    JSON (and ``*/*+json``), forms, multipart forms and text are parsed; NDJSON is
+    parsed as it is iterated; anything else is a ``File`` over the stream.
 
     Args:
         request: whose body.
@@ -240,6 +243,8 @@ async def read_content(request: web.BaseRequest, *types: type[Content]) -> Conte
             f"the body must be one of {accept}, not {media_type[:80]!r}", accept=accept
         )
     body = body_of(request)
+    if kind is MultiPart:
+        return await read_form(request)
     if kind in {File, NDJSON}:
         return await kind.decode(body.stream, limits=body.limits)
     stream = await _in_memory(request, body.limits)

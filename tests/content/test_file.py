@@ -6,7 +6,7 @@ from pathlib import Path, PurePosixPath
 import pytest
 
 from aiostreams.content.file import File
-from aiostreams.content.multipart import Files
+from aiostreams.content.files import Files
 from aiostreams.errors import LimitExceeded, SizeMismatch, StreamClosed
 from aiostreams.limits import Limits
 from aiostreams.streams.base import Stream
