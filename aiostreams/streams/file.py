@@ -31,7 +31,8 @@ class FileStream(Stream):
 
     **Reading.** The file is opened by the first read, or by :meth:`open`; from then
     on ``size`` is known and fixed. A file that shrinks meanwhile raises
-    ``SizeMismatch``; of one that grows, ``size`` bytes are delivered. Ranges come
+    ``SizeMismatch``, one that is written to ``StorageError``; of one that grows,
+    ``size`` bytes are delivered. Ranges come
     from :meth:`slice`, all from the file as it was opened, also when another one
     has taken its path.
 
@@ -183,6 +184,21 @@ class FileStream(Stream):
         """When the file was written last, in POSIX seconds; ``None`` before open."""
         stat = self.stat_result
         return None if stat is None else stat.st_mtime
+
+    def check_same(self) -> None:
+        """Refuse the file if it was written to since it was opened. Quick.
+
+        Reading to the end does that by itself; whoever sends it by ``sendfile`` has
+        to ask.
+
+        Raises:
+            StorageError: the same size, and another modification time.
+            ValueError: the stream is not open, or writes.
+        """
+        self.fileno()
+        assert self._source is not None
+        assert self._source.file is not None
+        self._source.file.check_same()
 
     def fileno(self) -> int:
         """The descriptor of the file being read, for ``sendfile``.

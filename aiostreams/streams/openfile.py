@@ -114,6 +114,25 @@ class OpenFile:
                 f"cannot read {self.name!r} at byte {offset}: {error.strerror}", error
             ) from error
 
+    def check_same(self) -> None:
+        """Refuse a file that was written to since it was opened. Quick.
+
+        One that has grown is let pass, since logs do, and what was there stays.
+
+        Raises:
+            StorageError: its size is the same, and its modification time is not.
+        """
+        before = self.stat_result
+        if before is not None:
+            try:
+                now = os.fstat(self._fd)
+            except OSError as error:
+                raise StorageError(
+                    f"cannot look at {self.name!r}: {error.strerror}", error
+                ) from error
+            if now.st_size == before.st_size and now.st_mtime_ns != before.st_mtime_ns:
+                raise StorageError(f"{self.name!r} was written to while it was read")
+
     def lease(self) -> Self:
         """One user more."""
         self._leases += 1
@@ -234,6 +253,8 @@ class ReadAhead:
                     break
                 pieces.append(piece)
                 offset += len(piece)
+            if offset >= end:
+                self.file.check_same()
         except StorageError as failed:
             error = failed
         pieces.reverse()

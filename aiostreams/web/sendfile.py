@@ -12,7 +12,7 @@ import asyncio
 import os
 from typing import TYPE_CHECKING, Any, Final
 
-from aiostreams.errors import SizeMismatch, StorageError
+from aiostreams.errors import SizeMismatch
 
 if TYPE_CHECKING:
     from aiohttp import web
@@ -65,7 +65,7 @@ async def sendfile(
     done = 0
     for length in (count - tail, tail):
         if done:
-            _check_same(stream)
+            stream.check_same()
         if not length:
             continue
         try:
@@ -84,15 +84,6 @@ async def sendfile(
                 seen=done,
             )
     return True
-
-
-def _check_same(stream: FileStream) -> None:
-    """Refuse a file that was written to, but let one grow: logs do."""
-    before = stream.stat_result
-    assert before is not None
-    now = os.fstat(stream.fileno())
-    if now.st_size == before.st_size and now.st_mtime_ns != before.st_mtime_ns:
-        raise StorageError("the file was written to while it was sent")
 
 
 class _Descriptor:

@@ -1265,3 +1265,29 @@ async def test_file_of_a_system_without_advice(
     monkeypatch.setattr(openfile, "os", Plain())
     async with FileStream(path) as stream:
         assert await stream.read() == BIG
+
+
+async def test_a_file_that_is_written_to_while_it_is_read_is_refused(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "data"
+    for change, allowed in (("r+b", False), ("ab", True)):
+        await asyncio.to_thread(path.write_bytes, b"old" * 1_000_000)
+        async with FileStream(path) as stream:
+            await stream.open()
+            stream.check_same()
+            await asyncio.to_thread(_write, path, change)
+            if allowed:
+                stream.check_same()
+                assert await stream.read() == b"old" * 1_000_000
+            else:
+                with pytest.raises(StorageError, match="written to"):
+                    stream.check_same()
+                with pytest.raises(StorageError, match="written to"):
+                    await stream.read()
+
+
+def _write(path: Path, mode: str) -> None:
+    with path.open(mode) as file:
+        file.write(b"new")
+    os.utime(path, ns=(1, 1))
