@@ -123,8 +123,10 @@ async def read_all(stream: Stream, limits: Limits | None = None) -> bytes:
             if seen > ceiling:
                 raise _too_large(seen, ceiling)  # noqa: TRY301 - what was read goes back
     except BaseException:
-        if pieces and not stream.closed:
-            stream.unread(b"".join(pieces))
+        if not stream.closed:
+            # One by one: joined they would be in memory twice.
+            while pieces:
+                stream.unread(pieces.pop())
         raise
     return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 

@@ -43,6 +43,9 @@ async def send(
         SizeMismatch: the stream has fewer or more bytes than promised.
         ConnectionError: the other side has gone.
     """
+    if stream.live:
+        # They would wait for the first piece, and the client with them.
+        writer.send_headers()
     sent = 0
     last = b""
     while piece := await stream.readany():

@@ -164,7 +164,7 @@ class BodyResponse(web.Response):
                 self.headers.setdefault(name, value)
         if self.coding is not None and self.status != 206:
             await self._encode(*self.coding, only_head=request.method == "HEAD")
-        if self.digest:
+        if self.digest and self.stream.seekable:  # several ranges together are not
             digest = await digest_field(self.stream, self.digest)
             self.headers.setdefault(REPR_DIGEST, digest)
             if request.method != "HEAD":  # its content is empty

@@ -1,0 +1,239 @@
+"""Content-Digest and Repr-Digest, verified on requests and sent with responses."""
+
+from __future__ import annotations
+
+import base64
+import gzip
+import hashlib
+from pathlib import Path
+from typing import Any
+
+import pytest
+from aiohttp import web
+
+from aiostreams import (
+    JSON,
+    ByteStream,
+    File,
+    InvalidContent,
+    IterStream,
+    Text,
+    open_stream,
+    read_bytes,
+    read_json,
+    respond,
+    setup,
+)
+from tests.servers import CHUNKED, chunk, connected, post, serving
+from tests.web.variants import LONG, Answer, ask, asked, every_coding
+
+
+def digest(data: bytes, algorithm: str = "sha-256") -> str:
+    plain = hashlib.new(algorithm.replace("-", ""), data).digest()
+    return f"{algorithm}=:{base64.b64encode(plain).decode()}:"
+
+
+# -- requests --------------------------------------------------------------------------
+
+committed: list[bytes] = []
+
+
+async def commit(request: web.Request) -> web.Response:
+    data = b""
+    async for piece in open_stream(request).iter_any():
+        data += piece
+    committed.append(data)
+    return web.Response(text="done")
+
+
+async def put(
+    body: bytes, *fields: tuple[str, str], own: bool = True, handler: Any = commit
+) -> tuple[int, bytes]:
+    """The status, also when the body comes in pieces, which makes no difference."""
+    app = web.Application()
+    app.router.add_post("/", handler)
+    setup(app)
+    committed.clear()
+    async with (
+        serving(app, auto_decompress=not own) as address,
+        connected(address) as raw,
+    ):
+        await raw.send(post(body, headers=fields))
+        status, _, answer = await raw.response()
+        await raw.send(
+            post(None, headers=[*fields, *CHUNKED]),
+            *(chunk(body[i : i + 4000]) for i in range(0, len(body), 4000)),
+            b"0\r\n\r\n",
+        )
+        assert (await raw.response())[::2] == (status, answer)
+    return status, answer
+
+
+@pytest.mark.parametrize("name", ["Content-Digest", "Repr-Digest"])
+@pytest.mark.parametrize("algorithm", ["sha-256", "sha-512"])
+async def test_a_body_is_held_to_its_digest(name: str, algorithm: str) -> None:
+    for body in (b"", b"data", LONG * 50):
+        assert await put(body, (name, digest(body, algorithm))) == (200, b"done")
+        assert committed == [body] * 2
+        status, answer = await put(body, (name, digest(body + b"x", algorithm)))
+        assert status == 422
+        assert b"digest of the body differs" in answer
+        assert committed == []
+
+
+async def test_the_digest_is_of_the_encoded_bytes() -> None:
+    encoded = gzip.compress(LONG)
+    fields = [("Content-Encoding", "gzip"), ("Content-Digest", digest(encoded))]
+    assert await put(encoded, *fields) == (200, b"done")
+    assert committed == [LONG] * 2
+    fields[1] = ("Content-Digest", digest(LONG))
+    assert (await put(encoded, *fields))[0] == 422
+    assert committed == []
+
+
+async def test_every_helper_raises_before_it_gives_the_body() -> None:
+    async def handler(request: web.Request) -> web.Response:
+        helper = read_json if request.query else read_bytes
+        with pytest.raises(InvalidContent):
+            await helper(request)
+        with pytest.raises(InvalidContent):
+            await helper(request)
+        return web.Response(text="refused")
+
+    fields = ("Content-Digest", digest(b"something else"))
+    assert await put(b"[1, 2]", fields, handler=handler) == (200, b"refused")
+
+
+async def test_both_fields_and_all_algorithms_count() -> None:
+    right, wrong = digest(b"data"), digest(b"atad")
+    other = digest(b"atad", "sha-512")
+    for fields in (
+        [("Content-Digest", right), ("Repr-Digest", wrong)],
+        [("Content-Digest", wrong), ("Repr-Digest", right)],
+        [("Content-Digest", f"{right}, {other}")],
+        [("Content-Digest", right), ("Content-Digest", other)],
+    ):
+        assert (await put(b"data", *fields))[0] == 422
+
+
+async def test_a_part_is_not_held_to_the_digest_of_the_whole() -> None:
+    fields = [("Content-Range", "bytes 0-3/9"), ("Repr-Digest", digest(b"data more"))]
+    assert await put(b"data", *fields) == (200, b"done")
+    fields.append(("Content-Digest", digest(b"more")))
+    assert (await put(b"data", *fields))[0] == 422
+
+
+@pytest.mark.parametrize(
+    ("value", "status"),
+    [
+        ("sha-256", 400),
+        ("sha-256=abc", 400),
+        ("sha-256=:YWJj:", 400),
+        ("sha-256=:*:", 400),
+        ("=", 400),
+        ("md5=:YWJj:", 200),
+        ("unixsum=30637", 200),
+        ("", 200),
+    ],
+)
+async def test_fields_that_are_malformed_or_unknown(value: str, status: int) -> None:
+    assert (await put(b"data", ("Content-Digest", value)))[0] == status
+
+
+async def test_what_aiohttp_decodes_cannot_be_held_to_a_digest() -> None:
+    encoded = gzip.compress(LONG)
+    fields = [("Content-Encoding", "gzip"), ("Content-Digest", digest(b"other"))]
+    assert await put(encoded, *fields, own=False) == (200, b"done")
+    # What it does not decode can.
+    assert (await put(LONG, fields[1], own=False))[0] == 422
+
+
+# -- responses -------------------------------------------------------------------------
+
+
+def check(answer: Answer, *, whole: bytes | None = None) -> None:
+    """Both fields are of what came, or of the ``whole`` it is a part of."""
+    assert answer.headers["content-digest"] == digest(answer.raw)
+    expected = answer.raw if whole is None else whole
+    assert answer.headers["repr-digest"] == digest(expected)
+
+
+async def test_the_digest_of_a_body_in_memory() -> None:
+    async def handler(request: web.Request) -> Any:
+        return respond(JSON([LONG.decode()]), digest="sha-256", etag="v1")
+
+    async with asked(handler) as raw:
+        answer = await ask(raw)
+        check(answer)
+        for coding in ("gzip", "br", "zstd"):
+            encoded = await ask(raw, coding)
+            assert (encoded.coding, encoded.body) == (coding, answer.raw)
+            check(encoded)
+            assert encoded.headers["content-length"] == str(len(encoded.raw))
+            head = await ask(raw, coding, method="HEAD")
+            assert head.headers["repr-digest"] == encoded.headers["repr-digest"]
+            assert "content-digest" not in head.headers
+        part = await ask(raw, "gzip", Range="bytes=2-5")
+        assert (part.status, part.raw) == (206, answer.raw[2:6])
+        check(part, whole=answer.raw)
+        parts = await ask(raw, Range="bytes=0-1, 5-6")
+        assert parts.headers["content-type"].startswith("multipart/byteranges")
+        assert parts.headers["repr-digest"] == digest(answer.raw)
+        assert "content-digest" not in parts.headers
+        unchanged = await ask(raw, If_None_Match='"v1"')
+        assert unchanged.status == 304
+        assert "repr-digest" not in unchanged.headers
+
+
+async def test_the_digest_of_a_file(tmp_path: Path) -> None:
+    page = tmp_path / "page.html"
+    data = LONG * 300
+    page.write_bytes(data)
+
+    async def handler(request: web.Request) -> Any:
+        return respond(File(page), digest=("sha-256",))
+
+    async with asked(handler) as raw:
+        answer = await ask(raw)
+        assert answer.raw == data
+        check(answer)
+        # It is not read, encoded and hashed before the first byte is sent.
+        answer = await ask(raw, "gzip")
+        assert (answer.coding, answer.raw) == (None, data)
+        check(answer)
+        part = await ask(raw, Range="bytes=700000-")
+        assert part.status == 206
+        check(part, whole=data)
+        Path(f"{page}.gz").write_bytes(gzip.compress(data))
+        answer = await ask(raw, "gzip")
+        assert (answer.coding, answer.body) == ("gzip", data)
+        check(answer)
+
+
+async def test_several_algorithms_and_statuses() -> None:
+    async def handler(request: web.Request) -> Any:
+        return respond(Text("made"), status=201, digest=["sha-512", "sha-256"])
+
+    async with asked(handler) as raw:
+        answer = await ask(raw)
+        expected = f"{digest(b'made', 'sha-512')}, {digest(b'made')}"
+        assert (answer.status, answer.headers["content-digest"]) == (201, expected)
+        assert answer.headers["repr-digest"] == expected
+
+
+def test_digests_that_cannot_be_sent() -> None:
+    with pytest.raises(ValueError, match="digests are sha-256, sha-512, not 'md5'"):
+        respond(Text("x"), digest="md5")
+    with pytest.raises(ValueError, match="can be read only once"):
+        respond(IterStream([b"x"]), digest="sha-256")
+    assert respond(ByteStream(b"x"), digest=())
+
+
+@every_coding
+async def test_a_response_without_a_digest_has_none(coding: str) -> None:
+    async def handler(request: web.Request) -> Any:
+        return Text(LONG.decode())
+
+    async with asked(handler) as raw:
+        answer = await ask(raw, coding)
+        assert not {"content-digest", "repr-digest"} & answer.headers.keys()

@@ -1,0 +1,249 @@
+"""A payload of aiohttp, read as a Stream."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from aiohttp import BytesPayload, MultipartWriter, Payload, payload
+from aiohttp.abc import AbstractStreamWriter
+from multidict import CIMultiDict
+
+from aiostreams import Stream, StreamClosed
+from aiostreams.testing import LAWS
+from aiostreams.web.payload import StreamPayload
+from aiostreams.web.pipe import PayloadStream
+
+DATA = bytes(range(256)) * 40
+
+
+def stream_of(value: Any) -> PayloadStream:
+    return PayloadStream(payload.PAYLOAD_REGISTRY.get(value))
+
+
+class Pushing(Payload):
+    """Writes pieces of every kind, and then fails if it is told to."""
+
+    def __init__(self, *pieces: Any, error: Exception | None = None) -> None:
+        super().__init__(pieces)
+        self.pieces = pieces
+        self.error = error
+        self.closed = 0
+
+    def decode(self, encoding: str = "utf-8", errors: str = "strict") -> str:
+        raise TypeError
+
+    async def write(self, writer: AbstractStreamWriter) -> None:
+        for piece in self.pieces:
+            await writer.write(piece)
+        await writer.drain()
+        if self.error is not None:
+            raise self.error
+        await writer.write_eof(b"eof")
+
+    def _close(self) -> None:
+        self.closed += 1
+
+
+async def test_pieces_as_they_are_written() -> None:
+    mutable = bytearray(b"mutable")
+    stream = PayloadStream(Pushing(b"one", b"", mutable, memoryview(b"two")))
+    assert await stream.readany() == b"one"
+    assert await stream.readany() == b"mutable"
+    mutable[:] = b"changed"
+    assert await stream.readany() == b"two"
+    assert await stream.readany() == b"eof"
+    assert await stream.readany() == b""
+    assert await stream.readany() == b""
+    await stream.close()
+
+
+async def test_no_piece_is_asked_for_before_the_last_was_read() -> None:
+    asked = []
+
+    async def generator() -> AsyncIterator[bytes]:
+        for n in range(3):
+            asked.append(n)
+            yield b"%d" % n
+
+    async with stream_of(generator()) as stream:
+        assert asked == []
+        assert await stream.readany() == b"0"
+        await asyncio.sleep(0.01)
+        # The piece was read, so the next one is made ready, and no other.
+        assert asked == [0, 1]
+        assert await stream.read() == b"12"
+
+
+@pytest.mark.parametrize("kind", ["bytes", "text", "BytesIO", "file", "multipart"])
+async def test_payloads_of_every_kind(kind: str, tmp_path: Path) -> None:
+    if kind == "multipart":
+        writer = MultipartWriter("mixed", boundary="b")
+        writer.append("text")
+        writer.append_json({"a": 1})
+        stream = stream_of(writer)
+        data = await stream.read()
+        assert data.startswith(b"--b\r\nContent-Type: text/plain")
+        assert data.endswith(b'{"a": 1}\r\n--b--\r\n')
+        assert stream.content_type == "multipart/mixed; boundary=b"
+        await stream.close()
+        return
+    path = tmp_path / "data"
+    await asyncio.to_thread(path.write_bytes, DATA)
+    values: dict[str, Any] = {
+        "bytes": lambda: DATA,
+        "text": lambda: "text" * 1000,
+        "BytesIO": lambda: io.BytesIO(DATA),
+        "file": lambda: path.open("rb"),
+    }
+    stream = stream_of(await asyncio.to_thread(values[kind]))
+    expected = b"text" * 1000 if kind == "text" else DATA
+    assert not stream.live
+    assert stream.size in {len(expected), None}
+    assert await stream.read() == expected
+    await stream.close()
+
+
+async def test_an_error_comes_after_the_bytes() -> None:
+    pushing = Pushing(b"data", error=OSError("gone"))
+    stream = PayloadStream(pushing)
+    assert await stream.readany() == b"data"
+    for _ in range(2):
+        with pytest.raises(OSError, match="gone"):
+            await stream.readany()
+    await stream.close()
+    assert pushing.closed == 1
+
+
+async def test_a_cancelled_read_loses_nothing() -> None:
+    go = asyncio.Event()
+
+    async def generator() -> AsyncIterator[bytes]:
+        await go.wait()
+        yield b"data"
+
+    async with stream_of(generator()) as stream:
+        assert stream.live
+        reading = asyncio.create_task(stream.readany())
+        await asyncio.sleep(0.01)
+        reading.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await reading
+        go.set()
+        assert await stream.read() == b"data"
+
+
+@pytest.mark.parametrize("read", [0, 1, 5])
+async def test_close_closes_the_generator_wherever_it_is(read: int) -> None:
+    ended = []
+
+    async def generator() -> AsyncIterator[bytes]:
+        try:
+            for _ in range(3):
+                yield b"data"
+            await asyncio.sleep(60)
+        finally:
+            await asyncio.sleep(0)
+            ended.append("closed")
+
+    stream = stream_of(generator())
+    for _ in range(min(read, 3)):
+        assert await stream.readany() == b"data"
+    if read > 3:
+        reading = asyncio.create_task(stream.readany())
+        await asyncio.sleep(0.01)
+        await stream.close()
+        with pytest.raises(StreamClosed):
+            await reading
+    await stream.close()
+    await stream.close()
+    assert ended == (["closed"] if read else [])
+
+
+async def test_close_closes_the_payload_even_when_the_generator_fails() -> None:
+    async def generator() -> AsyncIterator[bytes]:
+        try:
+            yield b"data"
+        finally:
+            raise OSError("cannot end")
+
+    source = payload.PAYLOAD_REGISTRY.get(generator())
+    closed = []
+
+    async def close() -> None:
+        closed.append(True)
+
+    source.close = close  # type: ignore[method-assign]
+    stream = PayloadStream(source)
+    assert await stream.readany() == b"data"
+    # It fails in the task that runs it, or in aclose(): told, or not, but closed.
+    try:
+        await stream.close()
+    except OSError:
+        pass
+    assert closed == [True]
+
+
+async def test_close_while_a_write_fails() -> None:
+    class Stubborn(Pushing):
+        async def write(self, writer: AbstractStreamWriter) -> None:
+            try:
+                await writer.write(b"data")
+            finally:
+                raise ZeroDivisionError
+
+    pushing = Stubborn()
+    stream = PayloadStream(pushing)
+    assert await stream.readany() == b"data"
+    await stream.close()
+    assert pushing.closed == 1
+
+
+async def test_a_payload_cannot_write_a_response() -> None:
+    class Wrong(Pushing):
+        def __init__(self, call: Any) -> None:
+            super().__init__()
+            self.call = call
+
+        async def write(self, writer: AbstractStreamWriter) -> None:
+            result = self.call(writer)
+            if result is not None:
+                await result
+
+    for call in (
+        lambda writer: writer.enable_compression(),
+        lambda writer: writer.enable_chunking(),
+        lambda writer: writer.write_headers("HTTP/1.1 200 OK", CIMultiDict()),
+    ):
+        async with PayloadStream(Wrong(call)) as stream:
+            with pytest.raises(NotImplementedError, match="a payload"):
+                await stream.readany()
+
+
+async def through_bytes() -> Stream:
+    return PayloadStream(BytesPayload(DATA))
+
+
+def through_stream(source: Stream) -> Stream:
+    return PayloadStream(StreamPayload(source))
+
+
+def through_generator(source: Stream) -> Stream:
+    async def generator() -> AsyncIterator[bytes]:
+        try:
+            while piece := await source.readany():
+                yield piece
+        finally:
+            await source.close()
+
+    return stream_of(generator())
+
+
+@pytest.mark.parametrize("make", [through_bytes, through_stream, through_generator])
+@pytest.mark.parametrize("law", LAWS, ids=lambda law: law.__name__)
+async def test_law(law: object, make: object) -> None:
+    await law(make)  # type: ignore[operator]
