@@ -1,0 +1,698 @@
+"""Parts and their reader: in order, one at a time, whatever the body does."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import gzip
+import quopri
+import tracemalloc
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import pytest
+
+from aiostreams.content.part import Part
+from aiostreams.errors import (
+    InvalidContent,
+    LimitExceeded,
+    MalformedBody,
+    StreamBusy,
+    StreamClosed,
+    UnsupportedContent,
+)
+from aiostreams.limits import KiB, Limits, MiB
+from aiostreams.streams.base import Stream
+from aiostreams.streams.file import FileStream
+from aiostreams.streams.iterable import IterStream
+from aiostreams.streams.memory import ByteStream
+from aiostreams.streams.parts import NestedTooDeeply
+from aiostreams.streams.pump import copy
+from aiostreams.testing import DripStream, FailStream, SpyStream, StallStream
+from aiostreams.web.parts import iter_parts
+from tests.multiparts import cut, form, plain
+
+TYPE = "multipart/form-data; boundary=B"
+BODY = form(
+    (plain("a"), b"first"),
+    (plain("f", "me.txt") + b"\r\nContent-Type: text/plain", b"\r\n--A\x00" * 50),
+    (plain("a"), b""),
+)
+EXPECTED = [
+    ("a", None, b"first"),
+    ("f", "me.txt", b"\r\n--A\x00" * 50),
+    ("a", None, b""),
+]
+
+
+def of(body: bytes, content_type: str = TYPE, *, pieces: int | None = None) -> Stream:
+    if pieces is None:
+        return ByteStream(body, content_type=content_type)
+    return DripStream(body, pieces, content_type=content_type)
+
+
+async def contents(
+    parts: AsyncIterator[Part],
+) -> list[tuple[str | None, str | None, bytes]]:
+    return [(part.name, part.filename, await part.read()) async for part in parts]
+
+
+async def only(body: bytes, content_type: str = TYPE, **kwargs: object) -> Part:
+    """The first part, readable."""
+    parts = iter_parts(of(body, content_type), **kwargs)  # type: ignore[arg-type]
+    return await anext(parts)
+
+
+@pytest.mark.parametrize("pieces", [None, 1, 2, 3, 7, 64])
+async def test_parts_come_in_order(pieces: int | None) -> None:
+    assert await contents(iter_parts(of(BODY, pieces=pieces))) == EXPECTED
+
+
+async def test_parts_are_the_same_at_every_split() -> None:
+    for at in range(len(BODY)):
+        stream = IterStream([BODY[:at], BODY[at:]], content_type=TYPE)
+        assert await contents(iter_parts(stream)) == EXPECTED
+
+
+async def test_the_head_of_a_part() -> None:
+    part = await only(
+        form(
+            (
+                plain("doc", "C:\\x\\../me.txt")
+                + b"\r\nContent-Type: Text/Plain; charset=ISO-8859-1\r\nX-A: 1\r\nX-A: \xe9",
+                b"",
+            )
+        )
+    )
+    assert part.name == "doc"
+    assert part.filename == "C:\\x\\../me.txt"
+    assert part.safe_filename == "me.txt"
+    assert part.content_type == "Text/Plain; charset=ISO-8859-1"
+    assert part.charset == "ISO-8859-1"
+    assert part.headers["content-TYPE"] == part.content_type
+    assert part.headers.getall("x-a") == ["1", "\udce9"]
+    assert part.headers is part.headers
+    assert part.size is None
+    assert (
+        repr(part) == "<Part name='doc' filename='C:\\\\x\\\\../me.txt' 0 bytes open>"
+    )
+
+
+async def test_a_part_without_anything() -> None:
+    part = await only(form((b"X-A: 1", b"x")), "multipart/mixed; boundary=B")
+    assert (part.name, part.filename, part.content_type) == (None, None, None)
+    assert part.charset is None
+    assert part.safe_filename == "file"
+    assert await part.text() == "x"
+    assert repr(part) == "<Part 1 bytes ended>"
+
+
+async def test_charset_of_a_type_without_one() -> None:
+    part = await only(form((plain("a") + b"\r\nContent-Type: text/css; x=y", b"")))
+    assert part.charset is None
+
+
+async def test_a_content_length_is_the_size() -> None:
+    part = await only(form((plain("a") + b"\r\nContent-Length: 2", b"ab")))
+    assert part.size == 2
+    part = await only(form((plain("a") + b"\r\nContent-Length: 2", b"a")))
+    with pytest.raises(MalformedBody, match="Content-Length is 2"):
+        await part.read()
+
+
+async def test_what_is_unread_is_skipped_and_closed() -> None:
+    parts = iter_parts(of(BODY, pieces=5))
+    seen = [part async for part in parts]
+    assert [part.name for part in seen] == ["a", "f", "a"]
+    assert [part.closed for part in seen] == [True, True, True]
+    with pytest.raises(StreamClosed):
+        await seen[1].read()
+    with pytest.raises(StopAsyncIteration):
+        await anext(parts)
+
+
+async def test_half_read_and_closed_parts_are_skipped() -> None:
+    names = []
+    async for part in iter_parts(of(BODY, pieces=5)):
+        names.append(part.name)
+        await part.read(3)
+        await part.close()
+    assert names == ["a", "f", "a"]
+
+
+async def test_nothing_is_read_before_it_is_asked_for() -> None:
+    """Back-pressure: one chunk of the source for each chunk of the part."""
+    head, tail = form((plain("f", "x"), b"*")).split(b"*")
+    spy = SpyStream(IterStream([head, *[b"x" * 1000] * 50, tail], content_type=TYPE))
+    parts = iter_parts(spy)
+    assert spy.reads == 0
+    part = await anext(parts)
+    assert spy.reads == 1
+    for reads in range(2, 20):
+        assert await part.readany() == b"x" * 1000
+        assert spy.reads == reads
+    assert [part async for part in parts] == []
+
+
+async def test_a_chunk_that_is_all_data_is_passed_as_it_is() -> None:
+    head, tail = form((plain("f", "x"), b"*")).split(b"*")
+    chunk = bytes(100 * KiB)
+    part = await anext(iter_parts(IterStream([head, chunk, tail], content_type=TYPE)))
+    assert await part.readany() is chunk
+
+
+async def test_breaking_out_leaves_the_source_where_it_is() -> None:
+    spy = SpyStream(of(BODY * 1, pieces=200))
+    async for part in iter_parts(spy):
+        assert part.name == "a"
+        break
+    assert spy.reads == 1
+    assert spy.closings == 0
+
+
+async def test_the_epilogue_is_read_up_to_its_limit() -> None:
+    spy = SpyStream(of(BODY + b"x" * 64 * KiB, pieces=KiB))
+    assert await contents(iter_parts(spy)) == EXPECTED
+    assert await spy.read() == b""
+    spy = SpyStream(of(BODY + b"x" * 10 * MiB, pieces=KiB))
+    assert await contents(iter_parts(spy)) == EXPECTED
+    assert 64 * KiB < spy.pulled <= 66 * KiB + len(BODY)
+
+
+async def test_a_cancelled_epilogue_goes_on() -> None:
+    stream = StallStream(BODY, 4096, content_type=TYPE)
+    parts = iter_parts(stream)
+    for _ in range(3):
+        await anext(parts)
+    for _ in range(2):
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.01):
+                await anext(parts)
+
+
+# -- errors ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("pieces", [None, 1, 7])
+async def test_a_truncated_body_reaches_whoever_reads(pieces: int | None) -> None:
+    for end in range(len(BODY) - 4):
+        parts = iter_parts(of(BODY[:end], pieces=pieces))
+        got = []
+        with pytest.raises(MalformedBody):
+            async for part in parts:
+                got.append((part.name, part.filename, await part.read()))
+        assert got == EXPECTED[: len(got)]
+        # Again and again, and the traceback does not grow.
+        for _ in range(3):
+            with pytest.raises(MalformedBody) as caught:
+                await anext(parts)
+        assert len(caught.traceback) < 8
+
+
+async def test_data_come_before_the_error_of_their_chunk() -> None:
+    body = form((plain("a"), b"1234567"), (b"no colon", b""))
+    parts = iter_parts(of(body))
+    part = await anext(parts)
+    assert await part.read() == b"1234567"
+    with pytest.raises(MalformedBody, match="is not 'name: value'"):
+        await anext(parts)
+
+
+async def test_an_error_in_a_part_is_sticky_there_and_in_the_reader() -> None:
+    body = form((plain("a"), b"12345\r\n--Bx"))
+    parts = iter_parts(of(body))
+    part = await anext(parts)
+    assert await part.readany() == b"12345"
+    for _ in range(2):
+        with pytest.raises(MalformedBody):
+            await part.read()
+    with pytest.raises(MalformedBody):
+        await anext(parts)
+
+
+async def test_an_error_of_the_source_passes() -> None:
+    stream = FailStream(BODY, 150, ConnectionResetError("gone"))
+    parts = iter_parts(stream, TYPE)
+    assert (await anext(parts)).name == "a"
+    part = await anext(parts)
+    with pytest.raises(ConnectionResetError):
+        await part.read()
+    with pytest.raises(ConnectionResetError):
+        await anext(parts)
+
+
+async def test_a_cancelled_step_loses_no_part() -> None:
+    parts = iter_parts(of(b"preamble\r\n" + BODY, pieces=1))
+    got = []
+    patience = 0
+    while True:
+        step = asyncio.ensure_future(anext(parts, None))
+        for _ in range(patience % 40):
+            await asyncio.sleep(0)
+        step.cancel()
+        try:
+            part = await step
+        except asyncio.CancelledError:
+            patience += 1
+            continue
+        if part is None:
+            break
+        got.append((part.name, part.filename, await part.read()))
+    assert got == EXPECTED
+
+
+async def test_the_next_part_while_another_task_reads_this_one() -> None:
+    head = form((plain("f", "x"), b"*")).partition(b"*")[0]
+    parts = iter_parts(StallStream(head, 1000, content_type=TYPE))
+    part = await anext(parts)
+    reading = asyncio.create_task(part.read())
+    await asyncio.sleep(0.01)
+    with pytest.raises(StreamBusy, match="another task is reading <Part name='f'"):
+        await anext(parts)
+    await part.close()
+    with pytest.raises(StreamClosed):
+        await reading
+
+
+# -- limits ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("pieces", [None, 1])
+@pytest.mark.parametrize(
+    ("limits", "good", "bad"),
+    [
+        (Limits(max_parts=3), BODY, form(*[(plain("a"), b"")] * 4)),
+        (
+            Limits(max_field=5),
+            form((plain("a"), b"12345")),
+            form((plain("a"), b"123456")),
+        ),
+        (
+            Limits(max_file=5),
+            form((plain("a", "x"), b"12345")),
+            form((plain("a", "x"), b"123456")),
+        ),
+        (
+            Limits(max_headers=3),
+            form((plain("a") + b"\r\nA: 1\r\nB: 2", b"")),
+            form((plain("a") + b"\r\nA: 1\r\nB: 2\r\nC: 3", b"")),
+        ),
+        (
+            Limits(max_header_size=len(plain("a")) + 2),
+            form((plain("a"), b"")),
+            form((plain("ab"), b"")),
+        ),
+        (Limits(max_preamble=9), b"preamble\r\n" + BODY, b"preamble!!\r\n" + BODY),
+    ],
+    ids=["parts", "field", "file", "headers", "header size", "preamble"],
+)
+async def test_limits_at_n_and_one_more(
+    limits: Limits, good: bytes, bad: bytes, pieces: int | None
+) -> None:
+    await contents(iter_parts(of(good, pieces=pieces), limits=limits))
+    with pytest.raises(LimitExceeded):
+        await contents(iter_parts(of(bad, pieces=pieces), limits=limits))
+
+
+async def test_text_and_json_hold_to_max_memory() -> None:
+    limits = Limits(max_memory=4)
+    body = form((plain("a"), b"1234"), (plain("a"), b"12345"), (plain("a"), b"12345"))
+    parts = iter_parts(of(body, pieces=1), limits=limits)
+    assert await (await anext(parts)).json() == 1234
+    with pytest.raises(LimitExceeded):
+        await (await anext(parts)).text()
+    with pytest.raises(LimitExceeded):
+        await (await anext(parts)).json()
+
+
+async def test_many_parts_within_limits_and_one_beyond() -> None:
+    count = 100_000
+
+    def body(parts: int) -> Iterator[bytes]:
+        one = form((plain("a"), b"x"))[: -len(b"--B--\r\n")]
+        for _ in range(parts // 1000):
+            yield one * 1000
+        yield one * (parts % 1000) + b"--B--\r\n"
+
+    limits = Limits(max_parts=count)
+    seen = 0
+    async for _ in iter_parts(IterStream(body(count)), TYPE, limits=limits):
+        seen += 1
+    assert seen == count
+    with pytest.raises(LimitExceeded, match="more than 100000 parts"):
+        async for _ in iter_parts(IterStream(body(count + 1)), TYPE, limits=limits):
+            pass
+
+
+async def test_memory_does_not_grow_with_a_part() -> None:
+    head, tail = form((plain("f", "x"), b"*")).split(b"*")
+    block = bytes(range(256)) * 256
+
+    def body() -> Iterator[bytes]:
+        yield head
+        for _ in range(2048):
+            yield block
+        yield tail
+
+    tracemalloc.start()
+    try:
+        size = 0
+        async for part in iter_parts(IterStream(body()), TYPE):
+            async for chunk in part.iter_any():
+                size += len(chunk)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert size == 2048 * len(block)
+    assert peak < 1 * MiB
+
+
+# -- what is wrapped around a content --------------------------------------------------
+
+
+def coded(headers: bytes, data: bytes, filename: str | None = "x") -> bytes:
+    return form(
+        (plain("f", filename) + b"\r\n" + headers, data), (plain("a"), b"after")
+    )
+
+
+@pytest.mark.parametrize("pieces", [None, 1, 2, 3, 5])
+@pytest.mark.parametrize(
+    ("headers", "encode"),
+    [
+        (b"Content-Transfer-Encoding: base64", base64.encodebytes),
+        (b"CONTENT-TRANSFER-ENCODING: Base64", base64.b64encode),
+        (b"Content-Transfer-Encoding: quoted-printable", quopri.encodestring),
+        (b"Content-Transfer-Encoding: binary", bytes),
+        (b"Content-Encoding: gzip", gzip.compress),
+        (b"Content-Encoding: identity", bytes),
+        (
+            b"Content-Encoding: gzip\r\nContent-Transfer-Encoding: base64",
+            lambda data: base64.b64encode(gzip.compress(data)),
+        ),
+    ],
+)
+async def test_codings_are_undone(
+    headers: bytes, encode: type[bytes], pieces: int | None
+) -> None:
+    data = "Zelda écrit à Link=\n".encode() * 20
+    body = coded(headers, encode(data))
+    parts = iter_parts(of(body, pieces=pieces))
+    part = await anext(parts)
+    assert await part.read() == data
+    assert part.size is None
+    assert await (await anext(parts)).read() == b"after"
+    # And left alone where that is asked for.
+    part = await anext(iter_parts(of(body, pieces=pieces), decode=False))
+    assert await part.read() == encode(data)
+
+
+@pytest.mark.parametrize(
+    ("headers", "data", "error"),
+    [
+        (b"Content-Transfer-Encoding: base64", b"abc", MalformedBody),
+        (b"Content-Transfer-Encoding: base64", b"a$==", MalformedBody),
+        (b"Content-Transfer-Encoding: uuencode", b"abc", UnsupportedContent),
+        (b"Content-Encoding: gzip", b"not gzip", MalformedBody),
+        (b"Content-Encoding: gzip", gzip.compress(b"x" * 99)[:-3], MalformedBody),
+        (b"Content-Encoding: pigeon", b"abc", UnsupportedContent),
+        (b"Content-Encoding: gzip", gzip.compress(bytes(1001)), LimitExceeded),
+    ],
+)
+async def test_wrong_codings_fail_when_read_and_only_then(
+    headers: bytes, data: bytes, error: type[Exception]
+) -> None:
+    body = coded(headers, data)
+    limits = Limits(max_file=1000)
+    parts = iter_parts(of(body), limits=limits)
+    part = await anext(parts)
+    for _ in range(2):
+        with pytest.raises(error):
+            await part.read()
+    assert await (await anext(parts)).read() == b"after"
+    assert [part.name async for part in iter_parts(of(body), limits=limits)] == [
+        "f",
+        "a",
+    ]
+
+
+async def test_a_decoded_field_is_held_to_max_field() -> None:
+    body = coded(b"Content-Encoding: gzip", gzip.compress(bytes(1001)), None)
+    part = await only(body, limits=Limits(max_field=1000))
+    with pytest.raises(LimitExceeded):
+        await part.read()
+    part = await only(body, limits=Limits(max_field=1001))
+    assert len(await part.read()) == 1001
+
+
+async def test_a_coded_part_is_skipped_while_it_is_decoded() -> None:
+    data = gzip.compress(bytes(5 * MiB), 0)
+    body = coded(b"Content-Encoding: gzip", data)
+    parts = iter_parts(of(body, pieces=200 * KiB))
+    part = await anext(parts)
+    assert await part.read(10) == bytes(10)
+    assert await (await anext(parts)).read() == b"after"
+    # Twice cancelled, a read ahead for the decoder may still be on its way out.
+    for turns in range(12):
+        parts = iter_parts(of(body, pieces=200 * KiB))
+        part = await anext(parts)
+        reading = asyncio.create_task(part.read())
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        reading.cancel()
+        await asyncio.sleep(0)
+        reading.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await reading
+        assert await (await anext(parts)).read() == b"after"
+
+
+# -- filename*, charset, JSON ----------------------------------------------------------
+
+
+async def test_filename_extended_counts_only_where_asked_for() -> None:
+    head = b"Content-Disposition: form-data; name=f; filename*=UTF-8''na%C3%AFve.txt"
+    both = head + b"; filename=plain.txt"
+    assert (await only(form((head, b"")))).filename is None
+    assert (
+        await only(form((head, b"")), filename_extended=True)
+    ).filename == "naïve.txt"
+    assert (
+        await only(form((both, b"")), filename_extended=True)
+    ).filename == "plain.txt"
+    broken = b"Content-Disposition: form-data; name=f; filename*=UTF-8''%C3"
+    await only(form((broken, b"")))
+    with pytest.raises(MalformedBody):
+        await only(form((broken, b"")), filename_extended=True)
+
+
+async def test_with_filename_extended_fields_and_files_keep_their_limits() -> None:
+    limits = Limits(max_field=3, max_file=5)
+    head = b"Content-Disposition: form-data; name=f; filename*=UTF-8''a"
+
+    async def read(head: bytes, data: bytes, kind: str = TYPE) -> bytes:
+        body = form((head, data))
+        part = await only(body, kind, filename_extended=True, limits=limits)
+        return await part.read()
+
+    assert await read(head, b"12345") == b"12345"
+    with pytest.raises(LimitExceeded, match="more than 5 bytes"):
+        await read(head, b"123456")
+    assert await read(plain("f"), b"123") == b"123"
+    with pytest.raises(LimitExceeded, match="a field has more than 3 bytes"):
+        await read(plain("f"), b"1234")
+    assert await read(b"A: b", b"12345", "multipart/mixed; boundary=B") == b"12345"
+
+
+@pytest.mark.parametrize("pieces", [None, 1, 30])
+async def test_a_charset_field_is_data_and_the_default(pieces: int | None) -> None:
+    text = "Größe".encode("latin-1")
+    body = form(
+        (plain("a"), text),
+        (plain("_charset_"), b"ISO-8859-1"),
+        (plain("a"), text),
+        (plain("a") + b"\r\nContent-Type: text/plain; charset=utf-8", "Größe".encode()),
+    )
+    texts: list[str | None] = []
+    async for part in iter_parts(of(body, pieces=pieces)):
+        try:
+            texts.append(await part.text())
+        except MalformedBody:
+            texts.append(None)
+    assert texts == [None, "ISO-8859-1", "Größe", "Größe"]
+
+
+@pytest.mark.parametrize(
+    "label", [b"", b"nonsense", b"\xff", b"utf-8" * 20, b"zlib_codec"]
+)
+async def test_a_charset_field_with_no_charset_says_nothing(label: bytes) -> None:
+    body = form((plain("_charset_"), label), (plain("a"), "ü".encode()))
+    parts = iter_parts(of(body, pieces=9))
+    assert await (await anext(parts)).read() == label
+    assert await (await anext(parts)).text() == "ü"
+
+
+async def test_a_charset_field_is_one_in_forms_only() -> None:
+    body = form((plain("_charset_"), b"latin-1"), (plain("a"), "ü".encode()))
+    parts = iter_parts(of(body, "multipart/mixed; boundary=B"))
+    await anext(parts)
+    assert await (await anext(parts)).text() == "ü"
+
+
+async def test_a_step_cancelled_in_the_charset_field_loses_nothing() -> None:
+    body = form((plain("_charset_"), b"latin-1"), (plain("a"), b"\xfc"))
+    parts = iter_parts(of(body, pieces=1))
+    step = asyncio.ensure_future(anext(parts))
+    for _ in range(len(plain("_charset_")) + 12):
+        await asyncio.sleep(0)
+    step.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await step
+    assert await (await anext(parts)).text() == "latin-1"
+    assert await (await anext(parts)).text() == "ü"
+
+
+async def test_text_by_its_charset() -> None:
+    def typed(charset: bytes, data: bytes) -> bytes:
+        return form(
+            (plain("a") + b"\r\nContent-Type: text/plain; charset=" + charset, data)
+        )
+
+    assert await (await only(typed(b"latin-1", b"\xe9"))).text() == "é"
+    assert await (await only(typed(b'"utf-16"', "é".encode("utf-16")))).text() == "é"
+    assert await (await only(typed(b"utf-8", b"\xef\xbb\xbfx"))).text() == "x"
+    with pytest.raises(MalformedBody):
+        await (await only(typed(b"utf-8", b"\xff"))).text()
+    for charset in (b"klingon", b"zlib_codec", b"idna"):
+        with pytest.raises(UnsupportedContent):
+            await (await only(typed(charset, b"x"))).text()
+
+
+async def test_json() -> None:
+    body = form(
+        (plain("a", "blob") + b"\r\nContent-Type: application/json", b'{"a":1}')
+    )
+    assert await (await only(body)).json() == {"a": 1}
+    assert await (await only(body)).json(type=dict[str, int]) == {"a": 1}
+    assert await (await only(body)).json(loads=len) == 7
+    with pytest.raises(InvalidContent):
+        await (await only(body)).json(type=list[int])
+    with pytest.raises(MalformedBody):
+        await (await only(form((plain("a"), b"{")))).json()
+
+
+async def test_save_is_whole_or_not_at_all(tmp_path: Path) -> None:
+    path = tmp_path / "x"
+    part = await only(form((plain("f", "x"), b"content")))
+    assert await part.save(path) == 7
+    assert path.read_bytes() == b"content"
+    part = await only(form((plain("f", "x"), b"other"))[:-5])
+    with pytest.raises(MalformedBody):
+        await part.save(str(path), fsync=True)
+    assert path.read_bytes() == b"content"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+# -- inside of each other --------------------------------------------------------------
+
+
+def nested(depth: int) -> tuple[bytes, str]:
+    """A body of ``depth`` levels, and its type."""
+    body, kind = (
+        form((plain("leaf"), b"deep"), boundary=b"L0"),
+        "multipart/mixed; boundary=L0",
+    )
+    for level in range(1, depth):
+        boundary = b"L%d" % level
+        body = form((b"Content-Type: " + kind.encode(), body), boundary=boundary)
+        kind = f"multipart/mixed; boundary={boundary.decode()}"
+    return body, kind
+
+
+async def descend(body: bytes, kind: str, **kwargs: object) -> list[bytes]:
+    async def level(parts: AsyncIterator[Part]) -> AsyncIterator[bytes]:
+        async for part in parts:
+            if (part.content_type or "").startswith("multipart/"):
+                async for leaf in level(iter_parts(part)):
+                    yield leaf
+            else:
+                yield await part.read()
+
+    parts = iter_parts(of(body, kind, pieces=11), **kwargs)  # type: ignore[arg-type]
+    return [leaf async for leaf in level(parts)]
+
+
+async def test_nested_bodies_down_to_max_depth() -> None:
+    assert await descend(*nested(1)) == [b"deep"]
+    assert await descend(*nested(3)) == [b"deep"]
+    with pytest.raises(NestedTooDeeply, match="4 levels, limit 3") as caught:
+        await descend(*nested(4))
+    assert caught.value.status == 400
+    assert isinstance(caught.value, LimitExceeded)
+    assert await descend(*nested(4), limits=Limits(max_depth=4)) == [b"deep"]
+
+
+async def test_a_nested_body_ends_before_the_outer_one_goes_on() -> None:
+    inner = form((plain("x"), b"1"), (plain("y"), b"2"), boundary=b"I")
+    body = form(
+        (plain("files") + b"\r\nContent-Type: multipart/mixed; boundary=I", inner),
+        (plain("a"), b"after"),
+    )
+    parts = iter_parts(of(body, pieces=7))
+    outer = await anext(parts)
+    first = await anext(iter_parts(outer))
+    assert (first.name, await first.read()) == ("x", b"1")
+    assert await (await anext(parts)).read() == b"after"
+    with pytest.raises(StreamClosed):
+        await outer.read()
+
+
+async def test_parts_of_all_levels_are_counted_together() -> None:
+    inner = form(*[(b"A: b", b"")] * 5, boundary=b"I")
+    outer = (b"Content-Type: multipart/mixed; boundary=I", inner)
+    body, kind = form(outer, outer), "multipart/mixed; boundary=B"
+    assert len(await descend(body, kind, limits=Limits(max_parts=12))) == 10
+    with pytest.raises(LimitExceeded, match="more than 11 parts"):
+        await descend(body, kind, limits=Limits(max_parts=11))
+
+
+# -- what is no multipart --------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "kind", [None, "", "text/plain", "multipart", "multipartx/mixed"]
+)
+async def test_other_types_are_refused(kind: str | None) -> None:
+    with pytest.raises(UnsupportedContent, match="must be multipart") as caught:
+        iter_parts(ByteStream(BODY, content_type=kind))
+    assert caught.value.accept == "multipart/*"
+    assert (
+        await contents(iter_parts(ByteStream(BODY, content_type=kind), TYPE))
+        == EXPECTED
+    )
+
+
+@pytest.mark.parametrize(
+    "boundary",
+    ["", "; boundary=", "; boundary=" + "x" * 71, "; boundary=a; boundary=b"],
+)
+async def test_a_bad_boundary_is_refused(boundary: str) -> None:
+    with pytest.raises(MalformedBody):
+        iter_parts(ByteStream(BODY, content_type="multipart/form-data" + boundary))
+
+
+async def test_quoted_and_long_boundaries() -> None:
+    for boundary in ("a b:c?", "x" * 70, "'()+_,-./:=?"):
+        body = form((plain("a"), b"1"), boundary=boundary.encode())
+        kind = f'MULTIPART/Form-Data; BOUNDARY="{boundary}"'
+        assert await contents(iter_parts(of(body, kind))) == [("a", None, b"1")]
+
+
+async def test_a_large_part_into_a_file(tmp_path: Path) -> None:
+    head, tail = form((plain("f", "x"), b"*")).split(b"*")
+    data = bytes(range(256)) * 4 * KiB
+    stream = IterStream([head, *cut(data, 100_003), tail], content_type=TYPE)
+    async for part in iter_parts(stream):
+        async with FileStream(tmp_path / "x", "wb") as sink:
+            assert await copy(part, sink) == len(data)
+    assert (tmp_path / "x").read_bytes() == data
