@@ -8,7 +8,6 @@ the field of a model (``Annotated[StoredFile, FileRule(...)]``).
 
 from __future__ import annotations
 
-from collections.abc import Collection
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -22,7 +21,7 @@ from aiostreams.uploads.sniff import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Collection
 
     from aiostreams.uploads.storage import Storage
 

@@ -1,0 +1,90 @@
+"""FileRule: what it takes, and what it says."""
+
+from __future__ import annotations
+
+import pytest
+
+from aiostreams.errors import InvalidContent, LimitExceeded, UnsupportedContent
+from aiostreams.uploads.rules import FileRule
+
+PNG = b"\x89PNG\r\n\x1a\n"
+
+
+def test_patterns_are_tidied_and_kept_as_a_set() -> None:
+    assert FileRule(accept=["Image/PNG", " image/*"]).accept == {"image/png", "image/*"}
+    assert FileRule(accept="image/png, text/csv").accept == {"image/png", "text/csv"}
+    assert FileRule().accept is None
+    assert hash(FileRule(accept=["image/*"])) == hash(FileRule(accept={"image/*"}))
+
+
+def test_a_rule_that_cannot_be_met_is_an_error() -> None:
+    with pytest.raises(ValueError, match="no media type"):
+        FileRule(accept={".png"})
+    with pytest.raises(ValueError, match="no media type"):
+        FileRule(accept="")
+    with pytest.raises(ValueError, match="max_size must not be negative, got -1"):
+        FileRule(max_size=-1)
+    with pytest.raises(ValueError, match="at least 2 and at most 1"):
+        FileRule(min_count=2, max_count=1)
+
+
+def test_check_type_gives_the_type_that_is_let_in() -> None:
+    images = FileRule(accept={"image/*"})
+    assert images.check_type("a", PNG, "text/html", "a.html") == "image/png"
+    assert FileRule().check_type("a", PNG, "text/html") == "image/png"
+    assert FileRule().check_type("a", b"hi", "text/csv") == "text/csv"
+
+
+def test_check_type_asks_the_name_where_the_client_does_not_know() -> None:
+    table = FileRule(accept={"text/csv"})
+    for declared in (None, "", "application/octet-stream"):
+        assert table.check_type("a", b"1,2", declared, "a.csv").startswith("text/csv")
+        with pytest.raises(UnsupportedContent):
+            table.check_type("a", b"1,2", declared, "a.txt")
+        with pytest.raises(UnsupportedContent):
+            table.check_type("a", b"\x00\x01", declared, "a.csv")
+        with pytest.raises(UnsupportedContent):
+            table.check_type("a", b"<html>", declared, "a.csv")
+
+
+def test_check_type_says_what_it_is_and_what_is_accepted() -> None:
+    with pytest.raises(UnsupportedContent) as caught:
+        FileRule(accept={"image/*", "application/pdf"}).check_type(
+            "a\n" * 40, b"<html>", "image/png"
+        )
+    assert caught.value.accept == "application/pdf, image/*"
+    assert str(caught.value) == (
+        "the file in '" + "a\\n" * 20 + "'... is text/html; "
+        "accepted: application/pdf, image/*"
+    )
+    with pytest.raises(UnsupportedContent, match="is of an unknown type; accepted"):
+        FileRule(accept={"image/*"}).check_type("a", b"\x00\x01", "image/png")
+
+
+def test_check_type_asks_another_sniffer() -> None:
+    rule = FileRule(accept={"model/*", "text/csv"})
+    assert (
+        rule.check_type("a", b"x", None, sniffer=lambda _: "model/own") == "model/own"
+    )
+    assert rule.check_type("a", b"x", "text/csv", sniffer=lambda _: None) == "text/csv"
+
+
+def test_check_size() -> None:
+    FileRule().check_size("a", 10**12)
+    FileRule(max_size=10).check_size("a", 10)
+    with pytest.raises(LimitExceeded, match="'a' has 11 bytes or more, limit 10") as e:
+        FileRule(max_size=10).check_size("a", 11)
+    assert (e.value.limit, e.value.seen) == (10, 11)
+
+
+def test_check_count() -> None:
+    rule = FileRule(min_count=2, max_count=3)
+    rule.check_count("a", 1, complete=False)
+    rule.check_count("a", 3)
+    with pytest.raises(InvalidContent, match="'a': at most 3 files, got 4") as caught:
+        rule.check_count("a", 4, complete=False)
+    assert caught.value.errors == (("a", "at most 3 files, got 4"),)
+    assert rule.miscount(1) == "at least 2 files, got 1"
+    assert FileRule(min_count=1).miscount(0) == "a file is required"
+    assert FileRule(max_count=1).miscount(2) == "at most 1 file, got 2"
+    assert FileRule().miscount(0) is None
