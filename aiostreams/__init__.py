@@ -47,9 +47,13 @@ from aiostreams.streams.sections import ChainStream, SliceStream
 from aiostreams.streams.spooled import SpooledStream
 from aiostreams.streams.transforms import LimitStream, ProgressStream, TeeStream
 from aiostreams.uploads.disk import DiskStorage
+from aiostreams.uploads.formmodel import FormField
 from aiostreams.uploads.memory import MemoryStorage
 from aiostreams.uploads.objectstore import ObjectStorage
+from aiostreams.uploads.rules import FileRule
+from aiostreams.uploads.sniff import magic_sniffer, sniff
 from aiostreams.uploads.storage import Storage, StoredObject
+from aiostreams.uploads.stored import StoredFile
 from aiostreams.uploads.url import storage_from_url
 from aiostreams.web.body import limit
 from aiostreams.web.compression import (
@@ -63,6 +67,7 @@ from aiostreams.web.iterjson import iter_json
 from aiostreams.web.middleware import stream_middleware
 from aiostreams.web.parts import iter_parts
 from aiostreams.web.proxy import proxy
+from aiostreams.web.receive import Upload, receive
 from aiostreams.web.request import (
     iter_ndjson,
     open_stream,
@@ -90,9 +95,11 @@ __all__ = [
     "Event",
     "EventStream",
     "File",
+    "FileRule",
     "FileStream",
     "Files",
     "Form",
+    "FormField",
     "GUnzipStream",
     "GZipStream",
     "GiB",
@@ -121,6 +128,7 @@ __all__ = [
     "SpooledStream",
     "Storage",
     "StorageError",
+    "StoredFile",
     "StoredObject",
     "Stream",
     "StreamBusy",
@@ -129,6 +137,7 @@ __all__ = [
     "TeeStream",
     "Text",
     "UnsupportedContent",
+    "Upload",
     "compression_middleware",
     "copy",
     "expect_continue",
@@ -136,6 +145,7 @@ __all__ = [
     "iter_ndjson",
     "iter_parts",
     "limit",
+    "magic_sniffer",
     "open_stream",
     "proxy",
     "read_bytes",
@@ -143,9 +153,11 @@ __all__ = [
     "read_form",
     "read_json",
     "read_text",
+    "receive",
     "respond",
     "run_app",
     "setup",
+    "sniff",
     "storage_from_url",
     "stream_middleware",
     "uncompressed",

@@ -11,7 +11,8 @@ Text and JSON, being values, are ``content.part``'s.
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Any
+import os
+from typing import TYPE_CHECKING, Any, Protocol
 
 from multidict import CIMultiDict, CIMultiDictProxy
 
@@ -26,13 +27,18 @@ from aiostreams.streams.file import FileStream
 from aiostreams.streams.pump import copy
 
 if TYPE_CHECKING:
-    import os
-
     from aiostreams.sansio.multipart import PartBegin
     from aiostreams.sansio.transfer import TransferDecoder
     from aiostreams.streams.parts import PartReader
 
-__all__ = ["BodyPart"]
+__all__ = ["BodyPart", "Creates"]
+
+
+class Creates(Protocol):
+    """What is asked of a storage here; ``uploads.storage`` has the class."""
+
+    async def create(self, key: str, *, content_type: str | None = None) -> Stream:
+        """A writable stream, which stores what it was given when it is closed."""
 
 
 class BodyPart(Stream):
@@ -161,21 +167,40 @@ class BodyPart(Stream):
             self._decoder.close()
         return b""
 
-    async def save(self, path: str | os.PathLike[str], *, fsync: bool = False) -> int:
-        """Write what is left of the content to ``path``, whole or not at all.
+    async def save(
+        self,
+        target: str | os.PathLike[str] | Creates,
+        key: str | None = None,
+        *,
+        fsync: bool = False,
+    ) -> int:
+        """Write what is left of the content to a file or a storage, whole or not.
 
         Args:
-            path: where to; an existing file is replaced at the end.
-            fsync: whether to wait until it would survive a power failure.
+            target: a path, where an existing file is replaced at the end; or a
+                ``Storage``.
+            key: where in the storage; nothing may be there yet.
+            fsync: whether to wait until a file would survive a power failure.
 
         Returns:
             The number of bytes.
 
         Raises:
-            StorageError: the disk is full, or failed.
-            Exception: what reading raises; ``path`` is as it was.
+            StorageError: the disk is full, or the storage failed.
+            ObjectExists, InvalidKey: as the storage says of the key.
+            TypeError: a storage without a key, or a path with one.
+            Exception: what reading raises; ``target`` is as it was.
         """
-        async with FileStream(path, "wb", fsync=fsync) as sink:
+        sink: Stream
+        if isinstance(target, (str, os.PathLike)):
+            if key is not None:
+                raise TypeError("a key is for a storage; a path is enough for a file")
+            sink = FileStream(target, "wb", fsync=fsync)
+        elif key is None:
+            raise TypeError("a storage needs a key")
+        else:
+            sink = await target.create(key, content_type=self.content_type)
+        async with sink:
             return await copy(self, sink)
 
     async def close(self) -> None:

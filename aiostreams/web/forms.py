@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final, Literal, TypeVar, overload
 
 from aiohttp import web
 
+from aiostreams.content.file import File
 from aiostreams.content.form import Form
 from aiostreams.content.formreader import WHOLE
 from aiostreams.content.multipart import MultiPart
 from aiostreams.errors import UnsupportedContent
 from aiostreams.streams.memory import ByteStream
+from aiostreams.uploads.formmodel import bind
 from aiostreams.web.arrived import take_arrived
 from aiostreams.web.body import body_of
 
@@ -20,14 +22,32 @@ if TYPE_CHECKING:
 
 __all__ = ["read_form"]
 
+T = TypeVar("T")
+
 _FORM: Final = web.RequestKey("aiostreams.form", MultiPart)
 _MULTIPART: Final = "multipart/form-data"
 _URLENCODED: Final = "application/x-www-form-urlencoded"
 
 
+@overload
 async def read_form(
-    request: web.BaseRequest, *, limits: Limits | None = None
-) -> MultiPart:
+    request: web.BaseRequest, model: None = None, *, limits: Limits | None = None
+) -> MultiPart: ...
+@overload
+async def read_form(
+    request: web.BaseRequest,
+    model: type[T],
+    *,
+    limits: Limits | None = None,
+    unknown: Literal["ignore", "refuse"] = "ignore",
+) -> T: ...
+async def read_form(
+    request: web.BaseRequest,
+    model: type[Any] | None = None,
+    *,
+    limits: Limits | None = None,
+    unknown: Literal["ignore", "refuse"] = "ignore",
+) -> Any:
     """The form in the body: its fields in ``.form``, its files in ``.files``.
 
         form = await read_form(request)
@@ -41,9 +61,14 @@ async def read_form(
     Args:
         request: whose body; ``multipart/form-data`` or urlencoded, where there are no
             files.
+        model: a dataclass or ``msgspec.Struct`` to make of the fields and files;
+            members for files are of type :class:`File`.
         limits: ceilings in place of the route's.
+        unknown: what becomes of fields that the model does not have.
 
     Raises:
+        InvalidContent: the form does not make a ``model``; ``errors`` names each
+            field with what is wrong.
         UnsupportedContent: the body is no form, or has text in a charset that nobody
             knows.
         MalformedBody: it breaks its syntax, or a field is not of its charset.
@@ -51,6 +76,15 @@ async def read_form(
             ``max_file``, the headers', or ``max_memory`` for all fields together.
         StreamError: as raised by the stream.
     """
+    form = await _read_form(request, limits)
+    if model is None:
+        return form
+    return bind(
+        model, form.form.items(), form.files.items(), file_type=File, unknown=unknown
+    )
+
+
+async def _read_form(request: web.BaseRequest, limits: Limits | None) -> MultiPart:
     known: MultiPart | None = request.get(_FORM)
     if known is not None:
         return known

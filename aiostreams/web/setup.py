@@ -16,9 +16,12 @@ from aiostreams.web.compression import (
     compression_middleware,
 )
 from aiostreams.web.middleware import stream_middleware, values_to_responses
+from aiostreams.web.receive import APP_STORAGE
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable
+
+    from aiostreams.uploads.storage import Storage
 
 __all__ = ["run_app", "setup"]
 
@@ -27,6 +30,7 @@ def setup(
     app: web.Application,
     *,
     limits: Limits = DEFAULT_LIMITS,
+    storage: Storage | None = None,
     compression: Compression | None = DEFAULT_COMPRESSION,
 ) -> web.Application:
     """Have ``app`` take and give every body as a stream.
@@ -39,6 +43,8 @@ def setup(
     Args:
         app: not frozen yet. Sub-applications are covered by their parent.
         limits: the ceilings for every route; ``@limit`` overrides them.
+        storage: where ``receive`` puts files unless told otherwise. It is closed
+            with the application.
         compression: how responses are compressed; not at all when ``None``.
 
     Returns:
@@ -51,6 +57,9 @@ def setup(
     if APP_LIMITS in app:
         raise RuntimeError("aiostreams.setup() was called twice for one application")
     app[APP_LIMITS] = limits
+    if storage is not None:
+        app[APP_STORAGE] = storage
+        app.on_cleanup.append(_close_storage)
     outer = stream_middleware(limits=limits)
     app.middlewares.insert(0, outer)
     if compression is not None:
@@ -70,6 +79,10 @@ def setup(
     app.on_startup.append(innermost_again)
     app.on_startup.append(_adopt_zlib_backend)
     return app
+
+
+async def _close_storage(app: web.Application) -> None:
+    await app[APP_STORAGE].close()
 
 
 async def _adopt_zlib_backend(_app: web.Application) -> None:

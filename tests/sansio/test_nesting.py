@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from itertools import pairwise
 
 import pytest
 from hypothesis import given
@@ -17,7 +18,7 @@ def too_deep(text: bytes, limit: int, *cuts: int) -> bool:
     gauge = NestingGauge(limit)
     places = [0, *sorted(cuts), len(text)]
     try:
-        for start, end in zip(places, places[1:], strict=False):
+        for start, end in pairwise(places):
             gauge.feed(text[start:end])
     except MalformedBody:
         return True

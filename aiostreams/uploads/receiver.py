@@ -1,0 +1,242 @@
+"""The receiving of files: one after the other into storage, all of them or none.
+
+A ``Receiver`` takes one file at a time: its first bytes are looked at, and refused
+before the rest is read; then it is copied to its storage while it arrives, hashed on
+the way. What was stored is remembered until the request has gone well; ``undo()``
+removes it, and waits for that through every cancellation.
+
+A file is stored under a new key only, never over another one: what ``undo()`` removes
+was made by this request.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import functools
+import inspect
+import logging
+import secrets
+from typing import TYPE_CHECKING, Final, Protocol
+
+from aiostreams.errors import InvalidContent
+from aiostreams.sansio.filename import safe_filename
+from aiostreams.streams.hashing import HashStream
+from aiostreams.streams.pump import copy
+from aiostreams.streams.transforms import LimitStream
+from aiostreams.uploads.rules import FileRule
+from aiostreams.uploads.sniff import SNIFF_BYTES
+from aiostreams.uploads.stored import StoredFile
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Mapping, Sequence
+    from typing import TypeAlias
+
+    from aiostreams.limits import Limits
+    from aiostreams.streams.base import Stream
+    from aiostreams.uploads.storage import Storage
+
+    Sniffer: TypeAlias = Callable[[bytes], str | None]
+    KeyMaker: TypeAlias = "Callable[[Incoming], str | Awaitable[str]]"
+
+__all__ = ["Incoming", "Receiver"]
+
+_logger = logging.getLogger("aiostreams.uploads")
+
+# How long the removal of a failed request's files may take, in seconds.
+_PATIENCE: Final = 30.0
+_LONGEST_EXTENSION: Final = 12
+
+
+class Incoming(Protocol):
+    """What is known of a file before it is read; a ``Part`` is one."""
+
+    @property
+    def name(self) -> str | None: ...
+    @property
+    def filename(self) -> str | None: ...
+    @property
+    def safe_filename(self) -> str: ...
+    @property
+    def content_type(self) -> str | None: ...
+
+
+class Receiver:
+    """Stores the files of one request.
+
+    Args:
+        storage: where files go whose rule names no other storage.
+        accept: media types or patterns that are welcome where no rule says more.
+        key: makes the key of a file; random unless given.
+        hashes: algorithms for the digests.
+        limits: ``max_file`` counts here.
+        rules: what holds for the files of a field, by its name.
+        sniffer: tells a media type by the first bytes; the table of this package
+            unless given.
+        quota: the most bytes that all files together may have.
+    """
+
+    def __init__(
+        self,
+        storage: Storage | None,
+        *,
+        accept: frozenset[str] | None,
+        key: KeyMaker | None,
+        hashes: Sequence[str],
+        limits: Limits,
+        rules: Mapping[str, FileRule],
+        sniffer: Sniffer | None,
+        quota: int | None,
+    ) -> None:
+        self._storage = storage
+        self._accept = accept
+        self._key = key or _random_key
+        self._hashes = tuple(hashes)
+        self._limits = limits
+        self._rules = rules
+        self._sniffer = sniffer
+        self._quota = quota
+        self._counts: dict[str, int] = {}
+        self._received = 0
+        # In order; the last one's sink may be open still.
+        self.stored: list[StoredFile] = []
+
+    async def take(self, field: str, incoming: Incoming, stream: Stream) -> StoredFile:
+        """Store one file.
+
+        Args:
+            field: the form's field.
+            incoming: what is known of the file.
+            stream: its bytes; read to the end.
+
+        Raises:
+            UnsupportedContent: its type is not welcome; little of it was read.
+            LimitExceeded: it is too large.
+            InvalidContent: it is one too many for its field.
+            StreamError: as raised by the stream, and by the storage.
+        """
+        rule = self.rule(field)
+        self._counts[field] = self._counts.get(field, 0) + 1
+        rule.check_count(field, self._counts[field], complete=False)
+        if stream.size is not None:
+            rule.check_size(field, stream.size)
+        storage = rule.storage or self._storage
+        if storage is None:
+            raise RuntimeError(
+                "receive() needs a storage: give it one, or setup(app, storage=...)"
+            )
+        head = await stream.read(SNIFF_BYTES)
+        declared = incoming.content_type
+        check = functools.partial(
+            rule.check_type, field, head, declared, incoming.filename
+        )
+        if self._sniffer is None:
+            content_type = check()
+        else:
+            # Somebody else's: nobody knows how long it takes.
+            content_type = await asyncio.to_thread(check, sniffer=self._sniffer)
+        stream.unread(head)
+        key = self._key(incoming)
+        if inspect.isawaitable(key):
+            key = await key
+        ceiling = self._ceiling(rule)
+        source = LimitStream(stream, ceiling, what=f"the file in {field[:40]!a}")
+        hashing = HashStream(source, *self._hashes) if self._hashes else source
+        size = stream.size
+        sink = await storage.create(
+            key,
+            content_type=content_type,
+            size=ceiling if size is None else min(size, ceiling),
+        )
+        async with sink:
+            count = await copy(hashing, sink)
+            digests = hashing.digests if isinstance(hashing, HashStream) else {}
+            file = StoredFile(
+                field=field,
+                filename=incoming.filename,
+                content_type=content_type,
+                size=count,
+                digests=digests,
+                key=key,
+                declared_type=declared,
+                storage=storage,
+            )
+        self.stored.append(file)
+        self._received += count
+        return file
+
+    def rule(self, field: str) -> FileRule:
+        """What holds for the files of a field."""
+        rule = self._rules.get(field, _ANY)
+        if rule.accept is None and self._accept is not None:
+            rule = dataclasses.replace(rule, accept=self._accept)
+        return rule
+
+    def check_counts(self) -> None:
+        """Refuse an upload that lacks a file.
+
+        Raises:
+            InvalidContent: a field has fewer files than its rule asks for.
+        """
+        missing = [
+            (field, message)
+            for field, rule in self._rules.items()
+            if (message := rule.miscount(self._counts.get(field, 0))) is not None
+        ]
+        if missing:
+            raise InvalidContent(
+                "; ".join(f"{field}: {message}" for field, message in missing),
+                errors=missing,
+            )
+
+    def _ceiling(self, rule: FileRule) -> int:
+        ceilings = [self._limits.max_file]
+        if rule.max_size is not None:
+            ceilings.append(rule.max_size)
+        if self._quota is not None:
+            ceilings.append(max(0, self._quota - self._received))
+        return min(ceilings)
+
+    async def undo(self) -> None:
+        """Remove everything that was stored; whoever cancels waits for it."""
+        stored, self.stored = self.stored, []
+        if not stored:
+            return
+        removing = asyncio.ensure_future(_remove(stored))
+        cancelled: asyncio.CancelledError | None = None
+        deadline = asyncio.get_running_loop().time() + _PATIENCE
+        while not removing.done():
+            left = deadline - asyncio.get_running_loop().time()
+            try:
+                done, _ = await asyncio.wait([removing], timeout=max(0.0, left))
+            except asyncio.CancelledError as error:
+                cancelled = error
+                continue
+            if not done:
+                removing.cancel()
+                _logger.error("%d files of a failed upload remain", len(stored))
+                break
+        if cancelled is not None:
+            raise cancelled
+
+
+async def _remove(stored: list[StoredFile]) -> None:
+    for file in reversed(stored):
+        assert file.storage is not None
+        try:
+            await file.storage.delete(file.key)
+        except Exception:
+            _logger.exception("a file of a failed upload remains: %r", file.key)
+
+
+_ANY: Final = FileRule()
+
+
+def _random_key(incoming: Incoming) -> str:
+    """128 random bits, with the extension of the name."""
+    name = secrets.token_hex(16)
+    _, dot, extension = safe_filename(incoming.filename).rpartition(".")
+    plain = extension.isascii() and extension.isalnum()
+    if dot and plain and len(extension) <= _LONGEST_EXTENSION:
+        return f"{name}.{extension.lower()}"
+    return name

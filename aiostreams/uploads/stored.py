@@ -1,0 +1,63 @@
+"""What an upload has become: a file of a form, in its storage."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import TYPE_CHECKING
+
+from aiostreams.content.pairs import Pairs
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from aiostreams.streams.base import Stream
+    from aiostreams.uploads.storage import Storage
+
+__all__ = ["StoredFile", "StoredFiles"]
+
+
+@dataclass(frozen=True, slots=True)
+class StoredFile:
+    """One file that was received and stored.
+
+    Attributes:
+        field: the name of the form's field; ``"file"`` for a raw body.
+        filename: the filename as sent, or ``None``. Data, never a path.
+        content_type: the media type that the first bytes show, where they do; else
+            the one the client declared, else ``application/octet-stream``.
+        size: the number of bytes.
+        digests: algorithm to hex digest.
+        key: where it is in its storage.
+        declared_type: what the client called it, or ``None``.
+        storage: where it is.
+    """
+
+    field: str
+    filename: str | None
+    content_type: str
+    size: int
+    digests: Mapping[str, str]
+    key: str
+    declared_type: str | None = None
+    storage: Storage | None = dataclasses.field(default=None, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "digests", MappingProxyType(dict(self.digests)))
+
+    async def open(self) -> Stream:
+        """A stream over the stored bytes, which can seek.
+
+        Raises:
+            ObjectNotFound: it was deleted meanwhile.
+            StorageError: the storage failed.
+        """
+        assert self.storage is not None
+        return await self.storage.open(self.key)
+
+
+class StoredFiles(Pairs[StoredFile]):
+    """The files of a form by their fields: an immutable multidict."""
+
+    _value_type = StoredFile

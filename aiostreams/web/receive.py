@@ -1,0 +1,303 @@
+"""``receive``: a whole upload, its fields in memory and its files in a storage.
+
+The body is taken in the order it comes, whatever that is: fields are gathered, each
+file goes to its storage while it arrives. By the time the ``async with`` block begins
+all of it is there; should the block, or anything before it, end in an exception,
+nothing is left.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final, Generic, Literal, TypeVar, overload
+
+from aiohttp import hdrs, web
+
+from aiostreams.content.form import Form
+from aiostreams.content.part import open_parts
+from aiostreams.errors import LimitExceeded, MalformedBody, UnsupportedContent
+from aiostreams.sansio.disposition import parse_disposition
+from aiostreams.sansio.filename import safe_filename
+from aiostreams.streams.transforms import ProgressStream
+from aiostreams.uploads.formmodel import bind, file_rules, json_fields
+from aiostreams.uploads.receiver import Receiver
+from aiostreams.uploads.storage import Storage
+from aiostreams.uploads.stored import StoredFiles
+from aiostreams.web.body import body_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+    from types import TracebackType
+
+    from aiostreams.limits import Limits
+    from aiostreams.streams.base import Stream
+    from aiostreams.streams.transforms import ProgressCallback
+    from aiostreams.uploads.receiver import KeyMaker, Sniffer
+    from aiostreams.uploads.rules import FileRule
+
+__all__ = ["APP_STORAGE", "Receiving", "Upload", "receive"]
+
+T = TypeVar("T")
+
+APP_STORAGE: Final = web.AppKey("aiostreams.storage", Storage)
+# At most so often is progress told, in seconds.
+_PROGRESS_INTERVAL: Final = 0.1
+# What the one file of a body that is no form is called.
+_RAW_FIELD: Final = "file"
+
+
+@dataclass(frozen=True, slots=True)
+class Upload:
+    """What was received.
+
+    Attributes:
+        form: the fields, an immutable multidict of text.
+        files: the files, an immutable multidict of :class:`StoredFile`.
+    """
+
+    form: Form
+    files: StoredFiles
+
+
+@overload
+def receive(
+    request: web.BaseRequest,
+    storage: Storage | None = None,
+    *,
+    accept: Iterable[str] | None = None,
+    key: KeyMaker | None = None,
+    hash: Iterable[str] = ("sha256",),
+    limits: Limits | None = None,
+    on_progress: ProgressCallback | None = None,
+    files: Mapping[str, FileRule] | None = None,
+    quota: int | None = None,
+    sniffer: Sniffer | None = None,
+) -> Receiving[Upload]: ...
+@overload
+def receive(
+    request: web.BaseRequest,
+    storage: Storage | None = None,
+    *,
+    form: type[T],
+    unknown: Literal["ignore", "refuse"] = "ignore",
+    accept: Iterable[str] | None = None,
+    key: KeyMaker | None = None,
+    hash: Iterable[str] = ("sha256",),
+    limits: Limits | None = None,
+    on_progress: ProgressCallback | None = None,
+    files: Mapping[str, FileRule] | None = None,
+    quota: int | None = None,
+    sniffer: Sniffer | None = None,
+) -> Receiving[T]: ...
+def receive(
+    request: web.BaseRequest,
+    storage: Storage | None = None,
+    *,
+    form: type[Any] | None = None,
+    unknown: Literal["ignore", "refuse"] = "ignore",
+    accept: Iterable[str] | None = None,
+    key: KeyMaker | None = None,
+    hash: Iterable[str] = ("sha256",),  # noqa: A002 - the contract's name
+    limits: Limits | None = None,
+    on_progress: ProgressCallback | None = None,
+    files: Mapping[str, FileRule] | None = None,
+    quota: int | None = None,
+    sniffer: Sniffer | None = None,
+) -> Receiving[Any]:
+    """Receive a form with files, or a body that is one file, into a storage.
+
+        async with receive(request, accept={"image/*"}) as upload:
+            return JSON({"keys": [file.key for file in upload.files.values()]})
+
+    All or nothing: when the block is left by an exception, or the upload fails by a
+    limit, a disconnect, a cancellation or the storage, every file of the request is
+    removed. A form is ``multipart/form-data`` or urlencoded; any other body but a
+    multipart one is stored as the file of the field ``"file"``.
+
+    Args:
+        request: whose body.
+        storage: where the files go; that of ``setup`` unless given.
+        form: a dataclass or ``msgspec.Struct`` to make of the fields and files; the
+            block then gets that instead of an :class:`Upload`.
+        unknown: what becomes of fields that the model does not have.
+        accept: the media types that are welcome, such as ``{"image/*",
+            "application/pdf"}``, held against the first bytes of each file.
+        key: makes the key of a file from what is known of it (``name``,
+            ``filename``, ``safe_filename``, ``content_type``); plain or async. The
+            default is random, with the extension of the name.
+        hash: algorithms for the digests; none when empty.
+        limits: ceilings in place of the route's.
+        on_progress: called with the bytes received and the length of the body, or
+            ``None``, at most ten times a second; plain or async.
+        files: rules for the files of a field, by its name.
+        quota: the most bytes that all files together may have.
+        sniffer: tells the media type by up to 4 KiB of a file; runs in a worker
+            thread. Replaces the table of this package.
+
+    Raises:
+        UnsupportedContent: on entering the block: a body or a file of a type that
+            is not welcome; little of it was read.
+        LimitExceeded: likewise: over a ceiling, a rule or the quota.
+        MalformedBody: likewise: it breaks its syntax.
+        InvalidContent: likewise: it does not make a ``form``, or has more or fewer
+            files than a rule asks for.
+        ObjectExists: likewise: ``key`` gave one that is taken.
+        StorageError: likewise: the storage failed, or is full.
+        StreamError: as raised by the stream.
+        RuntimeError: there is no storage.
+    """
+    if storage is None and isinstance(request, web.Request):
+        storage = request.config_dict.get(APP_STORAGE)
+    body = body_of(request)
+    limits = limits or body.limits
+    rules = {} if form is None else dict(file_rules(form))
+    rules.update(files or {})
+    receiver = Receiver(
+        storage,
+        accept=None if accept is None else frozenset(accept),
+        key=key,
+        hashes=tuple(hash),
+        limits=limits,
+        rules=rules,
+        sniffer=sniffer,
+        quota=quota,
+    )
+    return Receiving(request, receiver, limits, on_progress, form, unknown)
+
+
+class Receiving(Generic[T]):
+    """The context manager that ``receive`` returns."""
+
+    def __init__(
+        self,
+        request: web.BaseRequest,
+        receiver: Receiver,
+        limits: Limits,
+        on_progress: ProgressCallback | None,
+        model: type[T] | None,
+        unknown: Literal["ignore", "refuse"],
+    ) -> None:
+        self._request = request
+        self._receiver = receiver
+        self._limits = limits
+        self._on_progress = on_progress
+        self._model = model
+        self._unknown = unknown
+        # Of a model: the fields that take files, and those that take JSON. A file
+        # in any other field is not stored.
+        self._known = frozenset() if model is None else frozenset(file_rules(model))
+        self._json = frozenset() if model is None else json_fields(model)
+        self._strangers: list[tuple[str, None]] = []
+        self._fields: list[tuple[str, str]] = []
+        self._held = 0
+
+    async def __aenter__(self) -> T:
+        try:
+            received: T = await self._receive()
+        except BaseException:
+            await self._receiver.undo()
+            raise
+        return received
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if exc_type is not None:
+            await self._receiver.undo()
+
+    async def _receive(self) -> Any:
+        stream = body_of(self._request).stream
+        if self._on_progress is not None:
+            # Not closed: the body is the request's.
+            stream = ProgressStream(stream, _Paced(self._on_progress))
+        content_type = self._request.headers.get(hdrs.CONTENT_TYPE, "")
+        media_type = content_type.partition(";")[0].strip().lower()
+        if media_type == "multipart/form-data":
+            await self._take_parts(stream, content_type)
+        elif media_type == "application/x-www-form-urlencoded":
+            form = await Form.decode(stream, limits=self._limits)
+            self._fields.extend(form.items())
+        elif media_type.startswith("multipart/"):
+            raise UnsupportedContent(
+                f"an upload cannot be {media_type[:80]!r}", accept="multipart/form-data"
+            )
+        else:
+            incoming = _Raw(self._request)
+            await self._receiver.take(_RAW_FIELD, incoming, stream)
+        self._receiver.check_counts()
+        stored = [(file.field, file) for file in self._receiver.stored]
+        if self._model is not None:
+            return bind(
+                self._model,
+                self._fields,
+                [*stored, *self._strangers],
+                unknown=self._unknown,
+            )
+        return Upload(Form(self._fields), StoredFiles(stored))
+
+    async def _take_parts(self, stream: Stream, content_type: str) -> None:
+        async for part in open_parts(stream, content_type, self._limits):
+            name = part.name or ""
+            if part.filename is None or name in self._json:
+                text = await part.text()
+                self._hold(part.position)
+                self._fields.append((name, text))
+            elif not part.filename and not await part.peek(1):
+                continue  # a file input that nobody has filled in
+            elif self._model is not None and name not in self._known:
+                self._strangers.append((name, None))
+            else:
+                await self._receiver.take(name, part, part)
+
+    def _hold(self, size: int) -> None:
+        self._held += size
+        if self._held > self._limits.max_memory:
+            limit = self._limits.max_memory
+            raise LimitExceeded(
+                f"the fields of the form have {self._held} bytes or more, "
+                f"at most {limit} may be held in memory",
+                limit=limit,
+                seen=self._held,
+            )
+
+
+class _Raw:
+    """What the header section says of a body that is a file."""
+
+    name = _RAW_FIELD
+
+    def __init__(self, request: web.BaseRequest) -> None:
+        self.content_type = request.headers.get(hdrs.CONTENT_TYPE)
+        self.filename: str | None = None
+        disposition = request.headers.get(hdrs.CONTENT_DISPOSITION)
+        if disposition is not None:
+            try:
+                self.filename = parse_disposition(disposition).filename
+            except MalformedBody:
+                # A wish of the client's that nobody can read: no name, then.
+                pass
+
+    @property
+    def safe_filename(self) -> str:
+        return safe_filename(self.filename)
+
+
+class _Paced:
+    """Tells progress not too often, and the end where it is known."""
+
+    def __init__(self, callback: ProgressCallback) -> None:
+        self._callback = callback
+        self._next = 0.0
+
+    async def __call__(self, done: int, total: int | None) -> None:
+        now = asyncio.get_running_loop().time()
+        if now >= self._next or done == total:
+            self._next = now + _PROGRESS_INTERVAL
+            told = self._callback(done, total)
+            if inspect.isawaitable(told):
+                await told
