@@ -105,7 +105,7 @@ def enter() -> None:
 
 
 def with_defaults(store: Any) -> Any:
-    """A store like ``store``, with timeouts, retries and conditional copies.
+    """A store like ``store``, with timeouts, retries, checksums, conditional copies.
 
     What the user has set is kept. Stores that are not clouds are kept as they are.
     """
@@ -116,6 +116,9 @@ def with_defaults(store: Any) -> Any:
     config = dict(store.config)
     if kind is stores.S3Store:
         config.setdefault("copy_if_not_exists", _COPY_IF_NOT_EXISTS)
+        # The signature covers a hash of the body too, but not every server checks
+        # that one; it is SHA-256 as well, so this one costs nothing more.
+        config.setdefault("checksum_algorithm", "SHA256")
     return kind(
         config=config,
         prefix=store.prefix,
@@ -166,34 +169,36 @@ async def settle(future: asyncio.Future[Any]) -> None:
         await asyncio.wait([future])
 
 
-async def finish(future: asyncio.Future[T]) -> T:
+async def finish(
+    future: asyncio.Future[Any], cancelled: asyncio.CancelledError | None = None
+) -> None:
     """Wait until it is done, whatever cancellations come, then raise those.
 
-    A cancelled one waits for at most 10 seconds more; the future goes on then, and
-    its end is logged.
+    It waits for at most 10 seconds; the future then goes on by itself, and how it
+    ends is logged.
+
+    Args:
+        future: not cancelled by this.
+        cancelled: a cancellation that has come before.
     """
-    cancelled: asyncio.CancelledError | None = None
     loop = asyncio.get_running_loop()
-    until = loop.time() + 86400.0
-    while not future.done() and loop.time() < until:
+    until = loop.time() + PATIENCE
+    while not future.done() and (left := until - loop.time()) > 0:
         try:
-            await asyncio.wait([future], timeout=until - loop.time())
+            await asyncio.wait([future], timeout=left)
         except asyncio.CancelledError as error:
-            if cancelled is None:
-                until = loop.time() + PATIENCE
             cancelled = error
-    if cancelled is None:
-        return await future
     if not future.done():
         _logger.warning("request to the store hangs, left to itself")
     future.add_done_callback(_retrieve)
-    try:
-        raise cancelled
-    finally:
-        cancelled = None  # no cycle of the error and this frame
+    if cancelled is not None:
+        try:
+            raise cancelled
+        finally:
+            cancelled = None  # no cycle of the error and this frame
 
 
 def _retrieve(future: asyncio.Future[Any]) -> None:
     """Nobody is there to hear of an error; asyncio would call it forgotten."""
     if not future.cancelled() and (error := future.exception()) is not None:
-        _logger.info("request to the store failed after a cancel: %s", type(error))
+        _logger.warning("request to the store failed, unheard: %s", error)

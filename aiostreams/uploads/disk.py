@@ -34,7 +34,7 @@ from aiostreams.streams.draft import TEMPORARY_PREFIX
 from aiostreams.streams.file import FileStream
 from aiostreams.streams.openfile import OpenFile
 from aiostreams.streams.worker import Job
-from aiostreams.uploads.folders import Folders
+from aiostreams.uploads.folders import Folders, close
 from aiostreams.uploads.objectdraft import ATTRIBUTE, ObjectDraft, ObjectWriter
 from aiostreams.uploads.storage import (
     Storage,
@@ -191,7 +191,7 @@ class DiskStorage(Storage):
             try:
                 file = OpenFile.open(name, dir_fd=folder, follow_symlinks=False)
             finally:
-                os.close(folder)
+                close(folder)
         except _ABSENT:
             raise ObjectNotFound(f"no object {key!r}") from None
         try:
@@ -225,7 +225,7 @@ class DiskStorage(Storage):
         except FileNotFoundError:
             return
         finally:
-            os.close(folder)
+            close(folder)
         self._folders.prune(parents)
 
     def _list(self, parents: tuple[str, ...], start: str) -> Generator[StoredObject]:

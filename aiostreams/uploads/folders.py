@@ -11,18 +11,25 @@ is blocking and runs in a ``Job``.
 
 from __future__ import annotations
 
+import contextlib
 import os
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Sequence
 
-__all__ = ["Folders"]
+__all__ = ["Folders", "close"]
 
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 # How many names are held in memory.
 _BATCH = 1000
 _ROOT = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
+
+
+def close(fd: int) -> None:
+    """Close a folder; nothing was written to it, so nothing can be lost."""
+    with contextlib.suppress(OSError):
+        os.close(fd)
 
 
 class Folders:
@@ -63,7 +70,7 @@ class Folders:
             try:
                 inner = self._enter(fd, segment, make=make)
             finally:
-                os.close(fd)
+                close(fd)
             fd = inner
         return fd
 
@@ -93,7 +100,7 @@ class Folders:
             except OSError:
                 return  # not empty, or already gone
             finally:
-                os.close(fd)
+                close(fd)
 
     def walk(
         self, segments: tuple[str, ...] = (), start: str = ""
@@ -133,4 +140,4 @@ class Folders:
                             pending.append((*path, entry.name))
                 yield fd, path, names
             finally:
-                os.close(fd)
+                close(fd)

@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING
 from aiostreams.streams.draft import Draft
 from aiostreams.streams.file import FileStream, _Target
 from aiostreams.streams.worker import Job
+from aiostreams.uploads.folders import close
 
 if TYPE_CHECKING:
     from aiostreams.uploads.folders import Folders
@@ -76,22 +77,27 @@ class ObjectDraft(Draft):
         self.published = False
 
     def _create(self) -> None:
-        for _ in range(_TRIES):
-            folder = self._folders.open(self._parents, make=True)
-            self._dir_fd = folder
+        tries = 0
+        while True:
             try:
-                super()._create()
+                self._create_once()
             except FileNotFoundError:
-                # Pruned after we had opened it. Try again, with a new one.
+                # A folder was pruned while we were on the way. Make it again.
                 super().discard()
+                tries += 1
+                if tries == _TRIES:
+                    raise
             else:
                 break
-            finally:
-                os.close(folder)
-        else:
-            raise OSError(errno.ESTALE, "the folder vanishes again and again")
         if self._attributes:
             self._set_attributes()
+
+    def _create_once(self) -> None:
+        self._dir_fd = folder = self._folders.open(self._parents, make=True)
+        try:
+            super()._create()
+        finally:
+            close(folder)
 
     def _set_attributes(self) -> None:
         try:
@@ -114,7 +120,7 @@ class ObjectDraft(Draft):
             if not os.path.samestat(os.fstat(folder), os.fstat(self._directory)):
                 raise OSError(errno.ESTALE, "its folder was moved")
         finally:
-            os.close(folder)
+            close(folder)
         assert self._temporary is not None
         self._identity = os.stat(
             self._temporary, dir_fd=self._directory, follow_symlinks=False
@@ -136,7 +142,7 @@ class ObjectDraft(Draft):
         try:
             self._remove_own(folder)
         finally:
-            os.close(folder)
+            close(folder)
         self._prune()
 
     def _remove_own(self, folder: int) -> None:
@@ -146,7 +152,7 @@ class ObjectDraft(Draft):
         assert self._identity is not None
         try:
             found = os.stat(self.name, dir_fd=folder, follow_symlinks=False)
-            if os.path.samestat(found, self._identity):
+            if _same_file(found, self._identity):
                 os.unlink(self.name, dir_fd=folder)
         except FileNotFoundError:
             pass
@@ -161,6 +167,13 @@ class ObjectDraft(Draft):
 
     def _prune(self) -> None:
         self._folders.prune(self._parents)
+
+
+def _same_file(one: os.stat_result, other: os.stat_result) -> bool:
+    # The number alone is soon given to another file.
+    return os.path.samestat(one, other) and (
+        (one.st_size, one.st_mtime_ns) == (other.st_size, other.st_mtime_ns)
+    )
 
 
 class ObjectWriter(FileStream):

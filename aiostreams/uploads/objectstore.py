@@ -284,6 +284,22 @@ class ObjectStorage(Storage):
         except Exception as error:
             raise explain(error, "look at", key) from error
 
+    async def exists(self, path: str, key: str) -> bool:
+        """Whether there is an object.
+
+        Raises:
+            StorageError: the store failed.
+        """
+        enter()
+        try:
+            await load().head_async(self.store, path)
+        except Exception as error:
+            explained = explain(error, "look at", key)
+            if isinstance(explained, ObjectNotFound):
+                return False
+            raise explained from error
+        return True
+
     async def remove(self, path: str) -> None:
         """Delete an object, if it is there.
 

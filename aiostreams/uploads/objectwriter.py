@@ -17,7 +17,6 @@ their own; whoever is cancelled waits for them to end, and then has them undone.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 import secrets
 import warnings
@@ -157,17 +156,17 @@ class ObjectWriter(Stream):
             enter()
             if self._writer is None:
                 await self._begin()
+            writer: Any = self._writer
             # obstore keeps the object it is given, so it is one that never changes.
-            await self._writer.write(b"".join(chunks))
+            await writer.write(b"".join(chunks))
         except Exception as error:
             raise explain(error, "store", self._key) from error
 
     async def _begin(self) -> None:
         """Begin a multipart upload."""
-        path = self._path
+        path = self._path if self._overwrite else self._storage.temporary_path()
         if not self._overwrite:
             await self._check_free()
-            path = self._temporary = self._storage.temporary_path()
         self._writer = load().open_writer_async(
             self._storage.store,
             path,
@@ -175,6 +174,8 @@ class ObjectWriter(Stream):
             buffer_size=self._part_size,
             max_concurrency=self._concurrency,
         )
+        if not self._overwrite:
+            self._temporary = path
 
     # -- the end -------------------------------------------------------------------
 
@@ -185,8 +186,6 @@ class ObjectWriter(Stream):
             StorageError, ObjectExists: the key is what it was.
             StreamBusy: another task was writing; likewise.
         """
-        if self._over:
-            return
         if self._life.writer is not None:
             await self._discard()
             raise StreamBusy(f"{self._key!r} was closed during a write: discarded")
@@ -196,9 +195,8 @@ class ObjectWriter(Stream):
         committing = self._storage.start(self._commit())
         try:
             await settle(committing)
-        except asyncio.CancelledError:
-            await finish(self._storage.start(self._undo(committing)))
-            raise
+        except asyncio.CancelledError as error:
+            await finish(self._storage.start(self._undo(committing)), error)
         committing.result()
 
     async def abort(self) -> None:
@@ -248,8 +246,7 @@ class ObjectWriter(Stream):
     async def _complete(self) -> None:
         """Store the parts as one object, under the key."""
         writer, store = self._writer, self._storage.store
-        if self._chunks:
-            await writer.write(b"".join(self._chunks))
+        await writer.write(b"".join(self._chunks))
         self._writer = None  # from here on it aborts by itself
         if self._overwrite:
             try:
@@ -276,22 +273,20 @@ class ObjectWriter(Stream):
             raise error from None
         token = found.attributes.get(TOKEN)
         if token == self._token:
-            if found.meta["size"] != self._written:
-                raise StorageError(f"{self._key!r} was stored cut") from error
             return
         if not self._overwrite:
             raise ObjectExists(f"{self._key!r} exists already") from error
         raise error
 
     async def _check_free(self) -> None:
-        with contextlib.suppress(ObjectNotFound):
-            await self._storage.look(self._path, self._key)
+        if await self._storage.exists(self._path, self._key):
             raise ObjectExists(f"{self._key!r} exists already")
 
     async def _give_up(self) -> None:
         """Abort the multipart upload, and remove the temporary object."""
         if self._sending is not None:
             await settle(self._sending)
+            self._sending.exception()  # told already, or of no interest any more
         writer, self._writer = self._writer, None
         if writer is not None:
             cause = ConnectionAbortedError("discarded")

@@ -23,23 +23,23 @@ class Bucket:
     def __init__(self, port: int) -> None:
         self.port = port
 
-    def keys(self) -> list[str]:
-        return self._keys(self._request("GET", "/bkt", {"list-type": "2"}))
+    def names(self) -> list[str]:
+        return self._names(self._request("GET", "/bkt", {"list-type": "2"}))
 
     def uploads(self) -> list[tuple[str, str]]:
         """Key and id of each open multipart upload."""
         answer = self._request("GET", "/bkt", {"uploads": ""})
         ids = re.findall(r"<UploadId>(.*?)</UploadId>", answer)
-        return list(zip(self._keys(answer), ids, strict=True))
+        return list(zip(self._names(answer), ids, strict=True))
 
     def clear(self) -> None:
-        for key in self.keys():
+        for key in self.names():
             self._request("DELETE", f"/bkt/{key}", {})
         for key, upload in self.uploads():
             self._request("DELETE", f"/bkt/{key}", {"uploadId": upload})
 
     @staticmethod
-    def _keys(answer: str) -> list[str]:
+    def _names(answer: str) -> list[str]:
         return [unescape(key) for key in re.findall(r"<Key>(.*?)</Key>", answer)]
 
     def _request(self, method: str, path: str, query: dict[str, str]) -> str:

@@ -80,7 +80,7 @@ def wait_for_bucket(port: int, process: subprocess.Popen[bytes], log: Path) -> N
     until = time.monotonic() + 25
     while True:
         try:
-            bucket.keys()
+            bucket.names()
         except Exception:
             if process.poll() is not None or time.monotonic() > until:
                 pytest.fail(f"SeaweedFS did not start: {log.read_text()[-2000:]}")

@@ -7,7 +7,7 @@ import contextlib
 from collections.abc import AsyncIterator, Callable
 from typing import Literal
 
-Fault = Literal["error", "refuse", "drop", "lost", "stall", "cut"]
+Fault = Literal["error", "refuse", "drop", "lost", "stall", "cut", "flip"]
 
 
 class FaultProxy:
@@ -20,7 +20,8 @@ class FaultProxy:
     * ``drop``: the connection breaks before the server has seen the request;
     * ``lost``: the server does it, and the answer is lost;
     * ``stall``: no answer ever;
-    * ``cut``: the answer ends after half of its body.
+    * ``cut``: the answer ends after half of its body;
+    * ``flip``: the server gets a body with one bit changed.
 
     Attributes:
         lines: the request lines so far.
@@ -83,6 +84,8 @@ class FaultProxy:
             return
         if fault == "stall":
             await asyncio.get_running_loop().create_future()
+        if fault == "flip" and body:
+            body = bytes([body[0] ^ 1]) + body[1:]
         up_reader, up_writer = await asyncio.open_connection(*self._upstream)
         try:
             kept.append(b"Connection: close")

@@ -38,7 +38,7 @@ async def test_disk_keeps(promise: Promise, fsync: bool, tmp_path: Path) -> None
 async def test_seaweed_keeps(promise: Promise, bucket: Bucket) -> None:
     store = store_of(bucket.port)
     await promise(lambda: ObjectStorage(store, "some/prefix", part_size=5 * MiB))
-    assert bucket.keys() == []
+    assert bucket.names() == []
     assert bucket.uploads() == []
 
 

@@ -1,0 +1,178 @@
+"""Each promise is broken on purpose, and the kit says so."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+
+from aiostreams import MemoryStorage, StoredObject, Stream
+from aiostreams.errors import InvalidKey, ObjectExists
+from aiostreams.testing import check_storage
+from aiostreams.testing.storages import promise_11_prefixes_select
+from aiostreams.uploads.memory import _MemoryWriter
+
+
+class Lossy(MemoryStorage):
+    async def create(self, key: str, **kwargs: Any) -> Stream:
+        stream = await super().create(key, **kwargs)
+        assert isinstance(stream, _MemoryWriter)
+        commit = stream._commit
+        stream._commit = lambda data: commit(data[:-1])
+        return stream
+
+
+class Eager(MemoryStorage):
+    """Shows the object at once."""
+
+    async def create(self, key: str, **kwargs: Any) -> Stream:
+        stream = await super().create(key, **kwargs)
+        async with await super().create(key, overwrite=True):
+            pass
+        assert isinstance(stream, _MemoryWriter)
+        commit = stream._commit
+
+        def again(data: bytes) -> None:
+            self._objects.pop(key, None)
+            commit(data)
+
+        stream._commit = again
+        return stream
+
+
+class Keeping(MemoryStorage):
+    """``abort`` stores."""
+
+    async def create(self, key: str, **kwargs: Any) -> Stream:
+        class Writer(_MemoryWriter):
+            async def abort(self) -> None:
+                self._commit(b"".join(self._chunks))
+
+        stream = await super().create(key, **kwargs)
+        assert isinstance(stream, _MemoryWriter)
+        return Writer(stream._commit, None)
+
+
+class Trusting(MemoryStorage):
+    """Takes any key to look at."""
+
+    async def stat(self, key: str) -> StoredObject:
+        try:
+            return await super().stat(key)
+        except InvalidKey:
+            return StoredObject(key, 0)
+
+
+class Clobbering(MemoryStorage):
+    async def create(self, key: str, **kwargs: Any) -> Stream:
+        kwargs["overwrite"] = True
+        return await super().create(key, **kwargs)
+
+
+class Absent(MemoryStorage):
+    """Replaces by deleting first."""
+
+    async def create(self, key: str, **kwargs: Any) -> Stream:
+        stream = await super().create(key, **kwargs)
+        if kwargs.get("overwrite"):
+            self._objects.pop(key, None)
+            await asyncio.sleep(0.01)
+        return stream
+
+
+class Vague(MemoryStorage):
+    async def stat(self, key: str) -> StoredObject:
+        found = await super().stat(key)
+        return StoredObject(key, found.size, None, found.modified, f'"{found.etag}"')
+
+
+class Forgetful(MemoryStorage):
+    async def create(self, key: str, **kwargs: Any) -> Stream:
+        if kwargs.get("metadata") and len(kwargs["metadata"]) > 2:
+            kwargs["metadata"] = {}
+        return await super().create(key, **kwargs)
+
+
+class Listing(MemoryStorage):
+    async def list(self, prefix: str = "") -> AsyncIterator[StoredObject]:
+        folder = prefix.rpartition("/")[0]
+        async for found in super().list(prefix):
+            if found.key.startswith(folder + "/"):
+                yield found
+        if prefix.endswith("ab"):
+            yield StoredObject(prefix + "ghost", 0)
+
+
+class Sticky(MemoryStorage):
+    async def delete(self, key: str) -> None:
+        if not key.endswith("d/e/f"):
+            await super().delete(key)
+
+
+@pytest.mark.parametrize(
+    ("broken", "message"),
+    [
+        (Lossy, "came back otherwise"),
+        (Eager, "show before close"),
+        (Keeping, "abort.. left"),
+        (Trusting, "returned StoredObject, not InvalidKey"),
+        (Clobbering, "replaced an object unasked"),
+        (Absent, "it was away"),
+        (Vague, "etag has quotes"),
+        (Forgetful, "metadata are"),
+        (Listing, "list.'ab'. gave"),
+        (Sticky, "another one was deleted"),
+    ],
+    ids=lambda value: getattr(value, "__name__", None),
+)
+async def test_broken_promise_is_told(
+    broken: type[MemoryStorage], message: str
+) -> None:
+    storage = broken()
+
+    async def make() -> MemoryStorage:
+        return storage
+
+    with pytest.raises(AssertionError, match=message):
+        await check_storage(make)
+
+
+class Plain(MemoryStorage):
+    """Lists by an iterator that is no generator."""
+
+    def list(self, prefix: str = "") -> AsyncIterator[StoredObject]:
+        found = super().list(prefix)
+
+        class Listing:
+            def __aiter__(self) -> AsyncIterator[StoredObject]:
+                return self
+
+            async def __anext__(self) -> StoredObject:
+                return await anext(found)
+
+        return Listing()
+
+
+async def test_listing_need_not_be_a_generator() -> None:
+    await promise_11_prefixes_select(Plain)
+
+
+async def test_attributes_are_not_asked_of_who_has_none() -> None:
+    storage = Forgetful()
+    await check_storage(lambda: storage, attributes=False)
+
+
+async def test_close_of_a_storage_in_memory_takes_large_objects() -> None:
+    storage = MemoryStorage()
+    stream = await storage.create("o")
+    for _ in range(40):
+        await stream.write(bytes(100_000))
+    assert stream.position == 4_000_000
+    late = await storage.create("o", overwrite=False)
+    await late.write(b"x")
+    await stream.close()
+    with pytest.raises(ObjectExists):
+        await late.close()
+    assert repr(storage) == "<MemoryStorage 1 objects>"
