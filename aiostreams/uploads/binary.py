@@ -257,9 +257,9 @@ _LATER: Final[tuple[tuple[int, bytes, _Decide], ...]] = (
     (128, b"DICM", _dicom),
 )
 
-_BY_FIRST_BYTE: Final[list[list[tuple[bytes, str | _Decide]]]] = [
-    [(prefix, media_type) for prefix, media_type in PREFIXES if prefix[0] == first]
-    + [(prefix, decide) for prefix, decide in _FUNCTIONS if prefix[0] == first]
+_SIGNATURES: Final[tuple[tuple[bytes, str | _Decide], ...]] = (*PREFIXES, *_FUNCTIONS)
+_BY_FIRST_BYTE: Final = [
+    [signature for signature in _SIGNATURES if signature[0][0] == first]
     for first in range(256)
 ]
 
