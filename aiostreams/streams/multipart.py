@@ -139,8 +139,7 @@ class MultiPartStream(Stream):
                 search = None if trusted else _Search(delimiter, number)
                 pieces.add_source(_Source(source, search))
             else:
-                if not trusted:
-                    _Search(delimiter, number).look(source, ValueError)
+                _Search(delimiter, number).look(source, ValueError)
                 pieces.add(source)
         pieces.add(line + b"--\r\n")
         self._sources = pieces.finish()

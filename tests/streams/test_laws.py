@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 
 import pytest
 from aiohttp import StreamReader
@@ -15,10 +15,12 @@ from aiostreams.streams.hashing import HashStream
 from aiostreams.streams.http import HTTPStream
 from aiostreams.streams.iterable import IterStream
 from aiostreams.streams.memory import ByteStream
+from aiostreams.streams.multipart import MultiPartStream, random_boundary
 from aiostreams.streams.sections import ChainStream, SliceStream
 from aiostreams.streams.transforms import LimitStream, ProgressStream, TeeStream
 from aiostreams.testing import LAWS, SpyStream
 from aiostreams.testing.laws import SAMPLE, Make
+from aiostreams.web.parts import iter_parts
 
 
 class Minimal(Stream):
@@ -76,6 +78,40 @@ def through_generator(source: Stream) -> Stream:
     return IterStream(generator(source), size=source.size)
 
 
+def as_part(headers: str, multipart: str) -> Callable[[Stream], Awaitable[Stream]]:
+    """The source as the content of a part."""
+
+    async def make(source: Stream) -> Stream:
+        head = f"--B\r\n{headers}\r\n\r\n".encode()
+        body = ChainStream(ByteStream(head), source, ByteStream(b"\r\n--B--\r\n"))
+        part = await anext(iter_parts(body, f"{multipart}; boundary=B"))
+        # What the source has is the body's to close, not the part's.
+        return _Closing(part, body)
+
+    return make
+
+
+class _Closing(LimitStream):
+    def __init__(self, part: Stream, body: Stream) -> None:
+        super().__init__(part, 1 * GiB)
+        self._body = body
+
+    async def close(self) -> None:
+        await super().close()
+        await self._body.close()
+
+
+FORM = "multipart/form-data"
+BOUNDARY = random_boundary()
+
+
+async def part_of_bytes() -> Stream:
+    """A part with a Content-Length."""
+    head = f"Content-Length: {len(SAMPLE)}".encode()
+    body = b"--B\r\n" + head + b"\r\n\r\n" + SAMPLE + b"\r\n--B--\r\n"
+    return await anext(iter_parts(ByteStream(body), "multipart/mixed; boundary=B"))
+
+
 MAKES: dict[str, Make] = {
     "ByteStream": lambda: ByteStream(SAMPLE),
     "ByteStream of several pieces": lambda: ByteStream(SAMPLE * 200),
@@ -95,6 +131,18 @@ MAKES: dict[str, Make] = {
     "SliceStream of bytes": lambda: SliceStream(ByteStream(SAMPLE), 3, 100),
     "HTTPStream, byte by byte": over_reader(1),
     "HTTPStream, whole": over_reader(10_000),
+    "Part": as_part("Content-Disposition: form-data; name=a; filename=b", FORM),
+    "Part in a coding": as_part("Content-Transfer-Encoding: binary", "multipart/mixed"),
+    "Part of known size": part_of_bytes,
+    "MultiPartStream": lambda source: MultiPartStream(
+        [({}, b"first"), ({"A": "b"}, source), ({}, b"last")], boundary=BOUNDARY
+    ),
+    "MultiPartStream, own boundary": lambda source: MultiPartStream(
+        [({}, source)], boundary="not in there", subtype="mixed"
+    ),
+    "MultiPartStream of bytes": lambda: MultiPartStream(
+        [({}, SAMPLE), ({}, SAMPLE * 1000), ({}, b"")], boundary="x"
+    ),
     "nested": lambda source: LimitStream(HashStream(SliceStream(source, 0)), 1 * GiB),
 }
 
