@@ -406,7 +406,7 @@ class Stream(Guarded, ABC):
             StreamBusy: another task is reading.
         """
         self._life.check_idle()
-        piece = bytes(memoryview(data))
+        piece = data if type(data) is bytes else bytes(memoryview(data))
         if piece:
             self._life.buffer.put_back([piece])
 

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from aiohttp import ClientResponse
 
-__all__ = ["HTTPStream", "is_decoded"]
+__all__ = ["HTTPStream", "arrived_before", "is_decoded", "size_of"]
 
 # What aiohttp puts in place of a body that is not there.
 _NoBody = type(EMPTY_PAYLOAD)
@@ -64,7 +64,7 @@ class HTTPStream(Stream):
         reader = request.content
         return cls(
             reader,
-            size=_size(reader, request.content_length),
+            size=size_of(reader, request.content_length),
             content_type=request.headers.get(hdrs.CONTENT_TYPE),
         )
 
@@ -77,7 +77,7 @@ class HTTPStream(Stream):
         reader = response.content
         stream = cls(
             reader,
-            size=_size(reader, response.content_length),
+            size=size_of(reader, response.content_length),
             content_type=response.headers.get(hdrs.CONTENT_TYPE),
         )
         stream._response = response
@@ -92,13 +92,8 @@ class HTTPStream(Stream):
         """What has arrived, or the next bytes that will."""
         try:
             return await self._http.readany()
-        except Exception as error:
-            if rest := _arrived_before_error(self._http):
-                return rest
-            translated = _translate(error)
-            if translated is error:
-                raise
-            raise translated from error
+        except Exception as error:  # noqa: BLE001 (raised in there)
+            return arrived_before(error, self._http)
 
     async def close(self) -> None:
         """Let go of the client's response, if this stream is of one."""
@@ -143,13 +138,8 @@ class HTTPStream(Stream):
             return b"", False  # its own answers alternate
         try:
             return await self._http.readchunk()
-        except Exception as error:
-            if rest := _arrived_before_error(self._http):
-                return rest, False
-            translated = _translate(error)
-            if translated is error:
-                raise
-            raise translated from error
+        except Exception as error:  # noqa: BLE001 (raised in there)
+            return arrived_before(error, self._http), False
 
     def iter_chunks(self) -> AsyncIterator[tuple[bytes, bool]]:
         """Iterate over :meth:`readchunk` until the end."""
@@ -246,13 +236,29 @@ def is_decoded(reader: StreamReader) -> bool:
     return getattr(reader, "total_compressed_bytes", None) is not None
 
 
-def _size(reader: StreamReader, content_length: int | None) -> int | None:
+def size_of(reader: StreamReader, content_length: int | None) -> int | None:
+    """How many bytes ``reader`` gives, if the message says so."""
     if is_decoded(reader):
         return None
     if reader.at_eof() and not reader.total_bytes:
         # No body, whatever the Content-Length of a HEAD or 304 response says.
         return 0
     return content_length
+
+
+def arrived_before(error: Exception, reader: StreamReader) -> bytes:
+    """What has arrived before ``reader`` failed with ``error``; else raise it.
+
+    Raises:
+        ClientGone, MalformedBody: for the error of a server's request.
+        Exception: ``error``, for any other.
+    """
+    if rest := _arrived_before_error(reader):
+        return rest
+    translated = _translate(error)
+    if translated is error:
+        raise error
+    raise translated from error
 
 
 def _arrived_before_error(reader: StreamReader, n: int = -1) -> bytes:

@@ -18,7 +18,6 @@ from aiostreams.limits import DEFAULT_LIMITS, Limits
 from aiostreams.streams.codecs import supported_codings
 from aiostreams.streams.decoding import DecodedStream
 from aiostreams.streams.http import is_decoded
-from aiostreams.streams.transforms import LimitStream
 from aiostreams.web.digests import verified
 from aiostreams.web.wire import WireStream
 
@@ -85,11 +84,8 @@ class RequestBody:
     def open_encoded(self) -> Stream:
         """The body as it comes, limited; instead of :attr:`stream`, not beside it."""
         self.refuse_declared()
-        wire = WireStream.from_request(self._request)
-        wire.prepare(self._request, self.limits)
-        wire.expecting = self.expecting
-        self._wire = wire
-        return LimitStream(wire, self.limits.max_body)
+        self._wire = WireStream(self._request, self.limits, expecting=self.expecting)
+        return self._wire
 
     def _decoded(self, wire: Stream) -> Stream:
         """The body, held to its digests, with its content codings undone.

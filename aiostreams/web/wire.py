@@ -1,8 +1,13 @@
-"""A request's body on the wire: the pace it must keep, and when it may begin.
+"""A request's body on the wire: how long it may be, its pace, and when it may begin.
 
-The pace costs a read two looks at the clock. One timer per request, set for the next
-moment at which something could be wrong, does the rest; when it fires and a read is
-waiting too long, it wakes the read, which then raises ``BodyTimeout``.
+This is all that stands between aiohttp's reader and whoever reads a body that is not
+encoded, so each piece passes one stream and not three: the limit is counted here
+(``LimitStream`` upon ``HTTPStream`` cost 2 us more a piece).
+
+The pace costs a read that waits two looks at the clock, and one that does not none.
+One timer per request, set for the next moment at which something could be wrong, does
+the rest; when it fires and a read is waiting too long, it wakes the read, which then
+raises ``BodyTimeout``.
 
 Only time spent waiting for the client counts against its rate: an application that
 takes long over each piece holds the client up, not the other way round.
@@ -13,8 +18,11 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
-from aiostreams.errors import BodyTimeout
-from aiostreams.streams.http import HTTPStream
+from aiohttp import hdrs
+
+from aiostreams.errors import BodyTimeout, LimitExceeded
+from aiostreams.streams.base import Stream
+from aiostreams.streams.http import arrived_before, size_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -27,50 +35,98 @@ if TYPE_CHECKING:
 __all__ = ["Pace", "WireStream"]
 
 
-class WireStream(HTTPStream):
-    """The body of ``request``, held to the times of ``limits``.
+class WireStream(Stream):
+    """The body of ``request``, held to ``max_body`` and the times of ``limits``.
 
     It can be read also when somebody called ``request.read()`` before.
+
+    Args:
+        request: whose body.
+        limits: its ceilings.
+        expecting: whether the client waits to be asked for it.
     """
 
-    def prepare(self, request: web.BaseRequest, limits: Limits) -> None:
-        """Say whose body this is. Must be called once, before the first read."""
+    def __init__(
+        self, request: web.BaseRequest, limits: Limits, *, expecting: bool = False
+    ) -> None:
+        reader = request.content
+        super().__init__(
+            size=size_of(reader, request.content_length),
+            content_type=request.headers.get(hdrs.CONTENT_TYPE),
+        )
+        self.expecting = expecting
+        self._reader = reader
+        self._limit = limits.max_body
         self._pace = Pace(limits)
+        # Until the first read.
         self._request: web.BaseRequest | None = request
-        self.expecting = False
 
     async def readany(self) -> bytes:
         """The next bytes, in time.
 
         Raises:
+            LimitExceeded: there are more than ``max_body``.
             BodyTimeout: the client is slower than the limits allow.
             StreamError: as :meth:`HTTPStream.readany`.
         """
-        request, self._request = self._request, None
-        if request is not None:
-            if self.reader.at_eof() and self.reader.total_bytes:
-                # All bytes were taken out of the reader. If that was
-                # request.read(), aiohttp remembers them and gives them again.
-                return await request.read()
-            if self.expecting:
-                self.expecting = False
-                await _continue(request)
-        pace = self._pace
-        pace.begin()
+        reader, pace = self._reader, self._pace
+        if pace.received > self._limit:
+            raise self._exceeded()
         try:
-            piece = await super().readany()
+            if self._request is not None and (early := await self._begin()):
+                piece = early
+            elif reader.is_eof():
+                piece = await reader.readany()  # is there: nobody waits
+            else:
+                pace.begin(self._life.reader)
+                try:
+                    piece = await reader.readany()
+                finally:
+                    pace.end()
         except asyncio.CancelledError as error:
             pace.interrupted(error)
             raise
-        finally:
-            pace.end()
-        pace.arrived(len(piece))
+        except Exception as error:  # noqa: BLE001 (raised in there)
+            piece = arrived_before(error, reader)
+        pace.received = received = pace.received + len(piece)
+        if received > self._limit or not piece:
+            return self._last(piece)
         return piece
+
+    async def _begin(self) -> bytes:
+        """Before the first read: the body, if it was read in another way."""
+        request, self._request = self._request, None
+        assert request is not None
+        if self._reader.at_eof() and self._reader.total_bytes:
+            # All bytes were taken out of the reader. If that was request.read(),
+            # aiohttp remembers them and gives them again.
+            return await request.read()
+        if self.expecting:
+            self.expecting = False
+            await _continue(request)
+        return b""
+
+    def _last(self, piece: bytes) -> bytes:
+        """What of ``piece`` the limit allows; it is the last, or the end."""
+        self._pace.stop()
+        over = self._pace.received - self._limit
+        if over <= 0:
+            return piece
+        allowed = piece[: max(0, len(piece) - over)]
+        if not allowed:
+            raise self._exceeded()
+        return allowed
+
+    def _exceeded(self) -> LimitExceeded:
+        return LimitExceeded(
+            f"body has at least {self._pace.received} bytes, limit {self._limit}",
+            limit=self._limit,
+            seen=self._pace.received,
+        )
 
     async def close(self) -> None:
         """Stop the clock."""
         self._pace.stop()
-        await super().close()
 
 
 async def _continue(request: web.BaseRequest) -> None:
@@ -81,7 +137,11 @@ async def _continue(request: web.BaseRequest) -> None:
 
 
 class Pace:
-    """Idle time, total time and rate of one body."""
+    """Idle time, total time and rate of one body.
+
+    Attributes:
+        received: how many bytes have come so far.
+    """
 
     def __init__(self, limits: Limits) -> None:
         self._idle = limits.idle_timeout
@@ -89,8 +149,9 @@ class Pace:
         self._rate = limits.min_rate
         self._grace = limits.min_rate_grace
         self._loop = asyncio.get_running_loop()
-        self._opened = self._loop.time()
-        self._received = 0
+        self._now = self._loop.time
+        self._opened = self._now()
+        self.received = 0
         # Seconds spent waiting in earlier reads, and since when in this one.
         self._waited = 0.0
         self._since: float | None = None
@@ -98,26 +159,20 @@ class Pace:
         self._late: BodyTimeout | None = None
         self._timer: asyncio.TimerHandle | None = None
 
-    def begin(self) -> None:
-        """A read begins to wait."""
-        now = self._since = self._loop.time()
+    def begin(self, reader: asyncio.Task[Any] | None) -> None:
+        """A read of the task ``reader`` begins to wait."""
+        now = self._since = self._now()
         if self._timer is None:
             self._check(now)
             if self._late is not None:
                 raise self._late
-        self._reader = asyncio.current_task()
+        self._reader = reader
 
     def end(self) -> None:
         """It has ended, somehow."""
         assert self._since is not None
-        self._waited += self._loop.time() - self._since
+        self._waited += self._now() - self._since
         self._since = self._reader = None
-
-    def arrived(self, count: int) -> None:
-        """It has brought ``count`` bytes; 0 is the end of the body."""
-        self._received += count
-        if not count:
-            self.stop()
 
     def interrupted(self, error: asyncio.CancelledError) -> None:
         """It was cancelled: by the timer?
@@ -151,7 +206,7 @@ class Pace:
             deadlines.append((self._opened + self._total, self._total_error))
         if self._rate:
             # When the average so far falls below the rate, if nothing arrives.
-            allowed = max(self._grace, self._received / self._rate)
+            allowed = max(self._grace, self.received / self._rate)
             deadlines.append((now + allowed - waited, self._rate_error))
         if not deadlines:
             return
@@ -164,24 +219,24 @@ class Pace:
                 self._reader.cancel()
 
     def _fire(self) -> None:
-        self._check(self._loop.time())
+        self._check(self._now())
 
     def _idle_error(self, waited: float) -> BodyTimeout:
         del waited
         return BodyTimeout(
             f"no byte of the body for {self._idle:g} seconds, "
-            f"after {self._received} bytes"
+            f"after {self.received} bytes"
         )
 
     def _total_error(self, waited: float) -> BodyTimeout:
         del waited
         return BodyTimeout(
             f"the body is not complete after {self._total:g} seconds, "
-            f"{self._received} bytes have arrived"
+            f"{self.received} bytes have arrived"
         )
 
     def _rate_error(self, waited: float) -> BodyTimeout:
         return BodyTimeout(
-            f"the body arrives at {self._received / waited:.0f} bytes per second, "
+            f"the body arrives at {self.received / waited:.0f} bytes per second, "
             f"at least {self._rate:g} are expected after {self._grace:g} seconds"
         )
