@@ -20,7 +20,8 @@ import os
 from typing import TYPE_CHECKING
 
 from aiostreams.streams.draft import Draft
-from aiostreams.streams.file import FileStream, _Target
+from aiostreams.streams.file import FileStream
+from aiostreams.streams.filewriter import FileWriter
 from aiostreams.streams.worker import Job
 from aiostreams.uploads.folders import close
 
@@ -182,7 +183,7 @@ class ObjectWriter(FileStream):
     def __init__(self, draft: ObjectDraft, content_type: str | None) -> None:
         super().__init__(draft.name, "xb", content_type=content_type)
         self._draft = draft
-        self._target = _Target(draft)
+        self._target = FileWriter(draft)
 
     async def close(self) -> None:
         """Store the object.

@@ -209,6 +209,31 @@ async def test_first_error_is_kept_when_the_abort_fails_too(
     assert bucket.names() == []
 
 
+async def test_failure_of_an_earlier_part_is_raised_by_a_write(
+    memory: ObjectStorage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stream = await memory.create("o", overwrite=True)
+
+    class Failing:
+        async def write(self, _data: bytes) -> None:
+            raise OSError(28, "No space left on device (os error 28)")
+
+        async def __aexit__(self, *_args: object) -> None:
+            pass
+
+    monkeypatch.setattr(stream, "_writer", Failing())
+    await stream.write(bytes(2 * MiB))
+    await stream.write(b"x")
+    await stream.write(bytes(2 * MiB))
+    for _ in range(2):
+        with pytest.raises(StorageError, match="No space left") as caught:
+            await stream.write(b"x")
+        assert caught.value.status == 507
+    with pytest.raises(StorageError, match="No space left"):
+        await stream.close()
+    assert [o.key async for o in memory.list()] == []
+
+
 async def test_damaged_bytes_are_refused(bucket: Bucket, proxy: FaultProxy) -> None:
     """Payloads are signed, so the server sees that a byte has changed."""
     storage = storage_at(proxy.port)
@@ -848,6 +873,8 @@ def test_killed_writer_leaves_no_object(bucket: Bucket) -> None:
         assert run(script, bucket.port, 0.05 + k * 0.023).returncode == -9
 
         async def check() -> None:
+            # The server may still be at work on what it was asked for last.
+            await asyncio.sleep(0.5)
             storage = storage_at(bucket.port)
             try:
                 assert len(await load(storage, "o")) == 12 * MiB
