@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-import shutil
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -14,27 +13,8 @@ from aiohttp import web
 from aiostreams import HTML, Compression, Event, EventStream, respond, setup
 from tests.servers import serving
 
-playwright = pytest.importorskip("playwright.async_api")
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
-pytestmark = [
-    pytest.mark.skipif(CHROMIUM is None, reason="chromium is not installed"),
-    pytest.mark.timeout(120),
-]
-
 TEXT = "the quick brown fox jumps over the lazy dog\n" * 200
 CODINGS = ("gzip", "deflate", "br", "zstd")
-
-
-@pytest.fixture
-async def page() -> AsyncIterator[Any]:
-    async with playwright.async_playwright() as driver:
-        browser = await driver.chromium.launch(
-            executable_path=CHROMIUM, args=["--no-sandbox"]
-        )
-        try:
-            yield await browser.new_page()
-        finally:
-            await browser.close()
 
 
 def application(coding: str | None) -> web.Application:
