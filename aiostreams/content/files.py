@@ -113,7 +113,7 @@ def file_head(name: str, file: File, subtype: str = "form-data") -> dict[str, st
     head = {
         "Content-Disposition": format_disposition(
             name,
-            name if filename is None else filename,
+            (name or "file") if filename is None else filename,
             kind="form-data" if subtype == "form-data" else "attachment",
         ),
         "Content-Type": file.content_type,

@@ -70,6 +70,43 @@ class MultiPart(Content):
 
     _boundary: str | None
 
+    # Overloads, not one union: mypy finds the type of a dict by them.
+    @overload
+    def __init__(
+        self,
+        form: Mapping[str, Field | Sequence[Field]] | None = None,
+        files: Mapping[str, Upload | Sequence[Upload]] | None = None,
+        *,
+        boundary: str | None = None,
+        subtype: str = "form-data",
+    ) -> None: ...
+    @overload
+    def __init__(
+        self,
+        form: Iterable[tuple[str, Field]] | str | None = None,
+        files: Mapping[str, Upload | Sequence[Upload]] | None = None,
+        *,
+        boundary: str | None = None,
+        subtype: str = "form-data",
+    ) -> None: ...
+    @overload
+    def __init__(
+        self,
+        form: Mapping[str, Field | Sequence[Field]] | None = None,
+        files: Iterable[tuple[str, Upload]] | None = None,
+        *,
+        boundary: str | None = None,
+        subtype: str = "form-data",
+    ) -> None: ...
+    @overload
+    def __init__(
+        self,
+        form: Iterable[tuple[str, Field]] | str | None = None,
+        files: Iterable[tuple[str, Upload]] | None = None,
+        *,
+        boundary: str | None = None,
+        subtype: str = "form-data",
+    ) -> None: ...
     def __init__(
         self,
         form: Mapping[str, Field | Sequence[Field]]
