@@ -109,9 +109,9 @@ async def test_size_of_files_is_known_when_open(tmp_path: Path) -> None:
     for path in paths:
         path.write_bytes(bytes(1000))
     async with MultiPartStream([({}, FileStream(path)) for path in paths]) as stream:
-        assert stream.size is None
-        assert await stream.open() is stream
-        size = stream.size
+        before, opened, size = stream.size, await stream.open(), stream.size
+        assert before is None
+        assert opened is stream
         assert size is not None
         assert len(await stream.read()) == size
     with pytest.raises(StreamClosed):
