@@ -82,6 +82,7 @@ class Compression:
             predicates with ``&``, ``|`` and ``~``.
         levels: the level for a body that is made anew for each response, by coding.
             What is not named has the coding's default, which is quick and good.
+            zstd's 1 has fewer bytes than zlib's 6, in a fifth of the CPU time.
         static_levels: likewise, for a body that is likely kept by somebody: one
             with an ETag or a Last-Modified.
         precompressed: whether ``page.html.zst``, ``.br`` or ``.gz`` beside a
@@ -94,7 +95,7 @@ class Compression:
     codings: tuple[str, ...] = ("zstd", "br", "gzip")
     minimum_size: int = 1 * KiB
     when: Predicate = field(default_factory=compressible)
-    levels: Mapping[str, int] = field(default_factory=dict)
+    levels: Mapping[str, int] = field(default_factory=lambda: {"zstd": 1})
     static_levels: Mapping[str, int] = field(
         default_factory=lambda: {"zstd": 6, "br": 5, "gzip": 6}
     )

@@ -6,15 +6,16 @@ whoever encodes also has to change what was said about the bytes before.
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING, Final
 
 from aiohttp import hdrs
 
-from aiostreams.limits import MiB
+from aiostreams.limits import KiB, MiB
 from aiostreams.sansio.negotiation import merge_vary
 from aiostreams.sansio.validators import EntityTag
-from aiostreams.streams.encoding import EncodedStream
-from aiostreams.streams.memory import ByteStream
+from aiostreams.streams.codecs import make_encoder
+from aiostreams.streams.worker import Job
 
 if TYPE_CHECKING:
     from multidict import CIMultiDict
@@ -24,12 +25,31 @@ __all__ = ["WHOLE", "encode_whole", "mark_encoded", "vary", "weaken_etag"]
 # A body in memory of up to this size is encoded before its header section is sent,
 # and so has a Content-Length. It then is there twice; a larger one goes in pieces.
 WHOLE: Final = 2 * MiB
+# An encoder is quick that takes as much in half a millisecond at the worst; then a
+# thread hop costs more than it is worth. And how much it is given at a time.
+_QUICK: Final = 64 * KiB
+_TURN: Final = 128 * KiB
 
 
 async def encode_whole(data: bytes, coding: str, level: int | None) -> bytes:
-    """Encode a body that is in memory; what takes long happens in a thread."""
-    async with EncodedStream(ByteStream(data), coding, level=level) as stream:
-        return await stream.read()
+    """Encode a body that is in memory.
+
+    A quick encoder does it in place, with turns of the event loop in between; a slow
+    one in a worker thread, in one call: cut to blocks as by ``EncodedStream``, br has
+    8 % more bytes.
+    """
+    encoder = make_encoder(coding, level)
+    if len(data) <= encoder.inline:
+        return encoder.encode(data) + encoder.finish()
+    if encoder.inline < _QUICK:
+        job = Job(lambda: encoder.encode(data) + encoder.finish())
+        await job.wait()
+        return job.result()
+    output = []
+    for start in range(0, len(data), _TURN):
+        output.append(encoder.encode(data[start : start + _TURN]))
+        await asyncio.sleep(0)
+    return b"".join([*output, encoder.finish()])
 
 
 def mark_encoded(headers: CIMultiDict[str], coding: str) -> None:

@@ -29,6 +29,7 @@ from aiostreams import (
     File,
     FileStream,
     IterStream,
+    KiB,
     MiB,
     Stream,
     Text,
@@ -395,6 +396,7 @@ async def test_levels_adapt(monkeypatch: pytest.MonkeyPatch) -> None:
         return make(coding, level)
 
     monkeypatch.setattr("aiostreams.streams.encoding.make_encoder", spy)
+    monkeypatch.setattr("aiostreams.web.encoded.make_encoder", spy)
 
     async def handler(request: web.Request) -> Any:
         if request.path == "/theirs":
@@ -403,6 +405,8 @@ async def test_levels_adapt(monkeypatch: pytest.MonkeyPatch) -> None:
             return web.Response(text=LONG.decode(), headers={"ETag": '"1"'})
         if request.path == "/kept":
             return respond(Text(LONG.decode()), last_modified=0)
+        if request.path == "/stream":
+            return IterStream([LONG], content_type="text/plain")
         return Text(LONG.decode())
 
     compression = Compression(levels={"gzip": 1}, static_levels={"gzip": 9})
@@ -411,9 +415,9 @@ async def test_levels_adapt(monkeypatch: pytest.MonkeyPatch) -> None:
             await ask(raw, "gzip", path=path)
         assert levels == [("gzip", 1), ("gzip", 9)] * 2
         levels.clear()
-        for path in ("/", "/kept"):
+        for path in ("/", "/kept", "/stream"):
             await ask(raw, "br", path=path)
-        assert levels == [("br", None)] * 2
+        assert levels == [("br", None)] * 3
 
 
 # -- files -----------------------------------------------------------------------------
@@ -695,6 +699,27 @@ async def test_a_predicate_that_fails_closes_the_body() -> None:
         assert body.closed
     async with asked(handler, Compression(when=Predicate(fail))) as raw:
         assert (await ask(raw, "gzip", path="/bytes")).status == 500
+
+
+@every_coding
+@pytest.mark.parametrize("size", [1024, 64 * KiB + 1, 200 * KiB, 2 * MiB])
+async def test_a_body_in_memory_has_its_length(coding: str, size: int) -> None:
+    data = (os.urandom(500) + bytes(500)) * (size // 1000 + 1)
+    data = data[:size]
+
+    async def handler(request: web.Request) -> Any:
+        if request.path == "/ours":
+            return ByteStream(data, content_type="text/plain")
+        return web.Response(body=data, content_type="text/plain")
+
+    # The codings' own levels, and ones that take a worker thread.
+    slow = Compression(codings=ALL.codings, levels={"zstd": 9, "br": 6, "gzip": 9})
+    for compression in (ALL, slow):
+        async with asked(handler, compression) as raw:
+            for path in ("/ours", "/theirs"):
+                answer = await ask(raw, coding, path=path)
+                assert (answer.coding, answer.body) == (coding, data)
+                assert answer.headers["content-length"] == str(len(answer.raw))
 
 
 async def test_a_large_body_in_memory_goes_in_pieces() -> None:
