@@ -35,7 +35,7 @@ from aiostreams.streams.file import FileStream
 from aiostreams.streams.openfile import OpenFile
 from aiostreams.streams.worker import Job
 from aiostreams.uploads.folders import Folders, close
-from aiostreams.uploads.objectdraft import ATTRIBUTE, ObjectDraft, ObjectWriter
+from aiostreams.uploads.objectdraft import ATTRIBUTE, DiskWriter, ObjectDraft
 from aiostreams.uploads.storage import (
     Storage,
     StoredObject,
@@ -125,7 +125,7 @@ class DiskStorage(Storage):
             overwrite=overwrite,
             fsync=self._fsync,
         )
-        return ObjectWriter(draft, content_type)
+        return DiskWriter(draft, content_type)
 
     async def open(self, key: str) -> Stream:
         """A readable stream over the file, see :meth:`Storage.open`."""

@@ -28,7 +28,7 @@ from aiostreams.uploads.folders import close
 if TYPE_CHECKING:
     from aiostreams.uploads.folders import Folders
 
-__all__ = ["ATTRIBUTE", "ObjectDraft", "ObjectWriter"]
+__all__ = ["ATTRIBUTE", "DiskWriter", "ObjectDraft"]
 
 ATTRIBUTE = "user.aiostreams"
 
@@ -177,7 +177,7 @@ def _same_file(one: os.stat_result, other: os.stat_result) -> bool:
     )
 
 
-class ObjectWriter(FileStream):
+class DiskWriter(FileStream):
     """Writes an object; ``close()`` stores it."""
 
     def __init__(self, draft: ObjectDraft, content_type: str | None) -> None:
