@@ -143,9 +143,13 @@ class Receiver:
         source = LimitStream(stream, ceiling, what=f"the file in {field[:40]!a}")
         hashing = HashStream(source, *self._hashes) if self._hashes else source
         size = stream.size
+        # A random key is nobody else's. That spares an object store the check, for
+        # which it would have to copy the object.
+        own = self._key is _random_key
         sink = await storage.create(
             key,
             content_type=content_type,
+            overwrite=own,
             size=ceiling if size is None else min(size, ceiling),
         )
         async with sink:
@@ -161,7 +165,12 @@ class Receiver:
                 declared_type=declared,
                 storage=storage,
             )
-        self.stored.append(file)
+            if own:
+                # Before it is committed: a commit that is cancelled may have been
+                # one. Under a key that may be another's that would be a crime.
+                self.stored.append(file)
+        if not own:
+            self.stored.append(file)
         self._received += count
         return file
 
