@@ -10,9 +10,10 @@ from aiostreams.content.file import File
 from aiostreams.content.form import Form
 from aiostreams.content.formreader import WHOLE
 from aiostreams.content.multipart import MultiPart
+from aiostreams.content.text import Text
 from aiostreams.errors import UnsupportedContent
 from aiostreams.streams.memory import ByteStream
-from aiostreams.uploads.formmodel import bind
+from aiostreams.uploads.formmodel import bind, json_fields
 from aiostreams.web.arrived import take_arrived
 from aiostreams.web.body import body_of
 
@@ -40,6 +41,7 @@ async def read_form(
     *,
     limits: Limits | None = None,
     unknown: Literal["ignore", "refuse"] = "ignore",
+    duplicates: Literal["first", "last", "refuse"] = "last",
 ) -> T: ...
 async def read_form(
     request: web.BaseRequest,
@@ -47,6 +49,7 @@ async def read_form(
     *,
     limits: Limits | None = None,
     unknown: Literal["ignore", "refuse"] = "ignore",
+    duplicates: Literal["first", "last", "refuse"] = "last",
 ) -> Any:
     """The form in the body: its fields in ``.form``, its files in ``.files``.
 
@@ -65,6 +68,7 @@ async def read_form(
             members for files are of type :class:`File`.
         limits: ceilings in place of the route's.
         unknown: what becomes of fields that the model does not have.
+        duplicates: which of several texts counts for a member that takes one.
 
     Raises:
         InvalidContent: the form does not make a ``model``; ``errors`` names each
@@ -79,8 +83,23 @@ async def read_form(
     form = await _read_form(request, limits)
     if model is None:
         return form
+    fields = list(form.form.items())
+    files = list(form.files.items())
+    texts = json_fields(model, file_type=File)
+    ceilings = limits or body_of(request).limits
+    for name, file in files:
+        if name in texts:
+            # A Blob of JSON, which browsers send with a filename.
+            async with file as stream:
+                text = await Text.decode(stream, limits=ceilings)
+            fields.append((name, text.text))
     return bind(
-        model, form.form.items(), form.files.items(), file_type=File, unknown=unknown
+        model,
+        fields,
+        [(name, file) for name, file in files if name not in texts],
+        file_type=File,
+        unknown=unknown,
+        duplicates=duplicates,
     )
 
 

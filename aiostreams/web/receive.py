@@ -82,6 +82,7 @@ def receive(
     *,
     form: type[T],
     unknown: Literal["ignore", "refuse"] = "ignore",
+    duplicates: Literal["first", "last", "refuse"] = "last",
     accept: Iterable[str] | None = None,
     key: KeyMaker | None = None,
     hash: Iterable[str] = ("sha256",),
@@ -97,6 +98,7 @@ def receive(
     *,
     form: type[Any] | None = None,
     unknown: Literal["ignore", "refuse"] = "ignore",
+    duplicates: Literal["first", "last", "refuse"] = "last",
     accept: Iterable[str] | None = None,
     key: KeyMaker | None = None,
     hash: Iterable[str] = ("sha256",),  # noqa: A002 - the contract's name
@@ -122,6 +124,7 @@ def receive(
         form: a dataclass or ``msgspec.Struct`` to make of the fields and files; the
             block then gets that instead of an :class:`Upload`.
         unknown: what becomes of fields that the model does not have.
+        duplicates: which of several texts counts for a member that takes one.
         accept: the media types that are welcome, such as ``{"image/*",
             "application/pdf"}``, held against the first bytes of each file.
         key: makes the key of a file from what is known of it (``name``,
@@ -164,7 +167,9 @@ def receive(
         sniffer=sniffer,
         quota=quota,
     )
-    return Receiving(request, receiver, limits, on_progress, form, unknown)
+    return Receiving(
+        request, receiver, limits, on_progress, form, (unknown, duplicates)
+    )
 
 
 class Receiving(Generic[T]):
@@ -177,14 +182,16 @@ class Receiving(Generic[T]):
         limits: Limits,
         on_progress: ProgressCallback | None,
         model: type[T] | None,
-        unknown: Literal["ignore", "refuse"],
+        policies: tuple[
+            Literal["ignore", "refuse"], Literal["first", "last", "refuse"]
+        ],
     ) -> None:
         self._request = request
         self._receiver = receiver
         self._limits = limits
         self._on_progress = on_progress
         self._model = model
-        self._unknown = unknown
+        self._unknown, self._duplicates = policies
         # Of a model: the fields that take files, and those that take JSON. A file
         # in any other field is not stored.
         self._known = frozenset() if model is None else frozenset(file_rules(model))
@@ -237,6 +244,7 @@ class Receiving(Generic[T]):
                 self._fields,
                 [*stored, *self._strangers],
                 unknown=self._unknown,
+                duplicates=self._duplicates,
             )
         return Upload(Form(self._fields), StoredFiles(stored))
 

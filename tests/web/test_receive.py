@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import functools
 import hashlib
 import logging
 from collections.abc import Awaitable, Callable
@@ -647,6 +648,58 @@ async def test_read_form_into_a_dataclass() -> None:
     assert await run(script, post(b"q=x&page=3", headers=fields)) == Search("x", 3)
     with pytest.raises(InvalidContent, match="page"):
         await run(script, post(b"q=x&page=y", headers=fields))
+
+
+@dataclasses.dataclass
+class Tags:
+    tags: dict[str, int]
+    title: str = ""
+
+
+async def test_a_blob_of_json_is_a_value_filename_or_not() -> None:
+    async def stored(request: web.Request) -> Any:
+        async with receive(request, form=Tags) as tags:
+            return tags
+
+    async def read(request: web.Request) -> Any:
+        return await read_form(request, Tags)
+
+    blob: Part = ("tags", "blob", "application/json", b'{"a": 1}')
+    plain: Part = ("tags", None, None, b'{"a": 1}')
+    for script in (stored, read):
+        for part in (blob, plain):
+            assert await run(script, posted([part])) == Tags({"a": 1})
+        with pytest.raises(InvalidContent, match="tags"):
+            await run(script, posted([("tags", "blob", None, b'{"a": "x"}')]))
+
+
+async def test_policies_for_fields_unknown_and_twice() -> None:
+    parts: list[Part] = [
+        ("tags", None, None, b"{}"),
+        ("title", None, None, b"one"),
+        ("title", None, None, b"two"),
+        ("odd", "odd.txt", None, b"never stored"),
+    ]
+
+    async def stored(request: web.Request, **policies: Any) -> Any:
+        storage = MemoryStorage()
+        async with receive(request, storage, form=Tags, **policies) as tags:
+            assert await keys(storage) == []
+            return tags.title
+
+    async def read(request: web.Request, **policies: Any) -> Any:
+        return (await read_form(request, Tags, **policies)).title
+
+    for script in (stored, read):
+        assert await run(script, posted(parts)) == "two"
+        first = functools.partial(script, duplicates="first")
+        assert await run(first, posted(parts)) == "one"
+        twice = functools.partial(script, duplicates="refuse")
+        with pytest.raises(InvalidContent, match="title"):
+            await run(twice, posted(parts))
+        strict = functools.partial(script, unknown="refuse")
+        with pytest.raises(InvalidContent, match="odd"):
+            await run(strict, posted(parts))
 
 
 async def test_a_handler_takes_over_part_by_part(
