@@ -50,6 +50,7 @@ from aiostreams.uploads.disk import DiskStorage
 from aiostreams.uploads.formmodel import FormField
 from aiostreams.uploads.memory import MemoryStorage
 from aiostreams.uploads.objectstore import ObjectStorage
+from aiostreams.uploads.receiver import Incoming
 from aiostreams.uploads.rules import FileRule
 from aiostreams.uploads.sniff import magic_sniffer, sniff
 from aiostreams.uploads.storage import Storage, StoredObject
@@ -105,6 +106,7 @@ __all__ = [
     "GiB",
     "HTTPStream",
     "HashStream",
+    "Incoming",
     "InvalidContent",
     "InvalidKey",
     "IterStream",

@@ -1,16 +1,20 @@
 """The application: files in and out, numbers as JSON, and a proxy.
 
-Every handler is a few lines, because every body is a stream: an upload is *copied*
-from the request to a file, a download *is* a file, a proxy returns the upstream's
-body. None of them holds a body in memory, and none of them handles an error: what
-goes wrong with a body is a ``StreamError``, which ``setup()`` has answered as
+Every handler is a few lines, because every body is a stream: an upload goes into the
+storage while it arrives, a download *is* the stored stream, a proxy returns the
+upstream's body. None of them holds a body in memory, none of them knows whether the
+storage is a folder or a bucket, and none of them handles an error: what goes wrong
+with a body is a ``StreamError``, which ``setup()`` has answered as
 ``application/problem+json`` with the right status.
 
-    PUT    /files/{name}   save a body (``If-None-Match: *`` never replaces)
+    POST   /files          the files of a form, each under a new key
+    PUT    /files/{key}    a body that is one file; never replaces one
     GET    /files          what is there, as JSON
-    GET    /files/{name}   download, with ranges, ETag and 304
-    DELETE /files/{name}
-    GET    /proxy/{name}   the same from the upstream, streamed through
+    GET    /files/{key}    download, with ranges, ETag and 304
+    DELETE /files/{key}
+    GET    /preview/{key}  an image, to be shown
+    GET    /sha256/{key}   the digest of what is stored
+    GET    /proxy/{key}    the same file from the upstream, streamed through
     POST   /api/summary    {"values": [1, 2]} to {"count": 2, "sum": 3, ...}
     POST   /api/running    NDJSON in, NDJSON out, line by line
 
@@ -19,14 +23,13 @@ Only public names of aiostreams are used.
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
-import os
+import mimetypes
+import secrets
 import time
 from dataclasses import dataclass
 from email.utils import formatdate
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 import aiohttp
@@ -38,19 +41,20 @@ from aiostreams import (
     NDJSON,
     ClientGone,
     File,
-    FileStream,
     HashStream,
+    InvalidContent,
     InvalidKey,
     KiB,
     Limits,
-    ObjectNotFound,
+    Storage,
     StreamError,
-    copy,
+    UnsupportedContent,
+    expect_continue,
     iter_ndjson,
     limit,
-    open_stream,
     proxy,
     read_json,
+    receive,
     respond,
     setup,
 )
@@ -58,10 +62,31 @@ from aiostreams import (
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
+    from aiohttp.typedefs import Handler
+
+    from aiostreams import Incoming
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """What the flags say.
+
+    Attributes:
+        max_file: the largest file, in bytes.
+        max_files: how many files one form may have.
+        accept: the media types that are welcome; all when ``None``.
+        upstream: where the proxy fetches from; the app's own files when ``None``.
+    """
+
+    max_file: int
+    max_files: int = 100
+    accept: frozenset[str] | None = None
+    upstream: URL | None = None
+
+
 STATIC = Path(__file__).parent / "static"
-STORAGE = web.AppKey("storage", Path)
-MAX_FILE = web.AppKey("max_file", int)
-UPSTREAM = web.AppKey("upstream", URL)
+STORAGE = web.AppKey("storage", Storage)
+SETTINGS = web.AppKey("settings", Settings)
 CLIENT = web.AppKey("client", aiohttp.ClientSession)
 
 # Scripts and styles of this page only. Nothing else may frame it, and what was
@@ -77,29 +102,31 @@ PAGE_HEADERS = {
 }
 UPLOAD_HEADERS = {"Content-Security-Policy": "default-src 'none'; sandbox"}
 
+# What a browser draws and does not run.
+IMAGES = frozenset(
+    f"image/{kind}" for kind in ("png", "jpeg", "gif", "webp", "avif", "bmp")
+)
+# The page lists the newest ones.
+MOST_LISTED = 200
+
 routes = web.RouteTableDef()
 
 
-def create_app(
-    storage: Path, *, max_file: int, upstream: URL | None = None
-) -> web.Application:
-    """The application.
-
-    Args:
-        storage: the folder for the files; made if need be.
-        max_file: the largest file, in bytes.
-        upstream: where the proxy fetches from; the app's own files unless given.
-    """
-    storage.mkdir(parents=True, exist_ok=True)
-    app = web.Application()
+def create_app(storage: Storage, settings: Settings) -> web.Application:
+    """The application, on a storage that is closed with it."""
+    app = web.Application(middlewares=[same_site_only])
     app[STORAGE] = storage
-    app[MAX_FILE] = max_file
-    if upstream is not None:
-        app[UPSTREAM] = upstream
+    app[SETTINGS] = settings
     app.add_routes(routes)
     app.cleanup_ctx.append(client_session)
     app.on_response_prepare.append(add_page_headers)
-    return setup(app, limits=Limits(max_body=max_file))
+    limits = Limits(
+        # All files of a form, and what stands around them.
+        max_body=settings.max_file * settings.max_files + 1024 * KiB,
+        max_file=settings.max_file,
+        max_parts=settings.max_files,
+    )
+    return setup(app, limits=limits, storage=storage)
 
 
 async def client_session(app: web.Application) -> AsyncIterator[None]:
@@ -117,6 +144,15 @@ async def add_page_headers(_request: web.Request, response: web.StreamResponse) 
         response.headers.setdefault(name, value)
 
 
+@web.middleware
+async def same_site_only(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Let pages of other sites neither upload nor delete: a form needs no leave."""
+    site = request.headers.get("Sec-Fetch-Site", "none")
+    if request.method not in {"GET", "HEAD"} and site not in {"same-origin", "none"}:
+        raise web.HTTPForbidden(text="403: another site's page asked for this\n")
+    return await handler(request)
+
+
 # -- the page ------------------------------------------------------------------------
 
 
@@ -126,7 +162,7 @@ async def page(_request: web.Request) -> web.StreamResponse:
     return respond(File(STATIC / "index.html"))
 
 
-@routes.get(r"/static/{name:(app\.js|style\.css|icon\.svg)}")
+@routes.get(r"/static/{name:(\w+\.(?:js|css|svg))}")
 async def static(request: web.Request) -> web.StreamResponse:
     """Send what the page loads."""
     return respond(File(STATIC / request.match_info["name"]))
@@ -135,110 +171,144 @@ async def static(request: web.Request) -> web.StreamResponse:
 # -- files ---------------------------------------------------------------------------
 
 
-def path_of(request: web.Request) -> Path:
-    """Where the file of this request is, or will be.
+@routes.post("/files", expect_handler=expect_continue)
+@routes.put("/files/{key:.+}", expect_handler=expect_continue)
+# What `curl -T file http://host/` asks for.
+@routes.put("/{key}", expect_handler=expect_continue)
+async def upload(request: web.Request) -> web.StreamResponse:
+    """Store files while they arrive: all of them whole, or none at all."""
+    settings = request.app[SETTINGS]
+    key = checked(request.match_info["key"]) if request.method == "PUT" else None
+    started = time.monotonic()
+    async with receive(
+        request,
+        accept=settings.accept,
+        key=new_key if key is None else lambda _file: key,
+    ) as received:
+        stored = list(received.files.values())
+        if not stored:
+            raise InvalidContent("there is no file in this body")
+    files = [
+        entry(file.key, file.size, file.content_type, sha256=file.digests["sha256"])
+        for file in stored
+    ]
+    headers = {"Location": files[0]["url"]} if len(files) == 1 else None
+    seconds = round(time.monotonic() - started, 3)
+    return respond(
+        JSON({"files": files, "seconds": seconds}), status=201, headers=headers
+    )
 
-    A name is used as it is or not at all: one component, all of it visible, and
-    nothing that a shell or another system takes for something else.
+
+def new_key(incoming: Incoming) -> str:
+    """A folder that nobody else has, and in it the file's own name."""
+    return f"{secrets.token_hex(8)}/{incoming.safe_filename}"
+
+
+def checked(key: str) -> str:
+    """A key that a client has made up, if all of it is visible and harmless.
+
+    The storage refuses what would be dangerous to itself; these would be awkward for
+    whoever downloads them.
 
     Raises:
-        InvalidKey: the name is none of these.
+        InvalidKey: it is not.
     """
-    name = request.match_info["name"]
-    if (
-        not name.isprintable()
-        or name[0] in ".-~ "
-        or name[-1] in ". "
-        or not set(name).isdisjoint('/\\:*?"<>|')
-        or len(name.encode()) > 200
-    ):
-        raise InvalidKey("this name cannot be used for a file")
-    return request.app[STORAGE] / name
+    for name in key.split("/"):
+        if (
+            not name.isprintable()
+            or name[:1] in {"", ".", "-", "~", " "}
+            or name[-1] in ". "
+            or not set(name).isdisjoint('\\:*?"<>|')
+            or len(name.encode()) > 200
+        ):
+            raise InvalidKey("this name cannot be used for a file")
+    return key
 
 
-@routes.put("/files/{name}")
-@routes.put("/{name}")  # what `curl -T file http://host/` asks for
-async def upload(request: web.Request) -> web.StreamResponse:
-    """Save the body while it arrives: whole, or not at all."""
-    path = path_of(request)
-    mode: Literal["wb", "xb"] = "wb"
-    if request.headers.get("If-None-Match") == "*":
-        mode = "xb"
-    started = time.monotonic()
-    body = HashStream(open_stream(request), "sha256")
-    async with FileStream(path, mode) as sink:
-        await sink.open()  # a name that is taken is refused before the body comes
-        size = await copy(body, sink)
-    received = {
-        "name": path.name,
+def entry(key: str, size: int, content_type: str | None, **more: Any) -> dict[str, Any]:
+    """What the page is told about a file."""
+    if content_type is None:  # listings of object stores do not tell it
+        content_type = mimetypes.guess_type(key)[0]
+    path = quote(key)
+    return {
+        "name": key.rpartition("/")[2],
         "size": size,
-        "sha256": body.digests["sha256"],
-        "content_type": body.content_type,
-        "seconds": round(time.monotonic() - started, 3),
-        "url": url_of(path.name),
+        "content_type": content_type or "application/octet-stream",
+        "url": f"/files/{path}",
+        "preview": f"/preview/{path}" if content_type in IMAGES else None,
+        **more,
     }
-    return respond(JSON(received), status=201, headers={"Location": url_of(path.name)})
-
-
-@routes.get("/files/{name}")
-async def download(request: web.Request) -> web.StreamResponse:
-    """Send a file, or the ranges of it that are asked for."""
-    path = path_of(request)
-    return respond(File(path), filename=path.name, headers=UPLOAD_HEADERS)
-
-
-@routes.delete("/files/{name}")
-async def delete(request: web.Request) -> web.Response:
-    """Remove a file."""
-    path = path_of(request)
-    try:
-        await asyncio.to_thread(path.unlink)
-    except FileNotFoundError as error:
-        raise ObjectNotFound("there is no such file") from error
-    return web.Response(status=204)
 
 
 @routes.get("/files")
 async def files(request: web.Request) -> web.StreamResponse:
     """List the files, the newest first."""
-    listed = await asyncio.to_thread(list_files, request.app[STORAGE])
-    return respond(JSON({"files": listed, "max_file": request.app[MAX_FILE]}))
-
-
-def list_files(storage: Path) -> list[dict[str, Any]]:
-    """Name, size and time of every file; blocking."""
-    found = []
-    with os.scandir(storage) as entries:
-        for entry in entries:
-            # Uploads under way begin with a dot; others may be removed meanwhile.
-            with contextlib.suppress(FileNotFoundError):
-                if entry.is_file() and not entry.name.startswith("."):
-                    stat = entry.stat()
-                    found.append((stat.st_mtime, entry.name, stat.st_size))
-    return [
-        {
-            "name": name,
-            "size": size,
-            "modified": formatdate(modified, usegmt=True),
-            "url": url_of(name),
-        }
-        for modified, name, size in sorted(found, reverse=True)
+    settings = request.app[SETTINGS]
+    found = [stored async for stored in request.app[STORAGE].list()]
+    found.sort(key=lambda stored: stored.modified or 0, reverse=True)
+    listed = [
+        entry(
+            stored.key,
+            stored.size,
+            stored.content_type,
+            modified=formatdate(stored.modified, usegmt=True),
+        )
+        for stored in found[:MOST_LISTED]
     ]
+    answer = {
+        "files": listed,
+        "count": len(found),
+        "max_file": settings.max_file,
+        "accept": sorted(settings.accept or ()),
+    }
+    return respond(JSON(answer), headers={"Cache-Control": "no-store"})
 
 
-def url_of(name: str) -> str:
-    """Where a file is downloaded."""
-    return f"/files/{quote(name, safe='')}"
+@routes.get("/files/{key:.+}")
+async def download(request: web.Request) -> web.StreamResponse:
+    """Send a file, or the ranges of it that are asked for."""
+    key = request.match_info["key"]
+    stored = await request.app[STORAGE].open(key)
+    return respond(stored, filename=key.rpartition("/")[2], headers=UPLOAD_HEADERS)
+
+
+@routes.get("/preview/{key:.+}")
+async def preview(request: web.Request) -> web.StreamResponse:
+    """Send an image to be shown in the page."""
+    stored = await request.app[STORAGE].open(request.match_info["key"])
+    if stored.content_type not in IMAGES:
+        await stored.close()
+        raise UnsupportedContent("there is no preview of this file")
+    return respond(stored, headers=UPLOAD_HEADERS)
+
+
+@routes.get("/sha256/{key:.+}")
+async def sha256(request: web.Request) -> web.StreamResponse:
+    """Read a file back, and tell its digest."""
+    stored = await request.app[STORAGE].open(request.match_info["key"])
+    async with HashStream(stored, "sha256") as hashed:
+        async for _piece in hashed:
+            pass
+    return respond(JSON(hashed.digests))
+
+
+@routes.delete("/files/{key:.+}")
+async def delete(request: web.Request) -> web.Response:
+    """Remove a file."""
+    key = request.match_info["key"]
+    await request.app[STORAGE].stat(key)  # to delete what is not there is no error
+    await request.app[STORAGE].delete(key)
+    return web.Response(status=204)
 
 
 # -- the proxy -----------------------------------------------------------------------
 
 
-@routes.get("/proxy/{name}")
+@routes.get("/proxy/{key:.+}")
 async def proxied(request: web.Request) -> web.StreamResponse:
     """Pass on a file of the upstream: as fast as the client reads, and no faster."""
-    upstream = request.app.get(UPSTREAM) or own_address(request) / "files"
-    url = upstream / path_of(request).name
+    upstream = request.app[SETTINGS].upstream or own_address(request) / "files"
+    url = upstream.joinpath(*checked(request.match_info["key"]).split("/"))
     response = await proxy(request, request.app[CLIENT], url)
     response.headers.update(UPLOAD_HEADERS)
     return response

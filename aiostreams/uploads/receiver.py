@@ -19,7 +19,7 @@ import logging
 import secrets
 from typing import TYPE_CHECKING, Final, Protocol
 
-from aiostreams.errors import InvalidContent
+from aiostreams.errors import InvalidContent, LimitExceeded
 from aiostreams.sansio.filename import safe_filename
 from aiostreams.streams.hashing import HashStream
 from aiostreams.streams.pump import copy
@@ -125,6 +125,15 @@ class Receiver:
             raise RuntimeError(
                 "receive() needs a storage: give it one, or setup(app, storage=...)"
             )
+        ceiling = self._ceiling(rule)
+        size = stream.size
+        if size is not None and size > ceiling:
+            # By its own account: nothing of it needs to be waited for.
+            raise LimitExceeded(
+                f"the file in {field[:40]!a} has {size} bytes, limit {ceiling}",
+                limit=ceiling,
+                seen=size,
+            )
         head = await stream.read(SNIFF_BYTES)
         declared = incoming.content_type
         check = functools.partial(
@@ -139,10 +148,8 @@ class Receiver:
         key = self._key(incoming)
         if inspect.isawaitable(key):
             key = await key
-        ceiling = self._ceiling(rule)
         source = LimitStream(stream, ceiling, what=f"the file in {field[:40]!a}")
         hashing = HashStream(source, *self._hashes) if self._hashes else source
-        size = stream.size
         # A random key is nobody else's. That spares an object store the check, for
         # which it would have to copy the object.
         own = self._key is _random_key
@@ -150,7 +157,7 @@ class Receiver:
             key,
             content_type=content_type,
             overwrite=own,
-            size=ceiling if size is None else min(size, ceiling),
+            size=ceiling if size is None else size,
         )
         async with sink:
             count = await copy(hashing, sink)
