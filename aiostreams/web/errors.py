@@ -94,7 +94,8 @@ def error_response(
         return BrokenConnection()
     kind = _EXCEPTIONS.get(problem.status, web.HTTPInternalServerError)
     exception: web.HTTPException
-    if isinstance(error, LimitExceeded):
+    # Some limits mean that the body is malformed, and say 400.
+    if isinstance(error, LimitExceeded) and problem.status == 413:
         exception = web.HTTPRequestEntityTooLarge(
             max_size=error.limit, actual_size=error.seen, headers=problem.headers
         )
