@@ -36,7 +36,7 @@ from aiostreams.web.encoded import (
 )
 from aiostreams.web.errors import not_acceptable
 from aiostreams.web.payload import StreamPayload
-from aiostreams.web.pipe import PayloadStream
+from aiostreams.web.pipe import PayloadStream, prompt
 from aiostreams.web.precompressed import open_precompressed
 from aiostreams.web.response import BodyResponse
 
@@ -281,6 +281,7 @@ async def _choose_for_body(negotiation: _Negotiation, response: BodyResponse) ->
     if coding is not None:
         validators = response.validators
         static = validators.etag is not None or validators.last_modified is not None
+        response.stream = prompt(stream)
         response.coding = coding, compression.level(coding, static=static)
 
 
@@ -305,7 +306,7 @@ async def _encode_response(negotiation: _Negotiation, response: web.Response) ->
             await body.close()
         response.body = None
     elif isinstance(body, StreamPayload):
-        body.stream = EncodedStream(body.stream, coding, level=level)
+        body.stream = EncodedStream(prompt(body.stream), coding, level=level)
     elif isinstance(body, Payload):
         stream = EncodedStream(PayloadStream(body), coding, level=level)
         response.body = StreamPayload(stream)

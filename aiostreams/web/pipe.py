@@ -1,26 +1,44 @@
 """A Stream over an aiohttp payload: what pushes becomes what is pulled.
 
 aiohttp's payloads know only how to write themselves to a connection. Here a task runs
-that, against a writer that takes one piece at a time and waits until it is read. One
-task from begin to end, because an async generator may hold a timeout or a cancel
-scope over its yields.
+that, against a writer that holds 64 KiB: one task from begin to end, because an async
+generator may hold a timeout or a cancel scope over its yields. The reader gets all
+that is there as soon as the payload waits for anything, so rows from memory cost no
+turn of the event loop each, and a feed stays live.
+
+That is also what a body needs that is encoded while somebody makes it: without a
+coding its pieces would reach the client at once, and so they must with one, but not
+each by itself when they come by the thousand. See ``prompt``.
 """
 
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
-from aiohttp import AsyncIterablePayload
 from aiohttp.abc import AbstractStreamWriter
 
+from aiostreams.limits import KiB
 from aiostreams.streams.base import Stream
+from aiostreams.web.payload import StreamPayload
 
 if TYPE_CHECKING:
     from aiohttp import Payload
     from multidict import CIMultiDict
 
-__all__ = ["PayloadStream"]
+__all__ = ["PayloadStream", "prompt"]
+
+_ROOM: Final = 64 * KiB
+
+
+def prompt(stream: Stream) -> Stream:
+    """``stream`` made fit for an encoder: one that is fed while it is read is live.
+
+    A source that knows its size, or can seek, has its bytes already.
+    """
+    if stream.live or stream.seekable or stream.size is not None:
+        return stream
+    return PayloadStream(StreamPayload(stream))
 
 
 class PayloadStream(Stream):
@@ -38,18 +56,15 @@ class PayloadStream(Stream):
 
     @property
     def live(self) -> bool:
-        """Whether it is an async iterable.
-
-        Without a coding aiohttp sends each piece of one at once, too.
-        """
-        return isinstance(self._payload, AsyncIterablePayload)
+        """Whether it may be fed while it is read: its size is not known."""
+        return self.size is None
 
     async def readany(self) -> bytes:
-        """The next piece that the payload writes."""
+        """What the payload has written; waits for it to write something."""
         pipe = self._pipe
         if self._writing is None:
             self._writing = asyncio.create_task(self._write())
-        while not pipe.piece:
+        while not pipe.held:
             if self._writing.done():
                 self._writing.result()
                 return b""
@@ -83,27 +98,32 @@ class PayloadStream(Stream):
 
 
 class _Pipe(AbstractStreamWriter):
-    """Takes one piece, and the next one when that has been read."""
+    """Takes pieces while there is room, and then when they have been read."""
 
     def __init__(self) -> None:
         self.length = None
-        self.piece = b""
+        self.held = 0
         self.changed = asyncio.Event()
+        self._pieces: list[bytes] = []
         self._room = asyncio.Event()
 
     def take(self) -> bytes:
-        piece, self.piece = self.piece, b""
+        pieces, self._pieces = self._pieces, []
+        self.held = 0
         self._room.set()
-        return piece
+        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
     async def write(self, chunk: bytes | bytearray | memoryview) -> None:
-        if not len(chunk):
-            return
-        self._room.clear()
         # A copy of what can change: it is read later.
-        self.piece = bytes(chunk)
+        piece = bytes(chunk)
+        if not piece:
+            return
+        self._pieces.append(piece)
+        self.held += len(piece)
         self.changed.set()
-        await self._room.wait()
+        if self.held >= _ROOM:
+            self._room.clear()
+            await self._room.wait()
 
     async def write_eof(self, chunk: bytes = b"") -> None:
         await self.write(chunk)

@@ -811,6 +811,16 @@ LIVE: dict[
         lambda n: b"data: %d\n\n" % n,
         lambda n: b"data: %d\n\n" % n,
     ),
+    "IterStream of a generator": (
+        lambda feed: IterStream(feed(), content_type="text/plain"),
+        lambda n: b"%d," % n,
+        lambda n: b"%d," % n,
+    ),
+    "IterStream in a response": (
+        lambda feed: web.Response(body=IterStream(feed()), content_type="text/plain"),
+        lambda n: b"%d," % n,
+        lambda n: b"%d," % n,
+    ),
     "EventStream in a response": (
         lambda feed: web.Response(body=EventStream(feed())),
         lambda n: f"{n}",
