@@ -184,6 +184,18 @@ class _Relabelled(Transform):
         return self._label
 
     @property
+    def etag(self) -> str | None:
+        """The source's: the bytes are the same."""
+        etag: str | None = getattr(self._source, "etag", None)
+        return etag
+
+    @property
+    def last_modified(self) -> float | None:
+        """The source's."""
+        modified: float | None = getattr(self._source, "last_modified", None)
+        return modified
+
+    @property
     def seekable(self) -> bool:
         """Whether the source can seek."""
         return self._source.seekable

@@ -76,9 +76,14 @@ async def values_to_responses(
     """Make a response of a returned ``Content`` or ``Stream``, and open its source."""
     # The type of Handler does not know yet that more than responses may come.
     result: Any = await handler(request)
-    response: web.StreamResponse = (
-        respond(result) if isinstance(result, (Content, Stream)) else result
-    )
+    response: web.StreamResponse = result
+    if isinstance(result, (Content, Stream)):
+        try:
+            response = respond(result)
+        except BaseException:
+            if isinstance(result, Stream):
+                await result.abort()
+            raise
     if isinstance(response, BodyResponse) and not response.prepared:
         await response.open()
     return response

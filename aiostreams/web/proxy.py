@@ -84,7 +84,11 @@ async def proxy(
         if isinstance(error, TimeoutError):
             raise web.HTTPGatewayTimeout from error
         raise web.HTTPBadGateway from error
-    return _response(upstream)
+    try:
+        return _response(upstream)
+    except ValueError as error:  # a field that no parser should have let in
+        upstream.close()
+        raise web.HTTPBadGateway from error
 
 
 class _Upload(Transform):

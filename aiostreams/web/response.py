@@ -11,11 +11,11 @@ representation is sent in the content coding that the compression middleware cho
 
 from __future__ import annotations
 
-import datetime as dt
+import re
 import time
 from typing import TYPE_CHECKING, Final
 
-from aiohttp import ETag, hdrs, web
+from aiohttp import hdrs, web
 
 from aiostreams.content.base import Content
 from aiostreams.content.file import File
@@ -23,7 +23,7 @@ from aiostreams.errors import ObjectNotFound, StreamError
 from aiostreams.sansio.attachment import content_disposition
 from aiostreams.sansio.conditions import Conditions
 from aiostreams.sansio.plan import plan_response
-from aiostreams.sansio.validators import EntityTag, Validators, parse_http_date
+from aiostreams.sansio.validators import Validators
 from aiostreams.streams.encoding import EncodedStream
 from aiostreams.streams.file import FileStream
 from aiostreams.streams.memory import ByteStream
@@ -38,10 +38,13 @@ from aiostreams.web.encoded import WHOLE, encode_whole, mark_encoded, weaken_eta
 from aiostreams.web.errors import describe
 from aiostreams.web.payload import StreamPayload
 from aiostreams.web.sendfile import may_sendfile, sendfile
+from aiostreams.web.validators import find_validators, given_validators
 
 if TYPE_CHECKING:
+    import datetime as dt
     from collections.abc import Awaitable, Callable, Iterable, Mapping
 
+    from aiohttp import ETag
     from aiohttp.abc import AbstractStreamWriter
     from multidict import CIMultiDict
 
@@ -58,6 +61,18 @@ _CONTENT_FIELDS: Final = (
     hdrs.CONTENT_ENCODING,
     hdrs.CONTENT_LENGTH,
 )
+# What is said of the representation beside that, and true with a 304: which one it
+# is, and for how long it may be kept. A refusal is not to be kept for a year.
+_CACHE_FIELDS: Final = (
+    hdrs.CACHE_CONTROL,
+    hdrs.ETAG,
+    hdrs.EXPIRES,
+    hdrs.LAST_MODIFIED,
+)
+
+# No field can carry these (RFC 9110 section 5.5); what else is wrong with a value is
+# between those who wrote and those who read it.
+_uncarriable = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]").search
 
 
 class BodyResponse(web.Response):
@@ -99,6 +114,10 @@ class BodyResponse(web.Response):
             self.path = source.path
             # Served as it was sent, it must not be taken for something else.
             self.headers.setdefault("X-Content-Type-Options", "nosniff")
+        for name, value in self.headers.items():
+            if _uncarriable(value):
+                # aiohttp would find it too late for any answer.
+                raise ValueError(f"{name}: {value!r} cannot be sent")
 
     async def open(self) -> None:
         """Open the source, so that a missing file can still become a 404.
@@ -149,7 +168,8 @@ class BodyResponse(web.Response):
                 Conditions.from_fields(request.headers.items()),
                 self.validators,
                 size=stream.size,
-                accept_ranges=stream.seekable,
+                accept_ranges=stream.seekable
+                and self.headers.get(hdrs.ACCEPT_RANGES) != "none",
                 now=time.time(),
             )
             if plan.status in {304, 412, 416}:
@@ -159,6 +179,7 @@ class BodyResponse(web.Response):
                 if self.digest:
                     self.headers[REPR_DIGEST] = await digest_field(stream, self.digest)
                 self.stream = await _ranges(stream, plan.ranges, self.headers)
+                self.headers.popall(hdrs.CONTENT_LENGTH, None)  # of the whole
                 self.set_status(206)
             for name, value in plan.headers.items():
                 self.headers.setdefault(name, value)
@@ -191,6 +212,7 @@ class BodyResponse(web.Response):
         await self.stream.close()
         self.stream = stream
         self.headers[hdrs.CONTENT_ENCODING] = coding
+        weaken_etag(self.headers)
         if self._given.etag is not None:
             self._given = Validators(
                 etag=self._given.etag.weakened(),
@@ -200,17 +222,15 @@ class BodyResponse(web.Response):
     @property
     def validators(self) -> Validators:
         """What the representation is known by: as given, else as its source says."""
-        etag, modified = self._given.etag, self._given.last_modified
-        if etag is None and (opaque := getattr(self.stream, "etag", None)) is not None:
-            etag = EntityTag(opaque)
-        if modified is None:
-            modified = getattr(self.stream, "last_modified", None)
-        return Validators(etag=etag, last_modified=modified)
+        return find_validators(self.headers, self._given, self.stream)
 
     def _answer_without(self, plan: ResponsePlan) -> None:
         """A 304, 412 or 416: nothing of the representation is sent."""
         self.set_status(plan.status)
-        for name in _CONTENT_FIELDS:
+        gone: tuple[str, ...] = _CONTENT_FIELDS
+        if plan.status != 304:
+            gone += _CACHE_FIELDS
+        for name in gone:
             self.headers.popall(name, None)
         self.headers.update(plan.headers)
         if self.coding is not None:
@@ -311,9 +331,7 @@ def respond(
         source,
         status=status,
         headers=headers,
-        validators=Validators(
-            etag=_entity_tag(etag), last_modified=_seconds(last_modified)
-        ),
+        validators=given_validators(etag, last_modified),
         digest=algorithms,
     )
     if algorithms and not response.stream.seekable:
@@ -326,18 +344,3 @@ def respond(
             disposition or "attachment", filename
         )
     return response
-
-
-def _entity_tag(etag: str | ETag | None) -> EntityTag | None:
-    if isinstance(etag, ETag):
-        return EntityTag(etag.value, etag.is_weak)
-    return None if etag is None else EntityTag(etag)
-
-
-def _seconds(moment: float | dt.datetime | str | None) -> float | None:
-    if isinstance(moment, str):
-        seconds = parse_http_date(moment)
-        if seconds is None:
-            raise ValueError(f"{moment!r} is not an HTTP date")
-        return seconds
-    return moment.timestamp() if isinstance(moment, dt.datetime) else moment
