@@ -57,6 +57,7 @@ from aiostreams.uploads.storage import Storage, StoredObject
 from aiostreams.uploads.stored import StoredFile
 from aiostreams.uploads.url import storage_from_url
 from aiostreams.web.body import limit
+from aiostreams.web.compressible import Predicate, compressible, path_prefix
 from aiostreams.web.compression import (
     Compression,
     compression_middleware,
@@ -124,6 +125,7 @@ __all__ = [
     "ObjectNotFound",
     "ObjectStorage",
     "Part",
+    "Predicate",
     "ProgressStream",
     "SizeMismatch",
     "SliceStream",
@@ -140,6 +142,7 @@ __all__ = [
     "Text",
     "UnsupportedContent",
     "Upload",
+    "compressible",
     "compression_middleware",
     "copy",
     "expect_continue",
@@ -149,6 +152,7 @@ __all__ = [
     "limit",
     "magic_sniffer",
     "open_stream",
+    "path_prefix",
     "proxy",
     "read_bytes",
     "read_content",
