@@ -63,8 +63,15 @@ class FormParts:
     spool: SpooledStream | None = None
 
 
-async def read_form_parts(stream: Stream, limits: Limits | None = None) -> FormParts:
+async def read_form_parts(
+    stream: Stream, limits: Limits | None = None, *, decode: bool | None = None
+) -> FormParts:
     """Read the multipart body that ``stream`` is, to its end.
+
+    Args:
+        stream: the body.
+        limits: the ceilings.
+        decode: see :func:`open_parts`.
 
     Raises:
         UnsupportedContent: it is none, or has text in a charset nobody knows.
@@ -91,7 +98,8 @@ async def read_form_parts(stream: Stream, limits: Limits | None = None) -> FormP
         if form is not None:
             return form
         stream.unread(data)
-    return await _Reader(open_parts(stream, content_type, limits), limits).read()
+    reader = open_parts(stream, content_type, limits, decode=decode)
+    return await _Reader(reader, limits).read()
 
 
 def parse_form_parts(
@@ -206,7 +214,7 @@ class _Reader:
             elif type(event) is PartBegin:
                 begin = event
                 self._begin(begin)
-                if b"-encoding:" in begin.raw.lower():
+                if reader.decode and b"-encoding:" in begin.raw.lower():
                     await self._read_coded(Part(reader, begin))
                     self._end(begin)
             elif event is PART_END:

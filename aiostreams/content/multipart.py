@@ -227,10 +227,21 @@ class MultiPart(Content):
         return head
 
     @classmethod
-    async def decode(cls, stream: Stream, *, limits: Limits | None = None) -> Self:
+    async def decode(
+        cls,
+        stream: Stream,
+        *,
+        limits: Limits | None = None,
+        decode: bool | None = None,
+    ) -> Self:
         """Read a multipart body; what a file has beyond memory is kept on disk.
 
         Await ``close()`` when done with the files.
+
+        Args:
+            stream: the body.
+            limits: the ceilings.
+            decode: whether the codings of parts are undone; see :func:`iter_parts`.
 
         Raises:
             UnsupportedContent: the stream is no multipart, or has text in a charset
@@ -239,7 +250,7 @@ class MultiPart(Content):
             LimitExceeded: it goes over a ceiling: ``max_parts``, ``max_field``,
                 ``max_file``, the headers', or ``max_memory`` for all fields together.
         """
-        return cls._of(await read_form_parts(stream, limits))
+        return cls._of(await read_form_parts(stream, limits, decode=decode))
 
     @overload
     async def json(

@@ -92,23 +92,33 @@ def open_parts(
     content_type: str,
     limits: Limits,
     *,
-    decode: bool = True,
+    decode: bool | None = None,
     extended: bool = False,
 ) -> PartReader[Part]:
     """A reader of the parts of ``stream``, a body of that multipart type.
+
+    Args:
+        stream: the body; not closed.
+        content_type: its type, with the boundary.
+        limits: the ceilings.
+        decode: whether the codings of parts are undone; ``None`` for what the type
+            says. In form-data, RFC 7578 deprecates Content-Transfer-Encoding (section
+            4.7) and has readers ignore Content-Encoding (section 4.8).
+        extended: whether ``filename*`` counts where there is no ``filename``.
 
     Raises:
         MalformedBody: the boundary is missing or wrong, or the stream is a part
             inside of too many others.
     """
     media_type = content_type.partition(";")[0].strip().lower()
+    form_data = media_type == "multipart/form-data"
     return PartReader(
         stream,
         boundary_of(content_type),
         Part,
         limits=limits,
-        form_data=media_type == "multipart/form-data",
-        decode=decode,
+        form_data=form_data,
+        decode=not form_data if decode is None else decode,
         extended=extended,
         parent=stream.reader if isinstance(stream, BodyPart) else None,
     )

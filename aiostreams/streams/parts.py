@@ -80,7 +80,7 @@ class PartReader(Generic[P]):
         *,
         limits: Limits,
         form_data: bool,
-        decode: bool = True,
+        decode: bool,
         extended: bool = False,
         parent: PartReader[P] | None = None,
     ) -> None:

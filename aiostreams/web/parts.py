@@ -26,7 +26,7 @@ def iter_parts(
     content_type: str | None = None,
     *,
     limits: Limits | None = None,
-    decode: bool = True,
+    decode: bool | None = None,
     filename_extended: bool = False,
 ) -> AsyncIterator[Part]:
     """Iterate over the parts of a multipart body while it arrives.
@@ -46,8 +46,9 @@ def iter_parts(
         limits: ceilings in place of the route's, of the outer part's, or of the
             defaults. The length of a request's body is held to the route's anyway.
         decode: whether a part's Content-Transfer-Encoding (base64,
-            quoted-printable) and Content-Encoding are undone. Otherwise its bytes
-            are given as sent, as most other readers of form-data do.
+            quoted-printable) and Content-Encoding are undone. Unless said, they are,
+            but not in form-data: there its bytes are given as sent, as RFC 7578
+            section 4.8 and most other readers have it.
         filename_extended: whether ``filename*`` gives the filename where there is no
             ``filename``. RFC 7578 section 4.2 forbids it, old clients send it.
 

@@ -397,14 +397,17 @@ async def test_codings_are_undone(
 ) -> None:
     data = "Zelda écrit à Link=\n".encode() * 20
     body = coded(headers, encode(data))
-    parts = iter_parts(of(body, pieces=pieces))
-    part = await anext(parts)
-    assert await part.read() == data
-    assert part.size is None
-    assert await (await anext(parts)).read() == b"after"
-    # And left alone where that is asked for.
-    part = await anext(iter_parts(of(body, pieces=pieces), decode=False))
-    assert await part.read() == encode(data)
+    mixed = "multipart/mixed; boundary=B"
+    for kind, decode in ((mixed, None), (mixed, True), (TYPE, True)):
+        parts = iter_parts(of(body, kind, pieces=pieces), decode=decode)
+        part = await anext(parts)
+        assert await part.read() == data
+        assert part.size is None
+        assert await (await anext(parts)).read() == b"after"
+    # And left alone in forms, and where that is asked for.
+    for kind, decode in ((mixed, False), (TYPE, None), (TYPE, False)):
+        part = await anext(iter_parts(of(body, kind, pieces=pieces), decode=decode))
+        assert await part.read() == encode(data)
 
 
 @pytest.mark.parametrize(
@@ -424,13 +427,15 @@ async def test_wrong_codings_fail_when_read_and_only_then(
 ) -> None:
     body = coded(headers, data)
     limits = Limits(max_file=1000)
-    parts = iter_parts(of(body), limits=limits)
+    parts = iter_parts(of(body), limits=limits, decode=True)
     part = await anext(parts)
     for _ in range(2):
         with pytest.raises(error):
             await part.read()
     assert await (await anext(parts)).read() == b"after"
-    assert [part.name async for part in iter_parts(of(body), limits=limits)] == [
+    assert [
+        part.name async for part in iter_parts(of(body), limits=limits, decode=True)
+    ] == [
         "f",
         "a",
     ]
@@ -438,23 +443,23 @@ async def test_wrong_codings_fail_when_read_and_only_then(
 
 async def test_a_decoded_field_is_held_to_max_field() -> None:
     body = coded(b"Content-Encoding: gzip", gzip.compress(bytes(1001)), None)
-    part = await only(body, limits=Limits(max_field=1000))
+    part = await only(body, limits=Limits(max_field=1000), decode=True)
     with pytest.raises(LimitExceeded):
         await part.read()
-    part = await only(body, limits=Limits(max_field=1001))
+    part = await only(body, limits=Limits(max_field=1001), decode=True)
     assert len(await part.read()) == 1001
 
 
 async def test_a_coded_part_is_skipped_while_it_is_decoded() -> None:
     data = gzip.compress(bytes(5 * MiB), 0)
     body = coded(b"Content-Encoding: gzip", data)
-    parts = iter_parts(of(body, pieces=200 * KiB))
+    parts = iter_parts(of(body, pieces=200 * KiB), decode=True)
     part = await anext(parts)
     assert await part.read(10) == bytes(10)
     assert await (await anext(parts)).read() == b"after"
     # Twice cancelled, a read ahead for the decoder may still be on its way out.
     for turns in range(12):
-        parts = iter_parts(of(body, pieces=200 * KiB))
+        parts = iter_parts(of(body, pieces=200 * KiB), decode=True)
         part = await anext(parts)
         reading = asyncio.create_task(part.read())
         for _ in range(turns):
