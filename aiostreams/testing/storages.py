@@ -32,7 +32,25 @@ if TYPE_CHECKING:
 
     Make: TypeAlias = Callable[[], Storage | Awaitable[Storage]]
 
-__all__ = ["PROMISES", "check_storage"]
+__all__ = [
+    "PROMISES",
+    "check_storage",
+    "promise_01_what_was_written_is_stored",
+    "promise_02_nothing_shows_before_close",
+    "promise_03_abort_leaves_nothing",
+    "promise_04_keys_are_kept_or_refused",
+    "promise_05_nothing_is_overwritten_unasked",
+    "promise_06_overwriting_is_atomic",
+    "promise_07_objects_are_described",
+    "promise_08_attributes_are_kept",
+    "promise_09_streams_keep_the_laws",
+    "promise_10_streams_can_seek",
+    "promise_11_prefixes_select",
+    "promise_12_deleted_is_gone",
+    "promise_13_versions_do_not_mix",
+    "promise_14_a_cancelled_create_stores_nothing",
+    "promise_15_many_at_once",
+]
 
 # Beyond one part of every object store (5 MiB), and not a multiple of anything.
 LARGE = 11 * MiB + 123

@@ -17,12 +17,11 @@ import contextlib
 import errno
 import functools
 import itertools
-import json
 import logging
 import os
 import stat
 import time
-from typing import TYPE_CHECKING, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from aiostreams.errors import (
     InvalidKey,
@@ -34,8 +33,13 @@ from aiostreams.streams.draft import TEMPORARY_PREFIX
 from aiostreams.streams.file import FileStream
 from aiostreams.streams.openfile import OpenFile
 from aiostreams.streams.worker import Job
+from aiostreams.uploads.diskattributes import (
+    Attributes,
+    decode_attributes,
+    encode_attributes,
+)
 from aiostreams.uploads.folders import Folders, close
-from aiostreams.uploads.objectdraft import ATTRIBUTE, DiskWriter, ObjectDraft
+from aiostreams.uploads.objectdraft import DiskWriter, ObjectDraft
 from aiostreams.uploads.storage import (
     Storage,
     StoredObject,
@@ -55,8 +59,6 @@ T = TypeVar("T")
 
 # How many objects one trip to a thread lists.
 _BATCH = 256
-# What a file system says that keeps no attributes, or none of this file.
-_NO_ATTRIBUTES = frozenset({errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENODATA})
 _ABSENT = (FileNotFoundError, NotADirectoryError, IsADirectoryError)
 
 _logger = logging.getLogger("aiostreams.files")
@@ -120,7 +122,7 @@ class DiskStorage(Storage):
         draft = ObjectDraft(
             self._folders,
             segments,
-            _encode(content_type, metadata),
+            encode_attributes(content_type, metadata),
             needed=bool(metadata),
             overwrite=overwrite,
             fsync=self._fsync,
@@ -184,7 +186,7 @@ class DiskStorage(Storage):
 
     # -- blocking ------------------------------------------------------------------
 
-    def _open(self, key: str) -> tuple[OpenFile, _Attributes]:
+    def _open(self, key: str) -> tuple[OpenFile, Attributes]:
         *parents, name = check_key(key)
         try:
             folder = self._folders.open(parents)
@@ -195,7 +197,7 @@ class DiskStorage(Storage):
         except _ABSENT:
             raise ObjectNotFound(f"no object {key!r}") from None
         try:
-            return file, _decode(file.fileno())
+            return file, decode_attributes(file.fileno())
         except BaseException:
             file.close()
             raise
@@ -240,7 +242,7 @@ class DiskStorage(Storage):
                 try:
                     found = file.stat_result
                     assert found is not None
-                    attributes = _decode(file.fileno())
+                    attributes = decode_attributes(file.fileno())
                 finally:
                     file.close()
                 yield _describe(key, found, attributes)
@@ -285,7 +287,7 @@ def _remove_old(fd: int, name: str, before: float) -> bool:
     return True
 
 
-def _close_opened(opened: tuple[OpenFile, _Attributes]) -> None:
+def _close_opened(opened: tuple[OpenFile, Attributes]) -> None:
     opened[0].close()
 
 
@@ -309,40 +311,7 @@ async def _run(function: Callable[[], T], undo: Callable[[T], None] | None = Non
         raise StorageError(f"storage failed: {error.strerror}", error) from error
 
 
-class _Attributes(NamedTuple):
-    """What is kept beside the bytes."""
-
-    content_type: str | None = None
-    metadata: Mapping[str, str] = {}
-
-
-def _encode(content_type: str | None, metadata: Mapping[str, str]) -> bytes:
-    """The attribute's value; empty when there is nothing to keep."""
-    kept: dict[str, object] = {}
-    if content_type is not None:
-        kept["content_type"] = content_type
-    if metadata:
-        kept["metadata"] = metadata
-    return json.dumps(kept, ensure_ascii=False).encode() if kept else b""
-
-
-def _decode(fd: int) -> _Attributes:
-    """What the file says; others may have written it, so all of it is checked."""
-    try:
-        kept = json.loads(os.getxattr(fd, ATTRIBUTE))
-        content_type = kept.get("content_type")
-        metadata = check_attributes(content_type, kept.get("metadata"))
-    except OSError as error:
-        if error.errno not in _NO_ATTRIBUTES:
-            raise
-    except (AttributeError, ValueError, TypeError):
-        pass
-    else:
-        return _Attributes(content_type, metadata)
-    return _Attributes()
-
-
-def _describe(key: str, found: os.stat_result, attributes: _Attributes) -> StoredObject:
+def _describe(key: str, found: os.stat_result, attributes: Attributes) -> StoredObject:
     return StoredObject(
         key,
         found.st_size,

@@ -20,7 +20,7 @@ import asyncio
 import logging
 import secrets
 import warnings
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from aiostreams.errors import (
     LimitExceeded,
@@ -35,9 +35,9 @@ from aiostreams.streams.base import Stream
 from aiostreams.uploads.client import enter, explain, finish, load, settle
 
 if TYPE_CHECKING:
-    from aiostreams.uploads.objectstore import ObjectStorage
+    from collections.abc import Coroutine
 
-__all__ = ["MAX_COPY", "MAX_PARTS", "TOKEN", "ObjectWriter", "part_plan"]
+__all__ = ["MAX_COPY", "MAX_PARTS", "TOKEN", "ObjectWriter", "Place", "part_plan"]
 
 MAX_PARTS = 10_000
 # What S3 copies by one request.
@@ -66,12 +66,27 @@ def part_plan(part_size: int, concurrency: int, size: int | None) -> tuple[int, 
     return grown, max(1, part_size * concurrency // grown)
 
 
+class Place(Protocol):
+    """What a writer needs of its storage, which imports this module."""
+
+    @property
+    def store(self) -> Any: ...
+    @property
+    def copies_at_most_5_gib(self) -> bool: ...
+    def path(self, key: str) -> str: ...
+    def temporary_path(self) -> str: ...
+    def start(self, step: Coroutine[Any, Any, None]) -> asyncio.Task[None]: ...
+    async def look(self, path: str, key: str) -> Any: ...
+    async def exists(self, path: str, key: str) -> bool: ...
+    async def remove(self, path: str) -> None: ...
+
+
 class ObjectWriter(Stream):
     """Writes one object; ``close()`` stores it."""
 
     def __init__(
         self,
-        storage: ObjectStorage,
+        storage: Place,
         key: str,
         attributes: dict[str, str] | None,
         *,
