@@ -46,7 +46,6 @@ IO = {
 LONG = {
     "sansio/multipart.py": "one state machine; its states share every variable",
     "streams/base.py": "the laws, and every method that follows from readany()",
-    "streams/file.py": "reading and writing, each a half of FileStream that uses it",
     "testing/laws.py": "one function for each law, of the same shape",
     "testing/storages.py": "one function for each promise, of the same shape",
 }
