@@ -99,7 +99,8 @@ def test_tour(tour: Path, port: int) -> None:
             )
             # A shell's next prompt comes on a line of its own.
             output = ran.stdout.replace("\r\n", "\n")
-            output = output.strip("\n") + "\n"
+            output = output.strip("\n")
+            output = output and output + "\n"
             assert output == expected, f"README line {block.line}: {command}"
 
 
