@@ -233,6 +233,9 @@ class _Chunks:
 
 def is_decoded(reader: StreamReader) -> bool:
     """Whether aiohttp undoes a content coding before the bytes reach ``reader``."""
+    if isinstance(reader, _NoBody):
+        # One for all messages: aiohttp also notes on it what was about one of them.
+        return False
     return getattr(reader, "total_compressed_bytes", None) is not None
 
 

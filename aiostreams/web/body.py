@@ -18,6 +18,7 @@ from aiostreams.limits import DEFAULT_LIMITS, Limits
 from aiostreams.streams.codecs import supported_codings
 from aiostreams.streams.decoding import DecodedStream
 from aiostreams.streams.http import is_decoded
+from aiostreams.streams.memory import ByteStream
 from aiostreams.web.digests import verified
 from aiostreams.web.wire import WireStream
 
@@ -78,7 +79,13 @@ class RequestBody:
     def stream(self) -> Stream:
         """The decoded, limited body; the same object every time."""
         if self._stream is None:
-            self._stream = self._decoded(self.open_encoded())
+            if self.remembered is None:
+                self._stream = self._decoded(self.open_encoded())
+            else:
+                self._stream = ByteStream(
+                    self.remembered,
+                    content_type=self._request.headers.get(hdrs.CONTENT_TYPE),
+                )
         return self._stream
 
     def open_encoded(self) -> Stream:
@@ -148,11 +155,18 @@ def _warn_once() -> None:
     )
 
 
-def body_of(request: web.BaseRequest) -> RequestBody:
-    """The state of this request, made now if need be."""
+def body_of(request: web.BaseRequest, limits: Limits | None = None) -> RequestBody:
+    """The state of this request, made now if need be.
+
+    Args:
+        request: whose body.
+        limits: of the middleware that asks, in place of the application's.
+    """
     body = request.get(_BODY)
     if body is None:
-        body = request[_BODY] = RequestBody(request, limits_of(request))
+        body = request[_BODY] = RequestBody(request, limits_of(request, limits))
+    elif limits is not None:
+        body.limits = limits_of(request, limits)
     return body
 
 

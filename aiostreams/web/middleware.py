@@ -14,7 +14,7 @@ from aiohttp import web
 from aiostreams.content.base import Content
 from aiostreams.errors import StreamError
 from aiostreams.streams.base import Stream
-from aiostreams.web.body import body_of, limits_of
+from aiostreams.web.body import body_of
 from aiostreams.web.errors import error_response
 from aiostreams.web.payload import StreamPayload
 from aiostreams.web.response import BodyResponse, respond
@@ -44,8 +44,7 @@ def stream_middleware(*, limits: Limits | None = None) -> Middleware:
 
     @web.middleware
     async def middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
-        body = body_of(request)
-        body.limits = limits_of(request, limits)
+        body = body_of(request, limits)
         try:
             body.refuse_declared()
             response = await values_to_responses(request, handler)

@@ -7,17 +7,20 @@ caller as ``StreamError``, and what was opened is the caller's to close.
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 
-from aiostreams.content.base import read_all
+from aiostreams.content.base import offload, read_all
+from aiostreams.content.charset import codec_of, decode_text
 from aiostreams.content.file import File
 from aiostreams.content.form import Form
-from aiostreams.content.json import JSON
+from aiostreams.content.json import JSON, json_reader
 from aiostreams.content.multipart import MultiPart
 from aiostreams.content.ndjson import NDJSON
 from aiostreams.content.text import HTML, Text
 from aiostreams.errors import UnsupportedContent
 from aiostreams.streams.memory import ByteStream
+from aiostreams.web.arrived import take_arrived
 from aiostreams.web.body import body_of
 from aiostreams.web.forms import read_form
 
@@ -70,14 +73,18 @@ async def read_bytes(
     """
     body = body_of(request)
     if body.remembered is None:
-        stream = body.stream
-        whole = not stream.position
-        data = await read_all(stream, limits or body.limits)
-        if not whole:
-            return data
+        if limits is None:
+            limits = body.limits
+        data = take_arrived(request, body, limits.max_memory)
+        if data is None:
+            stream = body.stream
+            whole = not stream.position
+            data = await read_all(stream, limits)
+            if not whole:
+                return data
+            # Also for those who take the stream.
+            stream.unread(data)
         body.remembered = data
-        # Also for those who take the stream.
-        stream.unread(data)
     return body.remembered
 
 
@@ -146,12 +153,13 @@ async def read_json(
     """
     if content_type is not None:
         _expect(request, content_type)
-    if limits is None:
-        limits = body_of(request).limits
-    content = await JSON.decode(
-        await _in_memory(request, limits), type=type, limits=limits, loads=loads
-    )
-    return content.data
+    # What JSON.decode() does, without a stream over bytes that are at hand.
+    read = json_reader(type, loads)
+    codec = codec_of(request.headers.get("Content-Type"))
+    data: bytes | str = await read_bytes(request, limits=limits)
+    if codec != "utf-8":
+        data = await offload(partial(decode_text, codec=codec), data)
+    return await offload(read, data)
 
 
 def _expect(request: web.BaseRequest, expected: str) -> None:

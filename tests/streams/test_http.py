@@ -16,7 +16,7 @@ from typing import Any
 
 import aiohttp
 import pytest
-from aiohttp import web
+from aiohttp import EMPTY_PAYLOAD, web
 from aiohttp.http_exceptions import LineTooLong
 
 from aiostreams.errors import (
@@ -26,7 +26,7 @@ from aiostreams.errors import (
     StreamBusy,
     StreamClosed,
 )
-from aiostreams.streams.http import HTTPStream
+from aiostreams.streams.http import HTTPStream, is_decoded
 from tests.servers import CHUNKED, Raw, chunk, connected, post, serving
 
 BODY = b"first line\nsecond line\n\nlast"
@@ -275,6 +275,14 @@ async def test_size_and_content_type_of_a_request() -> None:
     assert await handled(script, zipped) == (None, None, 28)
     size, _, length = await handled(script, zipped, auto_decompress=False)
     assert size == length == len(gzip.compress(BODY))
+
+
+async def test_a_body_that_is_not_there_was_never_encoded(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """aiohttp has one reader for all of them, and writes on it."""
+    monkeypatch.setattr(EMPTY_PAYLOAD, "total_compressed_bytes", 7, raising=False)
+    assert not is_decoded(EMPTY_PAYLOAD)
 
 
 async def test_reads_of_a_body_that_is_not_there() -> None:

@@ -98,6 +98,37 @@ async def test_read_bytes_is_remembered_for_every_helper() -> None:
     assert got == [b"[1]", b"[1]", [1], "[1]", [1], b"[1]", b"[1]"]
 
 
+@pytest.mark.parametrize("rest", [(), (b"cd",)], ids=["arrived", "arriving"])
+async def test_what_read_bytes_has_read_is_in_the_stream(rest: tuple[bytes]) -> None:
+    async def script(request: web.BaseRequest) -> Any:
+        whole = await read_bytes(request)
+        stream = open_stream(request)
+        assert open_stream(request) is stream
+        facts = stream.position, stream.size, stream.content_type
+        return whole, facts, await stream.read(), await read_bytes(request)
+
+    head = post(headers=[("Content-Type", "text/x"), ("Content-Length", "4")])
+    first = b"ab" if rest else b"abcd"
+    facts = (0, 4, "text/x")
+    expected = (b"abcd", facts, b"abcd", b"abcd")
+    assert await run(script, head + first, *rest) == expected
+
+
+async def test_a_body_beyond_the_limit_is_an_error_as_soon_as_it_is_seen() -> None:
+    async def script(request: web.BaseRequest) -> Any:
+        body_of(request).limits = Limits(max_body=3)
+        stream = open_stream(request)
+        first = await stream.readany()
+        for _ in range(2):
+            with pytest.raises(LimitExceeded) as caught:
+                await stream.readany()
+        return first, caught.value.limit, caught.value.seen
+
+    # The client says no more, and waits.
+    unfinished = post(headers=CHUNKED) + chunk(b"abcd")
+    assert await run(script, unfinished) == (b"abc", 3, 4)
+
+
 async def test_what_is_left_of_a_body_is_not_remembered_as_the_whole() -> None:
     async def script(request: web.BaseRequest) -> Any:
         head = await open_stream(request).read(2)
