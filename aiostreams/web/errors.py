@@ -42,6 +42,7 @@ _logger = logging.getLogger("aiostreams.web")
 
 _EXCEPTIONS: dict[int, type[web.HTTPException]] = {
     400: web.HTTPBadRequest,
+    403: web.HTTPForbidden,
     404: web.HTTPNotFound,
     408: web.HTTPRequestTimeout,
     409: web.HTTPConflict,

@@ -19,7 +19,7 @@ from aiohttp import hdrs, web
 
 from aiostreams.content.base import Content
 from aiostreams.content.file import File
-from aiostreams.errors import ObjectNotFound, StreamError
+from aiostreams.errors import StreamError
 from aiostreams.sansio.attachment import content_disposition
 from aiostreams.sansio.conditions import Conditions
 from aiostreams.sansio.plan import plan_response
@@ -36,6 +36,7 @@ from aiostreams.web.digests import (
 )
 from aiostreams.web.encoded import WHOLE, encode_whole, mark_encoded, weaken_etag
 from aiostreams.web.errors import describe
+from aiostreams.web.opening import open_source
 from aiostreams.web.payload import StreamPayload
 from aiostreams.web.sendfile import may_sendfile, sendfile
 from aiostreams.web.validators import find_validators, given_validators
@@ -126,16 +127,7 @@ class BodyResponse(web.Response):
             ObjectNotFound: there is no such file.
             StreamError: it cannot be read.
         """
-        try:
-            await self.stream.open()
-        except (FileNotFoundError, NotADirectoryError, IsADirectoryError) as error:
-            await self.stream.close()
-            if isinstance(error, StreamError):
-                raise
-            raise ObjectNotFound("there is no such file") from error
-        except BaseException:
-            await self.stream.close()
-            raise
+        await open_source(self.stream)
 
     async def prepare(self, request: web.BaseRequest) -> AbstractStreamWriter | None:
         """Open the source, decide, and write the header section."""

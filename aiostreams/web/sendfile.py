@@ -72,10 +72,13 @@ async def sendfile(
             sent = await loop.sendfile(
                 transport, file, stream.offset + done, length, fallback=False
             )
-        except (NotImplementedError, asyncio.SendfileNotAvailableError):
-            if done:
-                raise
-            return False
+        except (NotImplementedError, asyncio.SendfileNotAvailableError) as error:
+            if not done:
+                return False
+            # asyncio says so of a first call that fails, whyever it does. This kind
+            # of file is sent well: so it is the disk, or else the connection.
+            await _check_readable(stream, done)
+            raise ConnectionResetError("the client has gone") from error
         done += sent
         if sent != length:
             raise SizeMismatch(
@@ -84,6 +87,11 @@ async def sendfile(
                 seen=done,
             )
     return True
+
+
+async def _check_readable(stream: FileStream, position: int) -> None:
+    async with await stream.slice(position, 1) as part:
+        await part.read()
 
 
 class _Descriptor:
