@@ -74,6 +74,16 @@ class ReceivedFile(File):
         )
 
     @property
+    def sent_type(self) -> str | None:
+        """The Content-Type as sent, or ``None``."""
+        return self._sent_type
+
+    @property
+    def data(self) -> bytes | None:
+        """The content, if it is in memory and not in the spool."""
+        return self._content if isinstance(self._content, bytes) else None
+
+    @property
     def headers(self) -> CIMultiDictProxy[str]:  # type: ignore[override]
         """All header fields of the part."""
         return CIMultiDictProxy(

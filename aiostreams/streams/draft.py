@@ -114,7 +114,7 @@ class Draft:
         """
         try:
             self._write(chunks)
-            os.fchmod(self._fd, self._mode())
+            self._set_mode()
             if self._fsync:
                 # Should this fail, a second fsync could succeed although the
                 # kernel has dropped the pages: the draft is given up.
@@ -155,7 +155,8 @@ class Draft:
         )
         self._replaced()
         temporary = TEMPORARY_PREFIX + secrets.token_hex(16)
-        self._fd = os.open(temporary, _CREATE, 0o600, dir_fd=self._directory)
+        mode = self._first_mode()
+        self._fd = os.open(temporary, _CREATE, mode, dir_fd=self._directory)
         self._temporary = temporary
 
     def _replaced(self) -> os.stat_result | None:
@@ -170,6 +171,13 @@ class Draft:
             # A rename would replace even /dev/null.
             raise OSError(errno.EINVAL, "the target is not a regular file")
         return found
+
+    def _first_mode(self) -> int:
+        """The mode of the temporary file: nobody else's business until it is whole."""
+        return 0o600
+
+    def _set_mode(self) -> None:
+        os.fchmod(self._fd, self._mode())
 
     def _mode(self) -> int:
         replaced = self._replaced()

@@ -16,9 +16,11 @@ from aiostreams.limits import KiB, MiB
 from aiostreams.streams.transforms import Transform
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from aiostreams.streams.base import Stream
 
-__all__ = ["HashStream"]
+__all__ = ["HashStream", "hash_whole"]
 
 # Hashed on the loop when the body is no longer than this: about 50 µs.
 _IN_PLACE = 32 * KiB
@@ -40,10 +42,7 @@ class HashStream(Transform):
 
     def __init__(self, source: Stream, *algorithms: str) -> None:
         super().__init__(source)
-        self._hashes = {name: hashlib.new(name) for name in algorithms or ("sha256",)}
-        for name, hash_ in self._hashes.items():
-            if not hash_.digest_size:
-                raise ValueError(f"{name} has no fixed digest length")
+        self._hashes = {name: _new(name) for name in algorithms or ("sha256",)}
         self._backlog: list[bytes] = []
         self._backlog_size = 0
         self._hashing: asyncio.Future[None] | None = None
@@ -110,3 +109,30 @@ def _update(hashes: dict[str, hashlib._Hash], pieces: list[bytes]) -> None:
     for hash_ in hashes.values():
         for piece in pieces:
             hash_.update(piece)
+
+
+async def hash_whole(data: bytes, algorithms: Sequence[str]) -> dict[str, str]:
+    """The hex digests of ``data``, as :class:`HashStream` would give them.
+
+    Raises:
+        ValueError: an algorithm is unknown, or has no fixed digest length.
+    """
+    if len(data) > _IN_PLACE:
+        return await asyncio.to_thread(_hash, data, algorithms)
+    return _hash(data, algorithms)
+
+
+def _hash(data: bytes, algorithms: Sequence[str]) -> dict[str, str]:
+    digests = {}
+    for name in algorithms:
+        hash_ = _new(name)
+        hash_.update(data)
+        digests[name] = hash_.hexdigest()
+    return digests
+
+
+def _new(name: str) -> hashlib._Hash:
+    hash_ = hashlib.new(name)
+    if not hash_.digest_size:
+        raise ValueError(f"{name} has no fixed digest length")
+    return hash_

@@ -115,11 +115,46 @@ class DiskStorage(Storage):
         The disk is first touched by a ``write``, or by ``open()`` of the stream.
         """
         del size
+        draft = self._draft(key, content_type, metadata, overwrite=overwrite)
+        return DiskWriter(draft, content_type)
+
+    async def put(
+        self,
+        key: str,
+        data: bytes | bytearray | memoryview,
+        *,
+        content_type: str | None = None,
+        metadata: Mapping[str, str] | None = None,
+        overwrite: bool = False,
+    ) -> None:
+        """Store an object at once, see :meth:`Storage.put`: one trip to a thread."""
+        draft = self._draft(key, content_type, metadata, overwrite=overwrite)
+        job = Job(functools.partial(draft.store, bytes(data)))
+        try:
+            await job.wait()
+        except asyncio.CancelledError:
+            draft.abandoned = True
+            try:
+                await job.finish()
+            finally:
+                if job.done and draft.published:
+                    await Job(draft.retract).finish()
+            raise
+        job.result()
+
+    def _draft(
+        self,
+        key: str,
+        content_type: str | None,
+        metadata: Mapping[str, str] | None,
+        *,
+        overwrite: bool,
+    ) -> ObjectDraft:
         segments = check_key(key)
         metadata = check_attributes(content_type, metadata)
         if self._sweep_after is not None and self._sweeping is None:
             self._sweeping = Job(self._sweep_quietly)
-        draft = ObjectDraft(
+        return ObjectDraft(
             self._folders,
             segments,
             encode_attributes(content_type, metadata),
@@ -127,12 +162,11 @@ class DiskStorage(Storage):
             overwrite=overwrite,
             fsync=self._fsync,
         )
-        return DiskWriter(draft, content_type)
 
     async def open(self, key: str) -> Stream:
         """A readable stream over the file, see :meth:`Storage.open`."""
         file, attributes = await _run(
-            functools.partial(self._open, key), undo=_close_opened
+            functools.partial(self._open, key), undo=lambda opened: opened[0].close()
         )
         found = file.stat_result
         assert found is not None
@@ -143,15 +177,12 @@ class DiskStorage(Storage):
         return stream
 
     async def stat(self, key: str) -> StoredObject:
-        """What is known about the object."""
         return await _run(functools.partial(self._stat, key))
 
     async def delete(self, key: str) -> None:
-        """Remove the object, if it is there, and folders that are empty then."""
         await _run(functools.partial(self._delete, key))
 
     async def list(self, prefix: str = "") -> AsyncIterator[StoredObject]:
-        """The objects whose keys begin with ``prefix``."""
         found = self._list(*check_prefix(prefix))
         take = functools.partial(itertools.islice, found, _BATCH)
         try:
@@ -285,10 +316,6 @@ def _remove_old(fd: int, name: str, before: float) -> bool:
     except FileNotFoundError:
         return False  # it became an object, or another sweep was faster
     return True
-
-
-def _close_opened(opened: tuple[OpenFile, Attributes]) -> None:
-    opened[0].close()
 
 
 async def _run(function: Callable[[], T], undo: Callable[[T], None] | None = None) -> T:

@@ -13,15 +13,15 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
-import functools
 import inspect
 import logging
+import re
 import secrets
 from typing import TYPE_CHECKING, Final, Protocol
 
-from aiostreams.errors import InvalidContent, LimitExceeded
+from aiostreams.errors import LimitExceeded
 from aiostreams.sansio.filename import safe_filename
-from aiostreams.streams.hashing import HashStream
+from aiostreams.streams.hashing import HashStream, hash_whole
 from aiostreams.streams.pump import copy
 from aiostreams.streams.transforms import LimitStream
 from aiostreams.uploads.rules import FileRule
@@ -46,6 +46,9 @@ _logger = logging.getLogger("aiostreams.uploads")
 # How long the removal of a failed request's files may take, in seconds.
 _PATIENCE: Final = 30.0
 _LONGEST_EXTENSION: Final = 12
+_SIMPLE_NAME: Final = re.compile("[A-Za-z0-9]{1,99}\\.([A-Za-z0-9]{1,12})")
+
+_ANY: Final = FileRule()
 
 
 class Incoming(Protocol):
@@ -91,9 +94,12 @@ class Receiver:
         self._storage = storage
         self._accept = accept
         self._key = key or _random_key
+        self._own_keys = key is None
         self._hashes = tuple(hashes)
         self._limits = limits
-        self._rules = rules
+        # Those of other fields, so that each is made once.
+        self._rules = dict(rules)
+        self._other = _ANY if accept is None else FileRule(accept=accept)
         self._sniffer = sniffer
         self._quota = quota
         self._counts: dict[str, int] = {}
@@ -115,18 +121,75 @@ class Receiver:
             InvalidContent: it is one too many for its field.
             StreamError: as raised by the stream, and by the storage.
         """
+        size = stream.size
+        rule, storage, ceiling = self._admit(field, size)
+        head = await stream.read(SNIFF_BYTES)
+        content_type, key = await self._identify(rule, field, incoming, head)
+        stream.unread(head)
+        source = LimitStream(stream, ceiling, what=f"the file in {field[:40]!a}")
+        hashing = HashStream(source, *self._hashes) if self._hashes else None
+        sink = await self._create(
+            storage, key, content_type, ceiling if size is None else size
+        )
+        async with sink:
+            count = await copy(hashing or source, sink)
+            file = StoredFile(
+                field,
+                incoming.filename,
+                content_type,
+                count,
+                {} if hashing is None else hashing.digests,
+                key,
+                incoming.content_type,
+                storage,
+            )
+            self._remember(file, committed=False)
+        return self._remember(file, committed=True)
+
+    async def take_whole(
+        self, field: str, incoming: Incoming, data: bytes
+    ) -> StoredFile:
+        """Store one file that is here already, in one piece.
+
+        Args:
+            field: the form's field.
+            incoming: what is known of the file.
+            data: its bytes.
+
+        Raises:
+            StreamError: as :meth:`take`.
+        """
+        rule, storage, _ = self._admit(field, len(data))
+        content_type, key = await self._identify(
+            rule, field, incoming, data[:SNIFF_BYTES]
+        )
+        file = StoredFile(
+            field,
+            incoming.filename,
+            content_type,
+            len(data),
+            await hash_whole(data, self._hashes),
+            key,
+            incoming.content_type,
+            storage,
+        )
+        self._remember(file, committed=False)
+        await storage.put(
+            key, data, content_type=content_type, overwrite=self._own_keys
+        )
+        return self._remember(file, committed=True)
+
+    def _admit(self, field: str, size: int | None) -> tuple[FileRule, Storage, int]:
+        """Whether one more file, of that size, may come; to where; how large."""
         rule = self.rule(field)
-        self._counts[field] = self._counts.get(field, 0) + 1
-        rule.check_count(field, self._counts[field], complete=False)
-        if stream.size is not None:
-            rule.check_size(field, stream.size)
+        count = self._counts[field] = self._counts.get(field, 0) + 1
+        rule.check_count(field, count, complete=False)
         storage = rule.storage or self._storage
         if storage is None:
             raise RuntimeError(
                 "receive() needs a storage: give it one, or setup(app, storage=...)"
             )
         ceiling = self._ceiling(rule)
-        size = stream.size
         if size is not None and size > ceiling:
             # By its own account: nothing of it needs to be waited for.
             raise LimitExceeded(
@@ -134,76 +197,65 @@ class Receiver:
                 limit=ceiling,
                 seen=size,
             )
-        head = await stream.read(SNIFF_BYTES)
-        declared = incoming.content_type
-        check = functools.partial(
-            rule.check_type, field, head, declared, incoming.filename
-        )
+        return rule, storage, ceiling
+
+    async def _identify(
+        self, rule: FileRule, field: str, incoming: Incoming, head: bytes
+    ) -> tuple[str, str]:
+        """The media type, if it is welcome, and the key."""
+        declared, filename = incoming.content_type, incoming.filename
         if self._sniffer is None:
-            content_type = check()
+            content_type = rule.check_type(field, head, declared, filename)
         else:
             # Somebody else's: nobody knows how long it takes.
-            content_type = await asyncio.to_thread(check, sniffer=self._sniffer)
-        stream.unread(head)
+            content_type = await asyncio.to_thread(
+                rule.check_type, field, head, declared, filename, sniffer=self._sniffer
+            )
         key = self._key(incoming)
         if inspect.isawaitable(key):
             key = await key
-        source = LimitStream(stream, ceiling, what=f"the file in {field[:40]!a}")
-        hashing = HashStream(source, *self._hashes) if self._hashes else source
-        # A random key is nobody else's. That spares an object store the check, for
-        # which it would have to copy the object.
-        own = self._key is _random_key
-        sink = await storage.create(
+        return content_type, key
+
+    async def _create(
+        self, storage: Storage, key: str, content_type: str, size: int
+    ) -> Stream:
+        return await storage.create(
             key,
             content_type=content_type,
-            overwrite=own,
-            size=ceiling if size is None else size,
+            # A random key is nobody else's. That spares an object store the check,
+            # for which it would have to copy the object.
+            overwrite=self._own_keys,
+            size=size,
         )
-        async with sink:
-            count = await copy(hashing, sink)
-            digests = hashing.digests if isinstance(hashing, HashStream) else {}
-            file = StoredFile(
-                field=field,
-                filename=incoming.filename,
-                content_type=content_type,
-                size=count,
-                digests=digests,
-                key=key,
-                declared_type=declared,
-                storage=storage,
-            )
-            if own:
-                # Before it is committed: a commit that is cancelled may have been
-                # one. Under a key that may be another's that would be a crime.
-                self.stored.append(file)
-        if not own:
+
+    def _remember(self, file: StoredFile, *, committed: bool) -> StoredFile:
+        """Have the file removed if the request fails.
+
+        Under a key of our own that begins before it is committed: a commit that is
+        cancelled may have been one. Under a key that may be another's that would be
+        a crime.
+        """
+        if committed is not self._own_keys:
             self.stored.append(file)
-        self._received += count
+        if committed:
+            self._received += file.size
         return file
 
     def rule(self, field: str) -> FileRule:
         """What holds for the files of a field."""
-        rule = self._rules.get(field, _ANY)
+        rule = self._rules.get(field, self._other)
         if rule.accept is None and self._accept is not None:
             rule = dataclasses.replace(rule, accept=self._accept)
+            self._rules[field] = rule
         return rule
 
-    def check_counts(self) -> None:
-        """Refuse an upload that lacks a file.
-
-        Raises:
-            InvalidContent: a field has fewer files than its rule asks for.
-        """
-        missing = [
+    def missing(self) -> list[tuple[str, str]]:
+        """The fields that have fewer files than their rules ask for, and what of it."""
+        return [
             (field, message)
             for field, rule in self._rules.items()
             if (message := rule.miscount(self._counts.get(field, 0))) is not None
         ]
-        if missing:
-            raise InvalidContent(
-                "; ".join(f"{field}: {message}" for field, message in missing),
-                errors=missing,
-            )
 
     def _ceiling(self, rule: FileRule) -> int:
         ceilings = [self._limits.max_file]
@@ -245,12 +297,11 @@ async def _remove(stored: list[StoredFile]) -> None:
             _logger.exception("a file of a failed upload remains: %r", file.key)
 
 
-_ANY: Final = FileRule()
-
-
 def _random_key(incoming: Incoming) -> str:
     """128 random bits, with the extension of the name."""
     name = secrets.token_hex(16)
+    if simple := _SIMPLE_NAME.fullmatch(incoming.filename or ""):
+        return f"{name}.{simple[1].lower()}"  # as below, in a tenth of the time
     _, dot, extension = safe_filename(incoming.filename).rpartition(".")
     plain = extension.isascii() and extension.isalnum()
     if dot and plain and len(extension) <= _LONGEST_EXTENSION:

@@ -131,6 +131,40 @@ class Storage(ABC):
             StorageError: the storage failed; ``write`` and ``close`` raise it too.
         """
 
+    async def put(
+        self,
+        key: str,
+        data: bytes | bytearray | memoryview,
+        *,
+        content_type: str | None = None,
+        metadata: Mapping[str, str] | None = None,
+        overwrite: bool = False,
+    ) -> None:
+        """Store an object that is in memory.
+
+        What :meth:`create`, one ``write`` and ``close()`` do; a storage may know a
+        shorter way.
+
+        Args:
+            key: where it will be.
+            data: its bytes, of any number; not changed until this returns.
+            content_type: its media type.
+            metadata: a few words about it.
+            overwrite: whether an object that is there is replaced.
+
+        Raises:
+            InvalidKey, ValueError, ObjectExists, StorageError: as :meth:`create`.
+        """
+        sink = await self.create(
+            key,
+            content_type=content_type,
+            metadata=metadata,
+            overwrite=overwrite,
+            size=len(data),
+        )
+        async with sink:
+            await sink.write(data)
+
     @abstractmethod
     async def open(self, key: str) -> Stream:
         """A readable stream over the object as it is now.

@@ -16,16 +16,20 @@ from typing import TYPE_CHECKING, Any, Final, Generic, Literal, TypeVar, overloa
 from aiohttp import hdrs, web
 
 from aiostreams.content.form import Form
+from aiostreams.content.formreader import WHOLE, parse_form_parts
 from aiostreams.content.part import open_parts
-from aiostreams.errors import LimitExceeded, MalformedBody, UnsupportedContent
-from aiostreams.sansio.disposition import parse_disposition
-from aiostreams.sansio.filename import safe_filename
+from aiostreams.content.received import ReceivedFile
+from aiostreams.errors import InvalidContent, LimitExceeded, UnsupportedContent
+from aiostreams.limits import KiB
+from aiostreams.streams.memory import ByteStream
 from aiostreams.streams.transforms import ProgressStream
 from aiostreams.uploads.formmodel import bind, file_rules, json_fields
 from aiostreams.uploads.receiver import Receiver
 from aiostreams.uploads.storage import Storage
 from aiostreams.uploads.stored import StoredFiles
+from aiostreams.web.arrived import take_arrived
 from aiostreams.web.body import body_of
+from aiostreams.web.incoming import RAW_FIELD, ArrivedFile, RawFile
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -36,6 +40,7 @@ if TYPE_CHECKING:
     from aiostreams.streams.transforms import ProgressCallback
     from aiostreams.uploads.receiver import KeyMaker, Sniffer
     from aiostreams.uploads.rules import FileRule
+    from aiostreams.uploads.stored import StoredFile
 
 __all__ = ["APP_STORAGE", "Receiving", "Upload", "receive"]
 
@@ -44,8 +49,9 @@ T = TypeVar("T")
 APP_STORAGE: Final = web.AppKey("aiostreams.storage", Storage)
 # At most so often is progress told, in seconds.
 _PROGRESS_INTERVAL: Final = 0.1
-# What the one file of a body that is no form is called.
-_RAW_FIELD: Final = "file"
+# A form that says it is no larger is waited for, and taken in one piece. A file in it
+# that is not welcome is refused when all of it is here: that is a packet or a few.
+_SMALL: Final = 64 * KiB
 
 
 @dataclass(frozen=True, slots=True)
@@ -218,35 +224,95 @@ class Receiving(Generic[T]):
             await self._receiver.undo()
 
     async def _receive(self) -> Any:
-        stream = body_of(self._request).stream
-        if self._on_progress is not None:
-            # Not closed: the body is the request's.
-            stream = ProgressStream(stream, _Paced(self._on_progress))
         content_type = self._request.headers.get(hdrs.CONTENT_TYPE, "")
         media_type = content_type.partition(";")[0].strip().lower()
         if media_type == "multipart/form-data":
-            await self._take_parts(stream, content_type)
+            data = await self._read_small()
+            if data is None:
+                await self._take_parts(self._stream(), content_type)
+            else:
+                await self._take_whole(data, content_type)
         elif media_type == "application/x-www-form-urlencoded":
-            form = await Form.decode(stream, limits=self._limits)
+            form = await Form.decode(self._stream(), limits=self._limits)
             self._fields.extend(form.items())
         elif media_type.startswith("multipart/"):
             raise UnsupportedContent(
                 f"an upload cannot be {media_type[:80]!r}", accept="multipart/form-data"
             )
         else:
-            incoming = _Raw(self._request)
-            await self._receiver.take(_RAW_FIELD, incoming, stream)
-        self._receiver.check_counts()
+            incoming = RawFile(self._request)
+            await self._receiver.take(RAW_FIELD, incoming, self._stream())
         stored = [(file.field, file) for file in self._receiver.stored]
+        missing = self._receiver.missing()
         if self._model is not None:
-            return bind(
-                self._model,
+            return self._bind(self._model, stored, missing)
+        if missing:
+            raise _invalid(missing)
+        return Upload(Form(self._fields), StoredFiles(stored))
+
+    def _bind(
+        self,
+        model: type[T],
+        stored: list[tuple[str, StoredFile]],
+        missing: list[tuple[str, str]],
+    ) -> T:
+        """The model; what it and the rules have to say comes in one error."""
+        try:
+            bound = bind(
+                model,
                 self._fields,
                 [*stored, *self._strangers],
                 unknown=self._unknown,
                 duplicates=self._duplicates,
             )
-        return Upload(Form(self._fields), StoredFiles(stored))
+        except InvalidContent as error:
+            named = {field for field, _ in error.errors}
+            more = [wrong for wrong in missing if wrong[0] not in named]
+            raise _invalid([*error.errors, *more]) from error
+        if missing:
+            raise _invalid(missing)
+        return bound
+
+    def _stream(self) -> Stream:
+        stream = body_of(self._request).stream
+        if self._on_progress is None:
+            return stream
+        # Not closed: the body is the request's.
+        return ProgressStream(stream, _Paced(self._on_progress))
+
+    async def _read_small(self) -> bytes | None:
+        """The whole body, if it is here already, or as good as."""
+        body = body_of(self._request)
+        ceiling = min(WHOLE, self._limits.max_memory)
+        data = take_arrived(self._request, body, ceiling)
+        if data is not None:
+            if self._on_progress is not None:
+                await _Paced(self._on_progress)(len(data), len(data))
+            return data
+        stream = self._stream()
+        size = stream.size
+        if size is None or size > min(_SMALL, ceiling) or body.stream.position:
+            return None
+        return await stream.read()
+
+    async def _take_whole(self, data: bytes, content_type: str) -> None:
+        """Take a form that is in one piece; at once, if it is an ordinary one."""
+        form = None
+        if not self._json:
+            form = parse_form_parts(data, content_type, self._limits)
+        if form is None:
+            stream = ByteStream(data, content_type=content_type)
+            await self._take_parts(stream, content_type)
+            return
+        self._fields = form.fields
+        for name, file in form.files:
+            if self._model is not None and name not in self._known:
+                self._strangers.append((name, None))
+            else:
+                assert isinstance(file, ReceivedFile)
+                content = file.data
+                assert content is not None  # the form was in one piece
+                await self._receiver.take_whole(name, ArrivedFile(name, file), content)
 
     async def _take_parts(self, stream: Stream, content_type: str) -> None:
         async for part in open_parts(stream, content_type, self._limits):
@@ -274,27 +340,6 @@ class Receiving(Generic[T]):
             )
 
 
-class _Raw:
-    """What the header section says of a body that is a file."""
-
-    name = _RAW_FIELD
-
-    def __init__(self, request: web.BaseRequest) -> None:
-        self.content_type = request.headers.get(hdrs.CONTENT_TYPE)
-        self.filename: str | None = None
-        disposition = request.headers.get(hdrs.CONTENT_DISPOSITION)
-        if disposition is not None:
-            try:
-                self.filename = parse_disposition(disposition).filename
-            except MalformedBody:
-                # A wish of the client's that nobody can read: no name, then.
-                pass
-
-    @property
-    def safe_filename(self) -> str:
-        return safe_filename(self.filename)
-
-
 class _Paced:
     """Tells progress not too often, and the end where it is known."""
 
@@ -309,3 +354,10 @@ class _Paced:
             told = self._callback(done, total)
             if inspect.isawaitable(told):
                 await told
+
+
+def _invalid(errors: list[tuple[str, str]]) -> InvalidContent:
+    return InvalidContent(
+        "; ".join(f"{name}: {text}" if name else text for name, text in errors),
+        errors=errors,
+    )
