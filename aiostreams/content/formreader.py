@@ -113,17 +113,16 @@ def parse_form_parts(
     plain = _PLAIN_TYPE.fullmatch(content_type)
     boundary = boundary_of(content_type) if plain is None else plain[1].encode()
     parts = parse_whole_form(data, boundary, limits)
-    return None if parts is None else _of_whole(data, parts)
+    return None if parts is None else _of_whole(parts)
 
 
-def _of_whole(data: bytes, parts: list[FormPart]) -> FormParts:
+def _of_whole(parts: list[FormPart]) -> FormParts:
     form = FormParts()
     fields, types = form.fields, form.types
     default = None
-    if CHARSET_FIELD.encode() in data:
-        for part in parts:
-            if part.name == CHARSET_FIELD and part.filename is None:
-                default = charset_of_field(part.body)
+    for part in [part for part in parts if part[1] == CHARSET_FIELD]:
+        if part.filename is None:
+            default = charset_of_field(part.body)
     for raw, name, filename, content_type, body in parts:
         if default is not None:
             name = _renamed(name, default)  # noqa: PLW2901 - the name from here on

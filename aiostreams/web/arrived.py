@@ -7,7 +7,7 @@ runs. Then there is nothing to wait for, no pace to keep and no stream to open: 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from aiohttp import hdrs
 
@@ -19,11 +19,6 @@ if TYPE_CHECKING:
     from aiostreams.web.body import RequestBody
 
 __all__ = ["take_arrived"]
-
-# With one of these the bytes have to go through a stream.
-_CODED: Final = frozenset(
-    name.lower() for name in (hdrs.CONTENT_ENCODING, CONTENT_DIGEST, REPR_DIGEST)
-)
 
 
 def take_arrived(
@@ -37,6 +32,10 @@ def take_arrived(
     if size > ceiling or size > body.limits.max_body or not body.idle:
         return None
     headers = request.headers
-    if any(name in headers for name in _CODED):
-        return None
+    if (
+        hdrs.CONTENT_ENCODING in headers
+        or CONTENT_DIGEST in headers
+        or REPR_DIGEST in headers
+    ):
+        return None  # the bytes have to go through a stream
     return reader.read_nowait(-1)

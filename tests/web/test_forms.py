@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import gzip
 import hashlib
 import json
@@ -626,6 +627,25 @@ async def test_a_hundred_failed_forms_leave_nothing(temporary: Path) -> None:
         assert descriptors() <= before[0]
         assert len(asyncio.all_tasks()) <= before[1]
     assert list(temporary.iterdir()) == []
+
+
+@each_handler
+async def test_a_request_leaves_no_circle(handler: Handler) -> None:
+    """What was read of its body is free without the garbage collector."""
+    async with serving(app_of(handler)) as address, connected(address) as raw:
+        await raw.send(GOOD)
+        await raw.response()
+        gc.collect()
+        gc.disable()
+        try:
+            for _ in range(5):
+                await raw.send(GOOD)
+                await raw.response()
+            left = [o for o in gc.get_objects() if isinstance(o, web.BaseRequest)]
+        finally:
+            gc.enable()
+    # The last one may still be a local of the connection's task.
+    assert len(left) <= 1
 
 
 # -- to disk, to a client, from a client ------------------------------------------------
