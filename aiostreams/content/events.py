@@ -93,6 +93,9 @@ class EventStream(Content):
     ``async for event in events`` iterates over those of a body, or over what the
     constructor was given.
 
+    A client that was cut off comes back by itself, with the ``id`` of the last event
+    it has seen: ``request.headers.get("Last-Event-ID")`` tells where to go on.
+
     Args:
         events: an iterable, sync or async, of :class:`Event`, of text, or of values
             that are sent as JSON.

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Final
 from aiohttp import hdrs, web
 
 from aiostreams.content.base import Content
+from aiostreams.content.events import EventStream
 from aiostreams.content.file import File
 from aiostreams.errors import StreamError
 from aiostreams.sansio.attachment import content_disposition
@@ -115,6 +116,13 @@ class BodyResponse(web.Response):
             self.path = source.path
             # Served as it was sent, it must not be taken for something else.
             self.headers.setdefault("X-Content-Type-Options", "nosniff")
+        if isinstance(source, EventStream):
+            # Events are news: a cache has no use for them.
+            self.headers.setdefault(hdrs.CACHE_CONTROL, "no-store")
+        if self.stream.live and self.evaluates:
+            # nginx as a proxy in front would hold the pieces back, and others do
+            # that know this field of its.
+            self.headers.setdefault("X-Accel-Buffering", "no")
         for name, value in self.headers.items():
             if _uncarriable(value):
                 # aiohttp would find it too late for any answer.
