@@ -165,6 +165,9 @@ class Stream(Guarded, ABC):
         is independent of this stream's position and outlives its ``close()``; its
         taker closes it.
 
+        A stream may have attributes ``etag`` (opaque, without quotes, strong) and
+        ``last_modified`` (POSIX seconds); conditions and ``If-Range`` then work too.
+
         Args:
             offset: where to begin, in bytes from the start of the whole stream.
             length: how many bytes; to the end when ``None``. Cut at the end.
