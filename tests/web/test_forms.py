@@ -641,7 +641,7 @@ async def test_a_request_leaves_no_circle(handler: Handler) -> None:
             for _ in range(5):
                 await raw.send(GOOD)
                 await raw.response()
-            left = [o for o in gc.get_objects() if isinstance(o, web.BaseRequest)]
+            left = [o for o in gc.get_objects() if type(o) is web.Request]
         finally:
             gc.enable()
     # The last one may still be a local of the connection's task.
