@@ -9,6 +9,7 @@ what it must not keep, also when it fails or is cancelled.
 from __future__ import annotations
 
 import functools
+import io
 from abc import ABC
 from asyncio import IncompleteReadError
 from typing import TYPE_CHECKING, Self
@@ -20,7 +21,6 @@ from aiostreams.streams.guards import Guarded
 from aiostreams.streams.life import State
 
 if TYPE_CHECKING:
-    import io
     from collections.abc import AsyncIterator, Awaitable, Callable
     from types import TracebackType
 
@@ -261,14 +261,17 @@ class Stream(Guarded, ABC):
 
     async def _read_to_end(self) -> bytes:
         self._life.check_idle()
-        pieces = self._life.buffer.take_all()
+        # Gives its bytes without a copy, so they are in memory once.
+        whole = io.BytesIO()
+        whole.writelines(self._life.buffer.take_all())
         try:
             while chunk := await self.readany():
-                pieces.append(chunk)
+                whole.write(chunk)
         except BaseException:
-            self._put_back(pieces)
+            if whole.tell():
+                self._put_back([whole.getvalue()])
             raise
-        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+        return whole.getvalue()
 
     def _put_back(self, pieces: list[bytes]) -> None:
         if self._life.state is not State.CLOSED:
