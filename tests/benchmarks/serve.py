@@ -146,7 +146,11 @@ _tasks: list[asyncio.Task[None]] = []
 
 async def serve(module: str, name: str) -> None:
     contestant: Contestant = getattr(importlib.import_module(module), name)
-    sock = socket.create_server(("127.0.0.1", 0))
+    # With its protocol, which asyncio looks at before it sets TCP_NODELAY: without
+    # that a server that sends head and body one by one waits for 40 ms each time.
+    sock = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+    sock.bind(("127.0.0.1", 0))
+    sock.listen()
     await _start(contestant, sock)
     loop = asyncio.get_running_loop()
     commands = Commands(loop)
