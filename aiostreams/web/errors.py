@@ -7,6 +7,7 @@ written for each.
 
 from __future__ import annotations
 
+import asyncio
 import http
 import json
 import logging
@@ -56,6 +57,8 @@ _OFFERS = ("application/problem+json", "application/json", "text/plain")
 # What a message may take in a log line or a response: it can hold a name that the
 # client chose.
 _LONGEST = 400
+# How long the rest of a body that came too slowly is read and dropped, in seconds.
+_LINGER = 1.0
 
 
 class BrokenConnection(web.Response):
@@ -105,6 +108,12 @@ def error_response(
     exception.text = problem.text
     if isinstance(error, BodyTimeout):
         exception.force_close()
+        # aiohttp reads on for ten seconds, so that a client that is still sending
+        # gets to read the answer. This one has had its time: one second will do. A
+        # TimeoutError is how that reading ends by itself.
+        asyncio.get_running_loop().call_later(
+            _LINGER, request.content.set_exception, TimeoutError()
+        )
     return exception
 
 
