@@ -66,24 +66,28 @@ def parse_whole_form(
     pieces[0] = pieces[0][len(opening) :]
     if not pieces.pop().startswith(b"--") or len(pieces) > limits.max_parts:
         return None
-    lowest = min(limits.max_header_size, limits.max_field, limits.max_file)
+    max_head, max_field, max_file = (
+        limits.max_header_size,
+        limits.max_field,
+        limits.max_file,
+    )
+    # No part of a body this small is over a ceiling.
+    near = len(body) > min(max_head, max_field, max_file)
     parts = []
     new = tuple.__new__  # 90 ns, where FormPart() takes 290 ns
     for match in map(_piece, pieces):
         if match is None:
             return None
         raw, name, filename, content_type, content = match.groups()
+        if near and (
+            len(raw) > max_head
+            or len(content) > (max_field if filename is None else max_file)
+        ):
+            return None
         name = name.decode("utf-8", "surrogateescape")
         if filename is not None:
             filename = filename.decode("utf-8", "surrogateescape")
         if content_type is not None:
             content_type = content_type.decode("ascii")
         parts.append(new(FormPart, (raw, name, filename, content_type, content)))
-    if len(body) > lowest and any(_too_large(part, limits) for part in parts):
-        return None
     return parts
-
-
-def _too_large(part: FormPart, limits: Limits) -> bool:
-    ceiling = limits.max_field if part.filename is None else limits.max_file
-    return len(part.body) > ceiling or len(part.raw) > limits.max_header_size
