@@ -26,6 +26,7 @@ from aiostreams.web.wire import WireStream
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
+    from aiostreams.content.multipart import MultiPart
     from aiostreams.streams.base import Stream
 
 __all__ = ["APP_LIMITS", "RequestBody", "body_of", "limit", "limits_of"]
@@ -43,12 +44,14 @@ class RequestBody:
     Attributes:
         limits: the ceilings that hold for it.
         remembered: the whole body, once ``read_bytes`` has read it.
+        form: the form in it, once ``read_form`` has.
         expecting: whether the client waits to be asked for its body.
     """
 
     def __init__(self, request: web.BaseRequest, limits: Limits) -> None:
         self.limits = limits
         self.remembered: bytes | None = None
+        self.form: MultiPart | None = None
         self.expecting = False
         # Weakly, since the request has this object: in a circle, all that was read
         # of its body would wait for the garbage collector, which took 40 us of the

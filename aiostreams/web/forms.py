@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeVar, overload
 
-from aiohttp import web
-
 from aiostreams.content.file import File
 from aiostreams.content.form import Form
 from aiostreams.content.formreader import WHOLE
@@ -18,6 +16,8 @@ from aiostreams.web.arrived import take_arrived
 from aiostreams.web.body import body_of
 
 if TYPE_CHECKING:
+    from aiohttp import web
+
     from aiostreams.limits import Limits
     from aiostreams.web.body import RequestBody
 
@@ -25,7 +25,6 @@ __all__ = ["read_form"]
 
 T = TypeVar("T")
 
-_FORM: Final = web.RequestKey("aiostreams.form", MultiPart)
 _MULTIPART: Final = "multipart/form-data"
 _URLENCODED: Final = "application/x-www-form-urlencoded"
 
@@ -104,10 +103,9 @@ async def read_form(
 
 
 async def _read_form(request: web.BaseRequest, limits: Limits | None) -> MultiPart:
-    known: MultiPart | None = request.get(_FORM)
-    if known is not None:
-        return known
     body = body_of(request)
+    if body.form is not None:
+        return body.form
     limits = limits or body.limits
     content_type = request.headers.get("Content-Type", "")
     media_type = content_type.partition(";")[0].strip().lower()
@@ -120,7 +118,7 @@ async def _read_form(request: web.BaseRequest, limits: Limits | None) -> MultiPa
             f"the body must be a form, not {media_type[:80] or 'of no type'!r}",
             accept=f"{_MULTIPART}, {_URLENCODED}",
         )
-    request[_FORM] = form
+    body.form = form
     return form
 
 
