@@ -174,6 +174,7 @@ def by_multipart(body: bytes, kind: str) -> Fields:
 
 
 async def by_starlette(body: bytes, kind: str) -> Fields:
+    pytest.importorskip("starlette", reason="starlette is not installed")
     from starlette.datastructures import UploadFile
     from starlette.requests import Request
 
