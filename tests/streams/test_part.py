@@ -384,11 +384,11 @@ def coded(headers: bytes, data: bytes, filename: str | None = "x") -> bytes:
         (b"CONTENT-TRANSFER-ENCODING: Base64", base64.b64encode),
         (b"Content-Transfer-Encoding: quoted-printable", quopri.encodestring),
         (b"Content-Transfer-Encoding: binary", bytes),
-        (b"Content-Encoding: gzip", gzip.compress),
+        (b"Content-Encoding: gzip", lambda data: gzip.compress(data, mtime=0)),
         (b"Content-Encoding: identity", bytes),
         (
             b"Content-Encoding: gzip\r\nContent-Transfer-Encoding: base64",
-            lambda data: base64.b64encode(gzip.compress(data)),
+            lambda data: base64.b64encode(gzip.compress(data, mtime=0)),
         ),
     ],
 )
