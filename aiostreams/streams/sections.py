@@ -83,15 +83,16 @@ class ChainStream(Stream):
         return ChainStream(*parts)
 
     async def close(self) -> None:
-        """Close every source, also when one of them fails to."""
-        errors = []
+        """Close every source, also when one of them fails to, or is cancelled."""
+        errors: list[BaseException] = []
         for source in self._sources:
             try:
                 await source.close()
-            except Exception as error:  # noqa: BLE001 (raised below)
+            except BaseException as error:  # noqa: BLE001 (raised below)
                 errors.append(error)
         if errors:
-            raise errors[0]
+            # A cancellation first: it must not get lost.
+            raise next((e for e in errors if not isinstance(e, Exception)), errors[0])
 
 
 class SliceStream(Transform):

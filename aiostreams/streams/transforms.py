@@ -126,6 +126,7 @@ class ProgressStream(Transform):
         self._callback = callback
         self._done = 0
         self._piece: bytes | None = None
+        self._waiting: Awaitable[None] | None = None
         self._call: Carried[None] = Carried()
 
     async def readany(self) -> bytes:
@@ -148,12 +149,18 @@ class ProgressStream(Transform):
         return piece
 
     async def _await_callback(self) -> None:
+        assert self._waiting is not None
         await self._waiting
 
     async def close(self) -> None:
         """End a callback under way, and close the source."""
-        await self._call.cancel()
-        await super().close()
+        try:
+            await self._call.cancel()
+        finally:
+            # One that had not begun to run would complain that it never did.
+            if inspect.iscoroutine(self._waiting):
+                self._waiting.close()
+            await super().close()
 
 
 class TeeStream(Transform):
@@ -192,5 +199,7 @@ class TeeStream(Transform):
 
     async def close(self) -> None:
         """End a write under way, and close the source."""
-        await self._writing.cancel()
-        await super().close()
+        try:
+            await self._writing.cancel()
+        finally:
+            await super().close()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import hashlib
 from typing import Any
 
@@ -105,6 +106,47 @@ async def test_a_callback_under_way_is_ended_by_close() -> None:
     await asyncio.sleep(0.01)
     await stream.close()
     assert ended.is_set()
+    with pytest.raises(StreamClosed):
+        await reader
+
+
+async def test_a_callback_that_has_not_begun_is_dropped_by_close() -> None:
+    """Silently: asyncio would warn of a coroutine that nobody awaits."""
+
+    async def late(done: int, total: int | None) -> None:
+        raise AssertionError("called after all")
+
+    stream = ProgressStream(ByteStream(b"abc"), late)
+    reader = asyncio.create_task(stream.read())
+    await asyncio.sleep(0)
+    await stream.close()
+    with pytest.raises((StreamClosed, AssertionError)):
+        await reader
+    gc.collect()
+
+
+@pytest.mark.parametrize("kind", ["progress", "tee"])
+async def test_a_cancelled_close_closes_the_source(kind: str) -> None:
+    class Slow(ByteStream):
+        async def write(self, data: bytes | bytearray | memoryview) -> None:
+            try:
+                await asyncio.sleep(10)
+            finally:
+                await asyncio.sleep(10)
+
+    async def slow(done: int, total: int | None) -> None:
+        await Slow().write(b"")
+
+    source = ByteStream(b"abc")
+    stream: Transform = TeeStream(source, Slow())
+    if kind == "progress":
+        stream = ProgressStream(source, slow)
+    reader = asyncio.create_task(stream.read())
+    await asyncio.sleep(0.01)
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(0.01):
+            await stream.close()
+    assert source.closed
     with pytest.raises(StreamClosed):
         await reader
 
@@ -231,6 +273,22 @@ async def test_closing_a_chain_closes_all_although_one_fails() -> None:
     last = ByteStream(b"x")
     with pytest.raises(OSError, match="cannot close"):
         await ChainStream(Broken(b""), last).close()
+    assert last.closed
+
+
+async def test_a_cancelled_close_closes_the_rest_of_a_chain() -> None:
+    class Slow(ByteStream):
+        async def close(self) -> None:
+            await asyncio.sleep(10)
+
+    class Broken(ByteStream):
+        async def close(self) -> None:
+            raise OSError("cannot close")
+
+    last = ByteStream(b"x")
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(0.01):
+            await ChainStream(Broken(b""), Slow(b""), last).close()
     assert last.closed
 
 
