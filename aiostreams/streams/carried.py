@@ -1,8 +1,8 @@
 """An operation that outlives the cancellation of whoever waits for it.
 
 A read that is cancelled must lose no bytes. Where the work itself would lose them
-when cancelled (an async generator ends, a sink has taken half), it runs in a task
-of its own; the cancelled reader leaves, and the next one collects the result.
+when cancelled (a callback has begun, a sink has taken half), it runs in a task of its
+own; the cancelled reader leaves, and the next one collects the result.
 """
 
 from __future__ import annotations
@@ -14,17 +14,37 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
 
-__all__ = ["Carried"]
+__all__ = ["Carried", "end", "start"]
 
 T = TypeVar("T")
 
 
-def _start(coroutine: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
+def start(coroutine: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
+    """Run ``coroutine`` in a task."""
     loop = asyncio.get_running_loop()
     if sys.version_info >= (3, 12):
         # An eager task that never waits costs no turn of the event loop.
         return asyncio.Task(coroutine, loop=loop, eager_start=True)
     return loop.create_task(coroutine)
+
+
+async def end(task: asyncio.Task[Any]) -> None:
+    """Cancel ``task``, and wait until it has ended.
+
+    A cancellation of the caller reaches the task as well, and is raised afterwards.
+    """
+    task.cancel()
+    cancelled: asyncio.CancelledError | None = None
+    while not task.done():
+        try:
+            await asyncio.wait([task])
+        except asyncio.CancelledError as error:
+            cancelled = error
+            task.cancel()
+    if not task.cancelled():
+        task.exception()  # mark as seen: whoever ends it does not want it
+    if cancelled is not None:
+        raise cancelled
 
 
 class Carried(Generic[T]):
@@ -43,7 +63,7 @@ class Carried(Generic[T]):
         """
         task = self._task
         if task is None:
-            task = self._task = _start(operation())
+            task = self._task = start(operation())
         if not task.done():
             # Not shield(): that would report an error nobody collects as
             # unhandled, though the next read will raise it.
@@ -54,10 +74,5 @@ class Carried(Generic[T]):
     async def cancel(self) -> None:
         """Cancel what is under way and wait until it has ended."""
         task, self._task = self._task, None
-        if task is None:
-            return
-        task.cancel()
-        while not task.done():
-            await asyncio.wait([task])
-        if not task.cancelled():
-            task.exception()  # mark as seen: whoever closes does not want it
+        if task is not None:
+            await end(task)

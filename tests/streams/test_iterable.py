@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import gc
 from collections.abc import AsyncIterator, Iterator
+from contextvars import ContextVar
 from typing import Any
 
 import pytest
@@ -103,6 +106,136 @@ async def test_a_step_that_failed_and_nobody_collected() -> None:
     await asyncio.wait([reader])
     await asyncio.sleep(0.01)
     await stream.close()  # and no "exception was never retrieved"
+
+
+async def test_a_generator_runs_in_one_task_and_context() -> None:
+    """What it holds over a yield, an async generator finds again."""
+    seen: list[object] = []
+    variable: ContextVar[int] = ContextVar("variable")
+
+    async def traced() -> AsyncIterator[bytes]:
+        token = variable.set(1)
+        task = asyncio.current_task()
+        try:
+            for _ in range(3):
+                await asyncio.sleep(0)
+                seen.append(variable.get())
+                yield b"a"
+        finally:
+            variable.reset(token)
+            seen.append(asyncio.current_task() is task)
+
+    assert await IterStream(traced()).read() == b"aaa"
+    assert seen == [1, 1, 1, True]
+    async with IterStream(traced()) as stream:
+        await stream.readany()
+    assert seen[4:] == [1, True]
+
+
+@pytest.mark.parametrize("slow", ["generator", "reader"])
+async def test_a_timeout_over_yields_holds(slow: str) -> None:
+    """It strikes in the generator, also while that waits to be asked for more."""
+
+    async def hurried() -> AsyncIterator[bytes]:
+        async with asyncio.timeout(0.02):
+            yield b"a"
+            if slow == "generator":
+                await asyncio.sleep(10)
+            yield b"b"
+
+    stream = IterStream(hurried())
+    assert await stream.readany() == b"a"
+    await asyncio.sleep(0.05 if slow == "reader" else 0)
+    for _ in range(2):
+        with pytest.raises(TimeoutError):
+            await stream.readany()
+
+
+async def test_a_generator_goes_on_only_when_asked() -> None:
+    made = 0
+
+    async def counting() -> AsyncIterator[bytes]:
+        nonlocal made
+        while True:
+            made += 1
+            yield b"a"
+
+    async with IterStream(counting()) as stream:
+        for read in range(1, 4):
+            await stream.readany()
+            await asyncio.sleep(0.01)
+            assert made == read
+
+
+async def test_a_generator_that_will_not_be_cancelled_is_closed() -> None:
+    ended = False
+
+    async def stubborn() -> AsyncIterator[bytes]:
+        nonlocal ended
+        try:
+            while True:
+                with contextlib.suppress(asyncio.CancelledError):
+                    await asyncio.sleep(10)
+                yield b"a"
+        finally:
+            ended = True
+
+    stream = IterStream(stubborn())
+    reader = asyncio.create_task(stream.readany())
+    await asyncio.sleep(0.01)
+    await stream.close()
+    assert ended
+    with pytest.raises(StreamClosed):
+        await reader
+
+
+async def test_close_raises_what_the_end_of_a_generator_raises() -> None:
+    async def failing() -> AsyncIterator[bytes]:
+        try:
+            yield b"a"
+        finally:
+            raise ZeroDivisionError
+
+    stream = IterStream(failing())
+    await stream.readany()
+    with pytest.raises(ZeroDivisionError):
+        await stream.close()
+    assert stream.closed
+
+
+async def test_a_cancelled_close_cancels_the_end_of_a_generator() -> None:
+    """Or else nothing could end a clean-up that hangs."""
+
+    async def hanging() -> AsyncIterator[bytes]:
+        try:
+            yield b"a"
+        finally:
+            await asyncio.sleep(10)
+
+    stream = IterStream(hanging())
+    await stream.readany()
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(0.01):
+            await stream.close()
+    assert asyncio.all_tasks() == {asyncio.current_task()}
+
+
+async def test_a_generator_that_nobody_closes_ends(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    ended = asyncio.Event()
+
+    async def forgotten() -> AsyncIterator[bytes]:
+        try:
+            yield b"a"
+        finally:
+            ended.set()
+
+    await IterStream(forgotten()).readany()
+    gc.collect()
+    async with asyncio.timeout(1):
+        await ended.wait()
+    assert caplog.records == []
 
 
 async def test_a_cancelled_step_of_a_generator_goes_on() -> None:
