@@ -100,6 +100,46 @@ async def test_a_file_that_may_not_be_read_is_forbidden(
     assert b"secret" not in body
 
 
+@pytest.mark.parametrize("change", ["shrink", "empty", "rewrite"])
+@pytest.mark.parametrize("value", [None, "bytes=1000-", "bytes=0-99999,200000-"])
+@pytest.mark.parametrize("sendfile", [True, False])
+async def test_a_file_that_changes_while_it_is_sent_is_never_taken_for_whole(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    change: str,
+    value: str | None,
+    sendfile: bool,
+) -> None:
+    """When the head has promised the bytes, and the first of them are on their way."""
+    if not sendfile:
+        monkeypatch.setenv("AIOHTTP_NOSENDFILE", "1")
+    path = tmp_path / "data"
+    path.write_bytes(DATA * 20)  # more than the buffers of a connection
+
+    def tamper() -> None:
+        if change == "rewrite":
+            with path.open("r+b") as file:
+                file.write(bytes(len(DATA) * 20))
+            os.utime(path, ns=(1, 1))
+        else:
+            os.truncate(path, 1_000_000 if change == "shrink" else 0)
+
+    async def handler(_request: web.Request) -> Any:
+        return File(path)
+
+    app = web.Application()
+    app.router.add_get("/", handler)
+    async with serving(setup(app)) as address, connected(address) as raw:
+        fields = [] if value is None else [("Range", value)]
+        await raw.send(post(None, method="GET", headers=fields))
+        head = await raw.reader.readuntil(b"\r\n\r\n")
+        length = int(head.lower().partition(b"content-length: ")[2].partition(b"\r")[0])
+        body = await raw.reader.readexactly(1000)
+        tamper()
+        rest = await asyncio.wait_for(raw.reader.read(), 10)
+    assert len(body + rest) < length
+
+
 async def test_a_client_that_leaves_before_the_last_piece_of_sendfile(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
