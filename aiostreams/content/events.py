@@ -151,6 +151,8 @@ class EventStream(Content):
 class _Sending(Stream):
     """The bytes of events."""
 
+    live = True
+
     def __init__(
         self,
         events: AsyncIterable[Sendable] | Iterable[Sendable],
@@ -164,10 +166,6 @@ class _Sending(Stream):
         # Survives the reader's cancellation and the keep-alive: the iterable would
         # not.
         self._next: asyncio.Task[bytes] | None = None
-
-    @property
-    def live(self) -> bool:
-        return True
 
     async def readany(self) -> bytes:
         if self._next is None:

@@ -261,6 +261,9 @@ class _Lines(Stream):
 class _LiveLines(Stream):
     """Lines of an async iterable, handed out as soon as it waits."""
 
+    # A compressor must not hold them back either.
+    live = True
+
     def __init__(self, values: AsyncIterable[Any]) -> None:
         super().__init__(content_type=_CONTENT_TYPE)
         self._values = aiter(values)
@@ -271,11 +274,6 @@ class _LiveLines(Stream):
         self._failure: BaseException | None = None
         self._some = asyncio.Event()
         self._room = asyncio.Event()
-
-    @property
-    def live(self) -> bool:
-        """A compressor must not hold them back either."""
-        return True
 
     async def readany(self) -> bytes:
         """Every line that is ready; waits for the first one only."""

@@ -122,12 +122,13 @@ class _Region(Stream):
         return self
 
     async def _opened(self) -> Stream:
-        if self._part is None:
-            part = await self._spool.slice(self._offset, self._length)
-            if self._part is not None or self.closed:
-                await part.close()
-            else:
-                self._part = part
+        if self._part is not None:
+            return self._part
+        part = await self._spool.slice(self._offset, self._length)
+        if self._part is not None or self.closed:
+            await part.close()
+        else:
+            self._part = part
         return self._part or part
 
     async def readany(self) -> bytes:

@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine
-    from typing import Self
 
 __all__ = ["BlockingFile"]
 
@@ -33,7 +32,7 @@ class _Source(Protocol):
     async def readany(self) -> bytes: ...
     async def write(self, data: bytes) -> None: ...
     async def close(self) -> None: ...
-    async def slice(self, offset: int, length: int | None = None) -> Self: ...
+    async def slice(self, offset: int, length: int | None = None) -> Any: ...
     def unread(self, data: bytes) -> None: ...
 
 
@@ -132,7 +131,7 @@ class BlockingFile(io.RawIOBase):
     async def _measure(self) -> int:
         whole = await self._stream.slice(0)
         try:
-            size = whole.size
+            size: int | None = whole.size
         finally:
             await whole.close()
         if size is None:

@@ -99,7 +99,7 @@ class EncodedStream(Transform):
         return None if self._encoders else self._source.size
 
     @property
-    def live(self) -> bool:
+    def live(self) -> bool:  # type: ignore[override] # a source may say it plainly
         """Whether pieces are flushed out at once, for a stream around this one."""
         return self._intake.live
 

@@ -13,7 +13,15 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, Final, Protocol, Self, TypeAlias, runtime_checkable
+from typing import (
+    TYPE_CHECKING,
+    Any,
+    Final,
+    Protocol,
+    Self,
+    TypeAlias,
+    runtime_checkable,
+)
 
 from aiostreams.errors import StreamError
 from aiostreams.limits import KiB
@@ -212,7 +220,9 @@ def _source(body: Body) -> bytes | Stream:
 
 
 def _head(headers: Headers, body: Body) -> bytes:
-    pairs = list(headers.items() if isinstance(headers, Mapping) else headers)
+    # Any: a Mapping is an Iterable as well, of which the checkers cannot let go.
+    given: Any = headers
+    pairs = list(given.items() if isinstance(given, Mapping) else given)
     content_type = getattr(body, "content_type", None)
     if content_type and not any(name.lower() == "content-type" for name, _ in pairs):
         pairs.append(("Content-Type", content_type))

@@ -39,6 +39,7 @@ class Creates(Protocol):
 
     async def create(self, key: str, *, content_type: str | None = None) -> Stream:
         """A writable stream, which stores what it was given when it is closed."""
+        ...
 
 
 class BodyPart(Stream):

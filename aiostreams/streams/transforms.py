@@ -45,7 +45,7 @@ class Transform(Stream):
         return self._source.content_type
 
     @property
-    def live(self) -> bool:
+    def live(self) -> bool:  # type: ignore[override] # a source may say it plainly
         """Whether the source is."""
         return self._source.live
 

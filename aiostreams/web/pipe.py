@@ -55,7 +55,7 @@ class PayloadStream(Stream):
         self._writing: asyncio.Task[None] | None = None
 
     @property
-    def live(self) -> bool:
+    def live(self) -> bool:  # type: ignore[override] # a source may say it plainly
         """Whether it may be fed while it is read: its size is not known."""
         return self.size is None
 

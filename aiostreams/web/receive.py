@@ -197,7 +197,8 @@ class Receiving(Generic[T]):
         self._limits = limits
         self._on_progress = on_progress
         self._model = model
-        self._unknown, self._duplicates = policies
+        self._unknown: Literal["ignore", "refuse"] = policies[0]
+        self._duplicates: Literal["first", "last", "refuse"] = policies[1]
         # Of a model: the fields that take files, and those that take JSON. A file
         # in any other field is not stored.
         self._known = frozenset() if model is None else frozenset(file_rules(model))

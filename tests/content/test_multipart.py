@@ -582,6 +582,7 @@ async def test_what_helpers_of_a_request_are_made_of() -> None:
     body = form((plain("a"), b"1"))
     value = MultiPart.parse(body, TYPE, Limits())
     assert value == MultiPart({"a": "1"})
+    assert value is not None
     assert not value.spooled
     assert MultiPart.parse(b"\r\n" + body, TYPE, Limits()) is None
     quoted = TYPE.replace("=B", '="B"; charset=utf-8')

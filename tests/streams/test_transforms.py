@@ -31,9 +31,7 @@ from aiostreams.testing import (
 
 async def test_transforms_carry_size_type_and_liveness_through() -> None:
     class Live(ByteStream):
-        @property
-        def live(self) -> bool:
-            return True
+        live = True
 
     source = Live(b"abc", content_type="text/plain")
     stream = await Transform(LimitStream(source, 10)).open()

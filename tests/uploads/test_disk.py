@@ -413,7 +413,7 @@ def leave_behind(root: Path, *, age: float) -> None:
     for folder in (root, root / "old" / "er"):
         path = folder / f"{TEMPORARY_PREFIX}0123"
         path.touch()
-        os.utime(path, (time.time() - age,) * 2)
+        os.utime(path, (time.time() - age, time.time() - age))
 
 
 async def test_sweep_removes_old_temporaries_and_their_folders(

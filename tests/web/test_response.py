@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Callable
 from email.utils import formatdate
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import aiohttp
 import pytest
@@ -384,7 +384,7 @@ async def test_a_file_that_is_rewritten_or_grows_while_it_is_sent(
     path.write_bytes(b"old" * 100_000)
 
     class Changing(FileStream):
-        change: Callable[[], object]
+        change: ClassVar[Any]
 
         async def open(self) -> Changing:
             if self.size is None:
@@ -406,15 +406,15 @@ async def test_a_file_that_is_rewritten_or_grows_while_it_is_sent(
         other.write_bytes(b"xyz" * 100_000)
         other.replace(path)
 
-    Changing.change = staticmethod(replace)
+    Changing.change = replace
     response = await broken(lambda: Changing(path), Connection="close")
     assert response.endswith(b"\r\n\r\n" + b"old" * 100_000)
     path.write_bytes(b"old" * 100_000)
-    Changing.change = staticmethod(grow)
+    Changing.change = grow
     response = await broken(lambda: Changing(path), Connection="close")
     assert response.endswith(b"\r\n\r\n" + b"old" * 100_000)
     path.write_bytes(b"old" * 100_000)
-    Changing.change = staticmethod(rewrite)
+    Changing.change = rewrite
     assert not is_complete(await broken(lambda: Changing(path)))
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
@@ -47,7 +48,7 @@ async def drip(raw: Raw, head: bytes, *, pause: float, size: int = 1) -> None:
 
 
 @contextlib.asynccontextmanager
-async def dripping(raw: Raw, head: bytes, **kwargs: Any) -> Any:
+async def dripping(raw: Raw, head: bytes, **kwargs: Any) -> AsyncIterator[None]:
     task = asyncio.create_task(drip(raw, head, **kwargs))
     try:
         yield
@@ -86,7 +87,7 @@ async def test_one_byte_now_and_then_falls_under_the_rate(head: bytes) -> None:
 
 
 @contextlib.asynccontextmanager
-async def _sent(raw: Raw, head: bytes) -> Any:
+async def _sent(raw: Raw, head: bytes) -> AsyncIterator[None]:
     await raw.send(head)
     yield
 
