@@ -8,8 +8,6 @@ nothing is left.
 
 from __future__ import annotations
 
-import asyncio
-import inspect
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Generic, Literal, TypeVar, overload
 
@@ -30,6 +28,7 @@ from aiostreams.uploads.stored import StoredFiles
 from aiostreams.web.arrived import take_arrived
 from aiostreams.web.body import body_of
 from aiostreams.web.incoming import RAW_FIELD, ArrivedFile, RawFile
+from aiostreams.web.progress import Paced
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -47,8 +46,6 @@ __all__ = ["APP_STORAGE", "Receiving", "Upload", "receive"]
 T = TypeVar("T")
 
 APP_STORAGE: Final = web.AppKey("aiostreams.storage", Storage)
-# At most so often is progress told, in seconds.
-_PROGRESS_INTERVAL: Final = 0.1
 # A form that says it is no larger is waited for, and taken in one piece. A file in it
 # that is not welcome is refused when all of it is here: that is a packet or a few.
 _SMALL: Final = 64 * KiB
@@ -279,7 +276,7 @@ class Receiving(Generic[T]):
         if self._on_progress is None:
             return stream
         # Not closed: the body is the request's.
-        return ProgressStream(stream, _Paced(self._on_progress))
+        return ProgressStream(stream, Paced(self._on_progress))
 
     async def _read_small(self) -> bytes | None:
         """The whole body, if it is here already, or as good as."""
@@ -288,7 +285,7 @@ class Receiving(Generic[T]):
         data = take_arrived(self._request, body, ceiling)
         if data is not None:
             if self._on_progress is not None:
-                await _Paced(self._on_progress)(len(data), len(data))
+                await Paced(self._on_progress)(len(data), len(data))
             return data
         stream = self._stream()
         size = stream.size
@@ -339,22 +336,6 @@ class Receiving(Generic[T]):
                 limit=limit,
                 seen=self._held,
             )
-
-
-class _Paced:
-    """Tells progress not too often, and the end where it is known."""
-
-    def __init__(self, callback: ProgressCallback) -> None:
-        self._callback = callback
-        self._next = 0.0
-
-    async def __call__(self, done: int, total: int | None) -> None:
-        now = asyncio.get_running_loop().time()
-        if now >= self._next or done == total:
-            self._next = now + _PROGRESS_INTERVAL
-            told = self._callback(done, total)
-            if inspect.isawaitable(told):
-                await told
 
 
 def _invalid(errors: list[tuple[str, str]]) -> InvalidContent:

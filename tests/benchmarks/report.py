@@ -160,7 +160,10 @@ def _entry_line(entry: dict[str, Any]) -> str:
     title = f"  {entry['title']}"
     if "absent" in entry:
         return f"{title:<44} {entry['absent']}"
-    ratio = _ratio(*entry["ratio"], entry["best"]) if "ratio" in entry else ""
+    ratio = ""
+    if "ratio" in entry:
+        low, middle, high = entry["ratio"]
+        ratio = _ratio(low, middle, high, entry["best"])
     target = entry.get("target")
     verdict = ("met" if entry["met"] else "MISSED") if target else ""
     return _LINE.format(
