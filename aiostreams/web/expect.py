@@ -36,12 +36,17 @@ async def expect_continue(request: Request) -> StreamResponse | None:
         web.HTTPLengthRequired: there is none, and the route requires one.
     """
     if request.headers.get(hdrs.EXPECT, "").lower() != "100-continue":
-        raise web.HTTPExpectationFailed(text="only 100-continue can be expected")
+        failed = web.HTTPExpectationFailed(text="only 100-continue can be expected")
+        failed.force_close()
+        raise failed
     body = body_of(request)
     try:
         body.refuse_declared()
     except StreamError as error:
         answer = error_response(error, request)
+        # A client that was not asked need not send its body; then its next request
+        # would be taken for it.
+        answer.force_close()
         if isinstance(answer, web.HTTPException):
             raise answer from error
         return answer

@@ -51,17 +51,15 @@ def stream_middleware(*, limits: Limits | None = None) -> Middleware:
         except StreamError as error:
             await body.close()
             answer = error_response(error, request)
-            if body.unasked:
-                answer.force_close()
+            _close_unasked(answer, body)
             if isinstance(answer, web.HTTPException):
                 raise answer from error
             return answer
-        except BaseException:
+        except BaseException as error:
+            _close_unasked(error, body)
             await body.close()
             raise
-        if body.unasked:
-            # Nobody knows whether the client sends that body now.
-            response.force_close()
+        _close_unasked(response, body)
         await _close_after(response, request, body)
         return response
 
@@ -88,6 +86,15 @@ async def values_to_responses(
     if isinstance(response, BodyResponse) and not response.prepared:
         await response.open()
     return response
+
+
+def _close_unasked(answer: object, body: RequestBody) -> None:
+    """Close the connection after ``answer`` if the client waits to be asked.
+
+    Nobody knows whether it sends its body now; what comes next could be taken for it.
+    """
+    if body.unasked and isinstance(answer, web.StreamResponse):
+        answer.force_close()
 
 
 async def _close_after(
