@@ -34,6 +34,7 @@ def may_sendfile(request: web.BaseRequest, response: web.StreamResponse) -> bool
         and not transport.is_closing()
         and transport.get_extra_info("sslcontext") is None
         and request.method != "HEAD"
+        and response.status not in {204, 304}  # they end with their header section
         and not response.chunked
         and not response.compression
         and "AIOHTTP_NOSENDFILE" not in os.environ

@@ -354,6 +354,34 @@ class Promised(Stream):
         return await self.source.readany()
 
 
+@pytest.mark.parametrize("status", [204, 304])
+async def test_a_status_without_a_body_has_none_whatever_is_returned(
+    status: int, path: Path
+) -> None:
+    """Its bytes would be taken for the next response."""
+
+    makes: dict[str, Callable[[], Any]] = {
+        "file": lambda: File(path),
+        "bytes": lambda: ByteStream(DATA),
+        "unknown": lambda: IterStream([DATA]),
+    }
+
+    async def handler(request: web.Request) -> Any:
+        make = request.query.get("make")
+        return Text("next") if make is None else respond(makes[make](), status=status)
+
+    app = web.Application()
+    app.router.add_get("/", handler)
+    setup(app)
+    async with serving(app) as address, connected(address) as raw:
+        for make in makes:
+            await raw.send(post(None, method="GET", path=f"/?make={make}"))
+            head = await raw.reader.readuntil(b"\r\n\r\n")
+            assert int(head.split()[1]) == status
+            await raw.send(post(None, method="GET"))
+            assert (await raw.response())[2] == b"next", make
+
+
 @pytest.mark.parametrize("value", LIES.values(), ids=LIES.keys())
 async def test_a_body_that_fails_or_lies_is_never_taken_for_whole(
     value: Callable[[], Any], caplog: pytest.LogCaptureFixture
