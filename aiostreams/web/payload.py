@@ -6,11 +6,14 @@ Registered for ``Stream`` and ``Content``, so that ``web.Response(body=...)`` an
 A client must never take a cut body for a whole one. Under a Content-Length the body
 is complete for the client with its last byte, so the piece that would complete it
 is held back until the source has ended well. A chunked body is complete only with
-its terminating chunk, which aiohttp writes after this has returned.
+its terminating chunk, which aiohttp writes after this has returned; one that ends
+with the connection, as in HTTP/1.0, is complete unless the connection is reset.
 """
 
 from __future__ import annotations
 
+import socket
+import struct
 from typing import TYPE_CHECKING, Any
 
 from aiohttp import Payload, payload
@@ -104,6 +107,8 @@ class StreamPayload(Payload):
         try:
             await send(self.stream, writer, length)
         except BaseException:
+            if length is None:
+                _reset_unless_chunked(writer)
             await self.stream.abort()
             raise
         await self.stream.close()
@@ -137,6 +142,21 @@ class StreamPayload(Payload):
         finally:
             for closer in closers:
                 await closer()
+
+
+def _reset_unless_chunked(writer: AbstractStreamWriter) -> None:
+    """Break a connection whose orderly end would complete the body.
+
+    That is how HTTP/1.0 ends a body of unknown length (RFC 9112 section 6.3); only a
+    reset then tells the client that something is missing.
+    """
+    transport = getattr(writer, "transport", None)
+    if transport is None or getattr(writer, "chunked", True):
+        return
+    sock = transport.get_extra_info("socket")
+    if sock is not None and sock.family in {socket.AF_INET, socket.AF_INET6}:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    transport.abort()
 
 
 def register() -> None:

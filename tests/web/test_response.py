@@ -354,6 +354,25 @@ class Promised(Stream):
         return await self.source.readany()
 
 
+async def test_a_body_that_ends_with_its_connection_is_reset_when_it_fails() -> None:
+    """HTTP/1.0 has no other way to tell a cut body from a whole one."""
+
+    async def handler(request: web.Request) -> Any:
+        if request.path == "/own":
+            return web.Response(body=FailStream(DATA, 1000, pieces=100))
+        return FailStream(DATA, 1000, pieces=100)
+
+    app = web.Application()
+    app.router.add_get("/{path:.*}", handler)
+    setup(app)
+    async with serving(app) as address:
+        for path in ("/", "/own"):
+            async with connected(address) as raw:
+                await raw.send(f"GET {path} HTTP/1.0\r\n\r\n".encode())
+                with pytest.raises(ConnectionResetError):
+                    await raw.reader.read()
+
+
 @pytest.mark.parametrize("status", [204, 304])
 async def test_a_status_without_a_body_has_none_whatever_is_returned(
     status: int, path: Path
