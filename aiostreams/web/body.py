@@ -187,11 +187,16 @@ _BODY: Final = web.RequestKey("aiostreams.body", RequestBody)
 
 
 def limits_of(request: web.BaseRequest, base: Limits | None = None) -> Limits:
-    """The ceilings for this request: the route's, else ``base``, else the app's."""
+    """The ceilings for this request: the route's, else ``base``, else the app's.
+
+    Of the applications on the way to the route the innermost counts that has some.
+    """
     if base is None:
         base = DEFAULT_LIMITS
         if isinstance(request, web.Request):
-            base = request.config_dict.get(APP_LIMITS, DEFAULT_LIMITS)
+            # Not config_dict, in which the middleware of a parent finds only its own.
+            for app in request.match_info.apps:
+                base = app.get(APP_LIMITS, base)
     if not isinstance(request, web.Request):
         return base
     handler: Any = request.match_info.handler

@@ -41,7 +41,8 @@ def setup(
     one of them raises is answered like any other.
 
     Args:
-        app: not frozen yet. Sub-applications are covered by their parent.
+        app: not frozen yet. Sub-applications are covered by their parent; one that
+            needs other limits, or another storage, is set up as well.
         limits: the ceilings for every route; ``@limit`` overrides them.
         storage: where ``receive`` puts files unless told otherwise. It is closed
             with the application.
@@ -60,7 +61,9 @@ def setup(
     if storage is not None:
         app[APP_STORAGE] = storage
         app.on_cleanup.append(_close_storage)
-    outer = stream_middleware(limits=limits)
+    # Without limits: those of the innermost application that has some, as found by
+    # the request, so that a sub-application may have its own, larger ones too.
+    outer = stream_middleware()
     app.middlewares.insert(0, outer)
     if compression is not None:
         app.middlewares.insert(0, compression_middleware(compression))

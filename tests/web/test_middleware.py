@@ -418,6 +418,27 @@ async def test_a_sub_application_is_covered_by_its_parent() -> None:
     assert (await ask(app, post(b"1234", path="/sub/x")))[2] == b"4"
 
 
+@pytest.mark.parametrize("size", [9, 10, 11])
+@pytest.mark.parametrize("outer", [1, 100])
+async def test_a_sub_application_may_have_limits_of_its_own(
+    size: int, outer: int
+) -> None:
+    """Larger or smaller ones than its parent, which sees the request first."""
+
+    async def handler(request: web.Request) -> Any:
+        return JSON(len(await read_bytes(request)))
+
+    sub = web.Application()
+    sub.router.add_post("/x", handler)
+    setup(sub, limits=Limits(max_body=10))
+    app = web.Application()
+    app.add_subapp("/sub", sub)
+    setup(app, limits=Limits(max_body=outer))
+    status, _, body = await ask(app, post(b"x" * size, path="/sub/x"))
+    assert status == (200 if size <= 10 else 413)
+    assert (body == b"%d" % size) is (size <= 10)
+
+
 async def test_what_was_opened_is_closed_after_the_response_was_sent() -> None:
     opened: list[Stream] = []
 
