@@ -7,10 +7,11 @@ so the body is opened once, counted once, and closed once.
 
 from __future__ import annotations
 
+import asyncio
 import functools
 import logging
 import weakref
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar
 
 from aiohttp import hdrs, web
 
@@ -38,6 +39,12 @@ _OVERRIDES: Final = "__aiostreams_limits__"
 _Handler = TypeVar("_Handler")
 
 
+class _Offer(Protocol):
+    """A response that holds something open until it is sent or discarded."""
+
+    async def discard(self) -> None: ...
+
+
 class RequestBody:
     """The body of one request.
 
@@ -60,6 +67,7 @@ class RequestBody:
         self._stream: Stream | None = None
         self._wire: WireStream | None = None
         self._closers: list[Callable[[], Awaitable[object]]] = []
+        self._offered: list[_Offer] = []
 
     @property
     def _request(self) -> web.BaseRequest:
@@ -139,24 +147,43 @@ class RequestBody:
     @property
     def idle(self) -> bool:
         """Whether nothing was opened, so that there is nothing to close."""
-        return self._stream is None and not self._closers
+        return self._stream is None and not self._closers and not self._offered
 
     def closing(self, closer: Callable[[], Awaitable[object]]) -> None:
         """Have ``closer`` awaited at the end of the request, whatever happens."""
         self._closers.append(closer)
 
+    def offer(self, response: _Offer) -> None:
+        """Have ``response``, which is open, discarded unless it is chosen."""
+        self._offered.append(response)
+
+    def choose(self, response: object) -> None:
+        """It is ``response`` that is sent; those it replaces are not."""
+        offered, self._offered = self._offered, []
+        # It may have been made of them: they are closed when it has been sent.
+        self._closers += [other.discard for other in offered if other is not response]
+
     async def close(self) -> None:
-        """Close everything that was opened, last one first; errors are logged."""
+        """Close everything that was opened, last one first; errors are logged.
+
+        Also when it is cancelled meanwhile, which is raised afterwards.
+        """
+        self.choose(None)
         closers, self._closers = self._closers, []
         stream, self._stream = self._stream, None
         if stream is not None:
             closers.insert(0, stream.close)
         self.remembered = None
+        cancelled: asyncio.CancelledError | None = None
         while closers:
             try:
                 await closers.pop()()
+            except asyncio.CancelledError as error:
+                cancelled = error
             except Exception:
                 _logger.exception("closing what the request opened failed")
+        if cancelled is not None:
+            raise cancelled
 
 
 @functools.cache

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any
 
-from aiohttp import web
+from aiohttp import Payload, web
 
 from aiostreams.content.base import Content
 from aiostreams.errors import StreamError
@@ -17,6 +17,7 @@ from aiostreams.streams.base import Stream
 from aiostreams.web.body import body_of
 from aiostreams.web.errors import error_response
 from aiostreams.web.payload import StreamPayload
+from aiostreams.web.pipe import PayloadStream
 from aiostreams.web.response import BodyResponse, respond
 
 if TYPE_CHECKING:
@@ -85,6 +86,7 @@ async def values_to_responses(
             raise
     if isinstance(response, BodyResponse) and not response.prepared:
         await response.open()
+        body_of(request).offer(response)
     return response
 
 
@@ -101,17 +103,20 @@ async def _close_after(
     response: web.StreamResponse, request: web.Request, body: RequestBody
 ) -> None:
     """Close what the request opened, now or when the response has been sent."""
+    body.choose(response)
     streamed: BodyResponse | StreamPayload | None = None
     if isinstance(response, BodyResponse):
         streamed = response
-    elif isinstance(response, web.Response) and isinstance(
-        response.body, StreamPayload
-    ):
+    elif isinstance(response, web.Response) and isinstance(response.body, Payload):
         if request.method == "HEAD" or response.status in {204, 304}:
             # aiohttp closes a payload that it has written; this one it will not.
             await response.body.close()
-        else:
+        elif isinstance(response.body, StreamPayload):
             streamed = response.body
+        elif not body.idle:
+            # A generator, say, that reads the request while it is sent. Only a
+            # stream tells when it is done.
+            response.body = streamed = StreamPayload(PayloadStream(response.body))
     if streamed is None or body.idle:
         await body.close()
         return

@@ -7,7 +7,9 @@ import gc
 import json
 import logging
 import os
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -17,10 +19,12 @@ from aiostreams import (
     JSON,
     BodyTimeout,
     ByteStream,
+    File,
     InvalidContent,
     LengthRequired,
     LimitExceeded,
     Limits,
+    LimitStream,
     MalformedBody,
     ObjectExists,
     SizeMismatch,
@@ -41,6 +45,7 @@ from aiostreams import (
 )
 from aiostreams.streams.http import HTTPStream
 from aiostreams.web.body import body_of
+from aiostreams.web.response import BodyResponse
 from tests.servers import CHUNKED, chunk, connected, post, serving
 
 Handler = Callable[[web.Request], Awaitable[Any]]
@@ -471,6 +476,92 @@ async def test_what_was_opened_is_closed_after_aiohttps_own_response() -> None:
     for kind in ("payload", "error", "plain"):
         await ask(app_of(handler), post(b"abc", headers=[("X-Kind", kind)]))
         assert opened[-1].closed, kind
+
+
+async def test_aiohttps_own_payload_may_read_the_request_while_it_is_sent() -> None:
+    opened: list[Stream] = []
+
+    async def handler(request: web.Request) -> Any:
+        stream = open_stream(request)
+        opened.append(stream)
+
+        async def upper() -> AsyncIterator[bytes]:
+            async for piece in stream.iter_any():
+                yield piece.upper()
+
+        return web.Response(body=upper(), content_type="text/plain")
+
+    body = b"abc" * 50_000
+    status, headers, answer = await ask(app_of(handler), post(body))
+    assert (status, answer) == (200, body.upper())
+    assert headers["content-type"] == "text/plain"
+    assert opened[0].closed
+    head = await ask(app_of(handler), post(body, method="HEAD"))
+    assert head[0] == 200
+    assert opened[1].closed
+
+
+@pytest.mark.parametrize("instead", ["plain", "wrapped", "error"])
+async def test_a_response_that_a_middleware_replaces_is_closed(
+    instead: str, tmp_path: Path
+) -> None:
+    path = tmp_path / "file"
+    path.write_bytes(b"x" * 1000)
+    made: list[BodyResponse] = []
+
+    @web.middleware
+    async def usurper(request: web.Request, handler: Any) -> Any:
+        response = await handler(request)
+        made.append(response)
+        if instead == "error":
+            raise web.HTTPConflict
+        if instead == "plain":
+            return web.Response(text="mine")
+        return respond(LimitStream(response.stream, 1000))
+
+    async def handler(request: web.Request) -> Any:
+        return File(path)
+
+    app = web.Application(middlewares=[usurper])
+    app.router.add_get("/", handler)
+    setup(app)
+    async with serving(app) as address, connected(address) as raw:
+        await raw.send(post(None, method="GET"))
+        status, _, body = await raw.response()
+        assert (status, len(body)) == {
+            "plain": (200, 4),
+            "wrapped": (200, 1000),
+            "error": (409, 13),
+        }[instead]
+        await asyncio.sleep(0.01)
+        assert made[0].stream.closed
+
+
+async def test_a_cancelled_closer_does_not_keep_the_others() -> None:
+    closed: list[int] = []
+    entered = asyncio.Event()
+
+    async def closer(n: int) -> None:
+        if n == 2:
+            entered.set()
+            await asyncio.sleep(30)
+        closed.append(n)
+
+    async def handler(request: web.Request) -> Any:
+        for n in range(3):
+            body_of(request).closing(partial(closer, n))
+        return web.Response()
+
+    app = app_of(handler)
+    async with serving(app, handler_cancellation=True) as address:
+        async with connected(address) as raw:
+            await raw.send(post(None, method="GET"))
+            await entered.wait()
+        for _ in range(100):
+            if len(closed) > 1:
+                break
+            await asyncio.sleep(0.01)
+    assert closed == [1, 0]  # the one that was cancelled came first
 
 
 async def test_a_closer_that_fails_does_not_keep_the_others(
