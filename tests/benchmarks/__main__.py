@@ -14,11 +14,12 @@ from tests.benchmarks import (
     forms,
     json_bodies,
     put_to_disk,
+    uploads,
 )
 from tests.benchmarks.measure import Row, benchmark_folder, measure, profile
 from tests.benchmarks.report import machine, missed, results, save, table, versions
 
-_AREAS = (drain, put_to_disk, json_bodies, forms, codings, downloads, adapter)
+_AREAS = (drain, put_to_disk, json_bodies, forms, codings, downloads, adapter, uploads)
 _LATEST = Path(__file__).parent / "results" / "latest.json"
 
 

@@ -1,0 +1,114 @@
+"""Uploads into a storage, beside what a handler without one would do.
+
+The small form is held against the least there can be, a loop of blocking writes of
+the bare file into a new name, and against ``request.post()`` with such a write. The
+large file is held against the sum of its parts: a handler that writes it as it comes,
+and then hashes as many bytes in memory.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import secrets
+
+from aiohttp import web
+
+from aiostreams import DiskStorage, FileStream, KiB, MiB, copy, open_stream, receive
+from tests.benchmarks.client import put
+from tests.benchmarks.contestants import FOLDER, aiohttp_app, aiostreams_app
+from tests.benchmarks.forms import _TYPE, _large_form, _small_form
+from tests.benchmarks.measure import Entry, Peer, Row, at_most, times_less
+
+__all__ = ["ROWS", "received"]
+
+
+@aiostreams_app("receive", storage=DiskStorage(FOLDER / "stored"))
+async def received(request: web.Request) -> web.Response:
+    if request.method == "GET":
+        return web.Response(text="here")
+    async with receive(request) as upload:
+        file = upload.files["file"]
+        text = f"{len(upload.form)} {file.size} {len(file.digests['sha256'])}"
+    if file.size > MiB:
+        assert file.storage is not None
+        await file.storage.delete(file.key)
+    return web.Response(text=text)
+
+
+@aiohttp_app()
+async def bare_file(request: web.Request) -> web.Response:
+    size = 0
+    with open(FOLDER / secrets.token_hex(16), "wb") as file:
+        async for chunk in request.content.iter_any():
+            size += file.write(chunk)
+    return web.Response(text=str(size))
+
+
+@aiohttp_app()
+async def post_and_write(request: web.Request) -> web.Response:
+    form = await request.post()
+    sent = form["file"]
+    assert isinstance(sent, web.FileField)
+    with open(FOLDER / secrets.token_hex(16), "wb") as file:
+        size = file.write(sent.file.read())
+    return web.Response(text=f"{len(form) - 1} {size}")
+
+
+@aiostreams_app()
+async def drained_and_hashed(request: web.Request) -> web.Response:
+    """Draining to disk, and then ``hashlib`` alone for as many bytes."""
+    async with FileStream(FOLDER / "summed", "wb") as file:
+        size = await copy(open_stream(request), file)
+    digest = hashlib.sha256()
+    block = bytes(MiB)
+    for _ in range(size // MiB):
+        digest.update(block)
+    return web.Response(text=f"{size} {len(digest.hexdigest())}")
+
+
+@aiostreams_app()
+async def drained(request: web.Request) -> web.Response:
+    async with FileStream(FOLDER / "drained", "wb") as file:
+        size = await copy(open_stream(request), file)
+    return web.Response(text=str(size))
+
+
+_SMALL = 10 * KiB
+_LARGE = 256 * MiB
+
+_SMALL_FORM = put(_small_form, fields=_TYPE, answer=f"3 {_SMALL} 64".encode())
+_SMALL_POST = put(_small_form, fields=_TYPE, answer=f"3 {_SMALL}".encode())
+_SMALL_FILE = put(lambda: os.urandom(_SMALL), answer=str(_SMALL).encode())
+_LARGE_FORM = put(_large_form, fields=_TYPE, answer=f"1 {_LARGE} 64".encode())
+_LARGE_FILE = put(lambda: os.urandom(MiB) * 256, answer=str(_LARGE).encode())
+_LARGE_SUM = put(lambda: os.urandom(MiB) * 256, answer=f"{_LARGE} 64".encode())
+
+ROWS = [
+    Row(
+        "receive 3 fields and 10 KiB file",
+        6,
+        Entry("receive() into DiskStorage", received, _SMALL_FORM),
+        [
+            Peer(Entry("bare file, blocking", bare_file, _SMALL_FILE), at_most(1.5)),
+            Peer(
+                Entry("aiohttp post(), blocking write", post_and_write, _SMALL_POST),
+                times_less(3),
+            ),
+        ],
+        count=300,
+    ),
+    Row(
+        "receive 256 MiB file, sha-256",
+        6,
+        Entry("receive() into DiskStorage", received, _LARGE_FORM),
+        [
+            Peer(
+                Entry("to disk, and hashlib", drained_and_hashed, _LARGE_SUM),
+                at_most(1.3),
+            ),
+            Peer(Entry("to disk alone", drained, _LARGE_FILE)),
+        ],
+        stall=0.050,
+    ),
+]
