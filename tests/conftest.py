@@ -1,4 +1,7 @@
-"""What every test runs under: no blocking call on the event loop goes unseen."""
+"""What every test runs under: no blocking call on the event loop goes unseen.
+
+And hypothesis without deadlines: a busy machine is no finding.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +9,10 @@ from collections.abc import Iterator
 
 import pytest
 from blockbuster import BlockBuster, blockbuster_ctx
+from hypothesis import settings
+
+settings.register_profile("steady", deadline=None)
+settings.load_profile("steady")
 
 
 @pytest.fixture(autouse=True)

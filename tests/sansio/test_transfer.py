@@ -118,6 +118,8 @@ def test_bad_quoted_printable_is_malformed(data: bytes) -> None:
 
 @given(st.binary(max_size=60), st.integers(1, 20))
 def test_quoted_printable_round_trip(data: bytes, size: int) -> None:
+    # quopri makes line ends alike, so CR does not come back from it.
+    data = data.replace(b"\r", b"")
     encoded = quopri.encodestring(data)
     assert decode(QuotedPrintableDecoder, cut(encoded, size)) == data
 
