@@ -21,7 +21,7 @@ import functools
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from aiostreams.errors import StreamBusy
-from aiostreams.streams.life import Life, State
+from aiostreams.streams.life import OPEN, Life, State
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -71,7 +71,7 @@ def _guard_readany(
             life.check_idle()
         if life.buffer.held:
             return life.buffer.take_chunk()
-        if life.state is not State.OPEN:
+        if life.state is not OPEN:
             life.check_usable()
             return b""
         task = life.reader = asyncio.current_task()

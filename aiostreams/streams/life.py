@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import enum
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from aiostreams.errors import SizeMismatch, StreamBusy, StreamClosed
 from aiostreams.streams.buffer import Buffer
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     Task = asyncio.Task[Any]
 
-__all__ = ["Life", "State"]
+__all__ = ["OPEN", "Life", "State"]
 
 
 class State(enum.Enum):
@@ -31,6 +31,11 @@ class State(enum.Enum):
     ENDED = "ended"
     FAILED = "failed"
     CLOSED = "closed"
+
+
+# For what runs once a piece: Python 3.11 takes 57 ns to find a member in its enum.
+OPEN: Final = State.OPEN
+_CLOSED: Final = State.CLOSED
 
 
 class Life:
@@ -103,7 +108,7 @@ class Life:
     def arrived(self, chunk: bytes, size: int | None, task: Task | None) -> bytes:
         """A read of ``task`` has given ``chunk``: what the caller must return."""
         self.reader = None
-        if self.state is State.CLOSED:
+        if self.state is _CLOSED:
             raise self.after_close(None, task)
         if type(chunk) is not bytes:
             chunk = bytes(memoryview(chunk))
