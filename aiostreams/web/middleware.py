@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any
 
-from aiohttp import Payload, web
+from aiohttp import Payload, hdrs, web
 
 from aiostreams.content.base import Content
 from aiostreams.errors import StreamError
@@ -73,7 +73,8 @@ async def values_to_responses(
 ) -> web.StreamResponse:
     """Make a response of a returned ``Content`` or ``Stream``, and open its source."""
     # The type of Handler does not know yet that more than responses may come.
-    result: Any = await handler(request)
+    called: Any = handler(request)
+    result = await (_call(called) if isinstance(called, web.View) else called)
     if type(result) is web.Response:
         return result  # asking an ABC about it takes 0.2 us each time
     response: web.StreamResponse = result
@@ -88,6 +89,18 @@ async def values_to_responses(
         await response.open()
         body_of(request).offer(response)
     return response
+
+
+async def _call(view: web.View) -> Any:
+    """What the method of a class-based view returns: aiohttp asserts a response.
+
+    One that does not fit, or that dispatches in a way of its own, is left to itself.
+    """
+    name = view.request.method
+    method = getattr(view, name.lower(), None) if name in hdrs.METH_ALL else None
+    if method is None or type(view)._iter is not web.View._iter:  # noqa: SLF001
+        return await view
+    return await method()
 
 
 def _close_unasked(answer: object, body: RequestBody) -> None:

@@ -622,6 +622,37 @@ async def test_the_stream_of_a_request_is_of_no_use_afterwards() -> None:
         await kept[0].read()
 
 
+async def test_class_based_views_return_values_too() -> None:
+    class View(web.View):
+        async def get(self) -> Any:
+            return JSON([1])
+
+        async def post(self) -> Any:
+            return ByteStream(await read_bytes(self.request))
+
+        async def put(self) -> web.StreamResponse:
+            return web.Response(text="own")
+
+    class Own(web.View):
+        async def _iter(self) -> web.StreamResponse:
+            return web.Response(text=self.request.method)
+
+    for path, method, status, answer in (
+        ("/", "GET", 200, b"[1]"),
+        ("/", "POST", 200, b"abc"),
+        ("/", "PUT", 200, b"own"),
+        ("/", "DELETE", 405, b"405: Method Not Allowed"),
+        ("/", "PURGE", 405, b"405: Method Not Allowed"),
+        ("/own", "GET", 200, b"GET"),
+    ):
+        app = web.Application()
+        app.router.add_view("/", View)
+        app.router.add_view("/own", Own)
+        setup(app)
+        got = await ask(app, post(b"abc", method=method, path=path))
+        assert (got[0], got[2]) == (status, answer), method
+
+
 # -- leaks -------------------------------------------------------------------------
 
 
