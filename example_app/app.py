@@ -287,7 +287,7 @@ async def sha256(request: web.Request) -> web.StreamResponse:
     """Read a file back, and tell its digest."""
     stored = await request.app[STORAGE].open(request.match_info["key"])
     async with HashStream(stored, "sha256") as hashed:
-        async for _piece in hashed:
+        async for _piece in hashed.iter_any():
             pass
     return respond(JSON(hashed.digests))
 

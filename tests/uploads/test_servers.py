@@ -16,8 +16,10 @@ from typing import Any
 import aiohttp
 import pytest
 
-from aiostreams import DiskStorage, MiB
+from aiostreams import DiskStorage, MiB, storage_from_url
 from aiostreams.streams.draft import TEMPORARY_PREFIX
+from example_app.app import Settings, create_app
+from tests.servers import serving
 
 from .buckets import Bucket
 from .conftest import free_ports
@@ -148,6 +150,44 @@ async def test_large_upload_to_the_store_takes_little_memory(bucket: Bucket) -> 
         async with asyncio.timeout(10):
             while bucket.uploads() or bucket.names():
                 await asyncio.sleep(0.05)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(60)
+async def test_example_app_on_the_store(
+    bucket: Bucket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "AK")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "SK")
+    image = b"\x89PNG\r\n\x1a\n" + bytes(6 * MiB)
+    settings = Settings(max_file=64 * MiB)
+    app = create_app(storage_from_url(bucket_url(bucket)), settings)
+    async with (
+        serving(app, auto_decompress=False) as (host, port),
+        aiohttp.ClientSession(f"http://{host}:{port}") as session,
+    ):
+        form = aiohttp.FormData()
+        form.add_field("file", blocks_of(image), filename="sun.png")
+        form.add_field("file", blocks_of(b"words"), filename="a.txt")
+        async with session.post("/files", data=form) as response:
+            sun, words = (await response.json())["files"]
+        async with session.get("/files") as response:
+            listed = (await response.json())["files"]
+        assert {file["url"]: file["preview"] for file in listed} == {
+            sun["url"]: sun["preview"],
+            words["url"]: None,
+        }
+        for path in (sun["url"], sun["preview"]):
+            async with session.get(path, headers={"Range": "bytes=1-3"}) as response:
+                assert (response.status, await response.read()) == (206, b"PNG")
+        async with session.get(sun["url"].replace("files", "sha256")) as response:
+            assert (await response.json())["sha256"] == sun["sha256"]
+        for file in (sun, words):
+            async with session.delete(file["url"]) as response:
+                assert response.status == 204
+        async with session.delete(sun["url"]) as response:
+            assert response.status == 404
+    assert (bucket.names(), bucket.uploads()) == ([], [])
 
 
 def signed(size: int) -> bytes:
