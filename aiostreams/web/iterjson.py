@@ -47,18 +47,26 @@ async def _values(
 ) -> AsyncIterator[Any]:
     body = body_of(request)
     source = _Source(body.stream, body.limits.max_memory)
-    if path == "*" or path.endswith(".*"):
-        values = ijson.kvitems_async(source, path[:-2], use_float=True)
-    else:
-        values = ijson.items_async(source, path, use_float=True)
     try:
-        async for value in values:
+        # The parser has no name here: its object cannot be seen by the garbage
+        # collector, and would keep the request alive in a circle with an error whose
+        # traceback has this frame.
+        async for value in _parse(source, path, ijson):
             source.unclaimed = 0
             yield value
     except ijson.JSONError as error:
         raise MalformedBody(f"the body is not JSON: {_reason(error)}") from error
     except UnicodeDecodeError as error:
         raise MalformedBody(f"the body is not UTF-8, at byte {error.start}") from error
+
+
+def _parse(source: _Source, path: str, ijson: Any) -> AsyncIterator[Any]:
+    if path == "*" or path.endswith(".*"):
+        members: AsyncIterator[Any]
+        members = ijson.kvitems_async(source, path[:-2], use_float=True)
+        return members
+    values: AsyncIterator[Any] = ijson.items_async(source, path, use_float=True)
+    return values
 
 
 def _reason(error: Exception) -> str:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import gc
 import gzip
 import json
 import sys
+import weakref
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -23,6 +25,7 @@ from aiostreams import (
     LimitExceeded,
     Limits,
     MalformedBody,
+    Stream,
     Text,
     UnsupportedContent,
     iter_json,
@@ -32,6 +35,7 @@ from aiostreams import (
     read_content,
     read_json,
     read_text,
+    setup,
 )
 from aiostreams.web.body import body_of
 from tests.servers import CHUNKED, chunk, connected, post, serving
@@ -359,6 +363,27 @@ async def test_iter_json_bounds_one_value() -> None:
     with pytest.raises(LimitExceeded) as caught:
         await run(script, *dripped_in(bomb[:300_000], 100_000))
     assert caught.value.limit == 1000
+
+
+@pytest.mark.parametrize("path", ["item", "*"])
+async def test_iter_json_of_a_bad_coding_keeps_nothing(path: str) -> None:
+    """Its parser is out of the garbage collector's sight: no circle may go through."""
+    streams: list[weakref.ref[Stream]] = []
+
+    async def handler(request: web.Request) -> Any:
+        streams.append(weakref.ref(open_stream(request)))
+        return JSON([value async for value in iter_json(request, path)])
+
+    app = web.Application()
+    app.router.add_post("/", handler)
+    setup(app)
+    async with serving(app, auto_decompress=False, lingering_time=0) as address:
+        for _ in range(5):
+            async with connected(address) as raw:
+                await raw.send(post(b"x" * 30, headers=[("Content-Encoding", "gzip")]))
+                assert (await raw.response())[0] == 400
+    gc.collect()
+    assert [stream() for stream in streams] == [None] * 5
 
 
 def dripped_in(body: bytes, size: int) -> list[bytes]:
