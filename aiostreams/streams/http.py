@@ -109,7 +109,8 @@ class HTTPStream(Stream):
         """The next bytes, and whether they end an HTTP chunk.
 
         ``(b"", True)`` is the border of a chunk whose bytes were read before,
-        ``(b"", False)`` the end of the stream.
+        ``(b"", False)`` the end of the stream. Other ways of reading take what has
+        arrived, over borders; what they leave, or is pushed back, has none.
 
         Raises:
             StreamClosed, StreamBusy, SizeMismatch: as :meth:`readany`.
