@@ -382,7 +382,7 @@ async def test_closing_before_the_end_closes_the_response() -> None:
 @pytest.mark.skipif("AIOHTTP_NO_EXTENSIONS" in os.environ, reason="is the inner run")
 def test_the_same_with_the_python_parser() -> None:
     done = subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", "--no-cov", __file__],
+        [sys.executable, "-m", "pytest", "-q", "-p", "no:pytest_cov", __file__],
         env={**os.environ, "AIOHTTP_NO_EXTENSIONS": "1"},
         capture_output=True,
         text=True,
