@@ -30,7 +30,10 @@ __all__ = ["BATCH", "MOST", "Batch", "Buffer", "WriteBehind", "write_all"]
 Buffer: TypeAlias = bytes | bytearray | memoryview
 
 BATCH = 256 * KiB
-MOST = 1024 * KiB
+# No more, though fewer trips would do: a PUT of 256 MiB took 290 ms of CPU with up to
+# 512 KiB and 380 to 640 ms with 1 MiB, whose bytes have left the caches by the time
+# that another core writes them.
+MOST = 512 * KiB
 
 # Smaller chunks are copied together: cheaper than a vector element each, and a
 # slice of a large buffer that is kept would keep all of that buffer.
