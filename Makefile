@@ -20,7 +20,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PYRIGHT_PYTHON_IGNORE_WARNINGS := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check lint types bench fuzz fmt clean
+.PHONY: help run test check lint types bench docs fuzz fmt clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-7s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -45,6 +45,9 @@ types: $(VENV)/.installed-dev
 bench: $(VENV)/.installed-bench ## measure against the peers
 	$(BIN)/python -m tests.benchmarks
 
+docs: $(VENV)/.installed-docs ## build the documentation into build/docs, warnings as errors
+	$(BIN)/python .docs/build.py
+
 fuzz: $(VENV)/.installed-fuzz ## feed the parsers at random (SECONDS for each)
 	@set -e; for harness in tests/fuzz/fuzz_*.py; do \
 	    corpus=tests/fuzz/corpus/$$(basename $$harness .py); mkdir -p $$corpus; \
@@ -59,7 +62,7 @@ fmt: $(VENV)/.installed-dev ## format, fix what can be fixed, write README's tab
 	$(BIN)/ruff check --fix .
 
 clean: ## forget .venv, caches and build results; uploads stay
-	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage* htmlcov
+	rm -rf $(VENV) build dist *.egg-info .cache .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage* htmlcov
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # One stamp for each extra: `.installed-dev` is `pip install -e '.[dev]'`.

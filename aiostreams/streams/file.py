@@ -222,8 +222,10 @@ class FileStream(Stream):
         shows before the data comes.
 
         Raises:
-            FileNotFoundError, IsADirectoryError, NotADirectoryError,
-            PermissionError: the path cannot be read.
+            FileNotFoundError: nothing is there to read.
+            IsADirectoryError: the path is a directory.
+            NotADirectoryError: a file stands where the path has a directory.
+            PermissionError: the path may not be read.
             StorageError: it is not a regular file, or the disk failed.
             ObjectExists: the mode is ``"xb"`` and the path exists.
             StreamClosed: the stream was closed.
