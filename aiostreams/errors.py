@@ -153,7 +153,7 @@ class InvalidContent(StreamError, ValueError):
         self, message: str = "", *, errors: Iterable[tuple[str, str]] = ()
     ) -> None:
         super().__init__(message)
-        self.errors = tuple(errors)
+        self.errors: tuple[tuple[str, str], ...] = tuple(errors)
 
 
 class ClientGone(StreamError, ConnectionError):
@@ -190,8 +190,8 @@ class StorageError(StreamError, OSError):
 
     def __init__(self, message: str, cause: BaseException | None = None) -> None:
         super().__init__(message)
-        self.errno = cause.errno if isinstance(cause, OSError) else None
-        self.__cause__ = cause
+        self.errno: int | None = cause.errno if isinstance(cause, OSError) else None
+        self.__cause__: BaseException | None = cause
 
     @property
     def status(self) -> int:  # type: ignore[override]

@@ -60,7 +60,9 @@ class File(Content):
         content_type: str | None = None,
         headers: Mapping[str, str] | None = None,
     ) -> None:
-        self.headers = CIMultiDictProxy(CIMultiDict(headers or {}))
+        self.headers: CIMultiDictProxy[str] = CIMultiDictProxy(
+            CIMultiDict(headers or {})
+        )
         self.path: str | None = None
         self._stream: Stream | None = None
         self._data = b""
@@ -77,7 +79,7 @@ class File(Content):
             raise TypeError(
                 f"File takes a path, a Stream or bytes, not {type(source).__name__}"
             )
-        self.name = _basename(name)
+        self.name: str | None = _basename(name)
         self._content_type = content_type or guess_content_type(
             self.name or "", default=OCTET_STREAM
         )

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import re
 from functools import lru_cache, partial
-from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar, overload
+from typing import TYPE_CHECKING, Any, ClassVar, Final, Generic, TypeVar, overload
 
 from aiostreams.content import jsontext
 from aiostreams.content.base import Content, offload, read_all
@@ -141,7 +141,7 @@ class JSON(Content, Generic[T]):
             return NotImplemented
         return bool(self.data == other.data)
 
-    __hash__ = None  # type: ignore[assignment] # data may change
+    __hash__: ClassVar[None] = None  # type: ignore[assignment] # data may change
 
 
 def json_reader(

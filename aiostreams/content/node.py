@@ -39,7 +39,7 @@ Path: TypeAlias = Any  # None, or (Path, str | int | None)
 Check: TypeAlias = Callable[[Any, Path, "Errors"], Any]
 
 WRONG: Final = object()
-JSON_NAMES: Final = {dict: "object", list: "array", type(None): "null"}
+JSON_NAMES: Final[dict[type, str]] = {dict: "object", list: "array", type(None): "null"}
 EVERYTHING: Final[frozenset[type]] = frozenset(
     {dict, list, str, int, float, bool, type(None)}
 )

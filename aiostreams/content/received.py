@@ -49,12 +49,12 @@ class ReceivedFile(File):
         content_type: str | None,
         raw: bytes,
     ) -> None:
-        self.path = None
+        self.path: str | None = None
         self.filename = filename
         self._content = content
         self._sent_type = content_type
         self._raw = raw
-        self.size = len(content) if isinstance(content, bytes) else content[2]
+        self.size: int = len(content) if isinstance(content, bytes) else content[2]
 
     @property
     def name(self) -> str | None:  # type: ignore[override]

@@ -106,7 +106,7 @@ class MultipartParser:
         form_data: bool = True,
     ) -> None:
         self.error: StreamError | None = None
-        self.parts = 0
+        self.parts: int = 0
         self._limits = limits
         self._form_data = form_data
         self._state = _State.PREAMBLE

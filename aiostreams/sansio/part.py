@@ -81,11 +81,11 @@ class PartBegin:
         content_type: str | None,
         content_length: int | None = None,
     ) -> None:
-        self.raw = raw
-        self.name = name
-        self.filename = filename
-        self.content_type = content_type
-        self.content_length = content_length
+        self.raw: bytes = raw
+        self.name: str | None = name
+        self.filename: str | None = filename
+        self.content_type: str | None = content_type
+        self.content_length: int | None = content_length
         self._headers: tuple[HeaderPair, ...] | None = None
 
     @property

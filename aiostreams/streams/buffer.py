@@ -21,7 +21,7 @@ class Buffer:
     def __init__(self) -> None:
         self._chunks: deque[bytes] = deque()
         self._offset = 0
-        self.held = 0
+        self.held: int = 0
 
     def put(self, chunk: bytes, offset: int = 0) -> None:
         """Append ``chunk``; into an empty buffer, its first bytes may be left out."""

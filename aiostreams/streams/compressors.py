@@ -76,7 +76,7 @@ class DeflateEncoder:
         )
         self._sync = getattr(module, "Z_SYNC_FLUSH", 2)
         # zlib's own levels above the default take up to twice the time.
-        self.inline = backend.deflate_inline // (2 if (level or 0) > 6 else 1)
+        self.inline: int = backend.deflate_inline // (2 if (level or 0) > 6 else 1)
 
     def encode(self, data: bytes) -> bytes:
         """Take ``data``; give what is ready."""

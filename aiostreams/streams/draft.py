@@ -75,11 +75,12 @@ class Draft:
         self._fd = -1
         self._directory = -1
         self._temporary: str | None = None
-        self._folder, self.name = os.path.split(path)
+        self._folder, name = os.path.split(path)
+        self.name: str = name
         self._overwrite = overwrite
         self._fsync = fsync
         self._dir_fd = dir_fd
-        self.abandoned = False
+        self.abandoned: bool = False
 
     @property
     def empty(self) -> bool:

@@ -167,7 +167,7 @@ class _Inflater(Decoder):
     def __init__(self) -> None:
         self._backend = zlib_backend()
         self._errors = self._backend.errors
-        self.inline = self._backend.inflate_inline
+        self.inline: int = self._backend.inflate_inline
         super().__init__()
 
     def _inflate(

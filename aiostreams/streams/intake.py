@@ -44,9 +44,9 @@ class Intake:
         self._reading: asyncio.Task[None] | None = None
         self._waiting: asyncio.Task[Any] | None = None
         self._interrupted = False
-        self.ended = False
+        self.ended: bool = False
         self.error: Exception | None = None
-        self.urgent = False
+        self.urgent: bool = False
 
     @property
     def held(self) -> int:

@@ -65,10 +65,10 @@ class Life:
     )
 
     def __init__(self, name: str) -> None:
-        self.name = name
-        self.state = State.OPEN
-        self.buffer = Buffer()
-        self.received = 0
+        self.name: str = name
+        self.state: State = State.OPEN
+        self.buffer: Buffer = Buffer()
+        self.received: int = 0
         self.reader: Task | None = None
         self.writer: Task | None = None
         self._error: BaseException | None = None

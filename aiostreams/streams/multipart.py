@@ -135,7 +135,7 @@ class MultiPartStream(Stream):
         elif not isinstance(boundary, RandomBoundary):
             boundary = check_boundary(boundary)
         super().__init__(content_type=_content_type(subtype, boundary))
-        self.boundary = str(boundary)
+        self.boundary: str = str(boundary)
         delimiter = f"\r\n--{boundary}".encode()
         trusted = isinstance(boundary, RandomBoundary)
         line = delimiter[2:]

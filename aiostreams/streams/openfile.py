@@ -57,8 +57,8 @@ class OpenFile:
     ) -> None:
         self._fd = fd
         self._leases = 1
-        self.path = path
-        self.stat_result = stat_result
+        self.path: str = path
+        self.stat_result: os.stat_result | None = stat_result
 
     @classmethod
     def open(
@@ -209,7 +209,7 @@ class ReadAhead:
     __slots__ = ("_count", "_error", "_job", "_pieces", "file")
 
     def __init__(self, file: OpenFile) -> None:
-        self.file = file
+        self.file: OpenFile = file
         self._count = 1
         self._job: Job[tuple[list[bytes], StorageError | None]] | None = None
         # Read and not yet asked for, the next one last; then comes the error.

@@ -27,6 +27,7 @@ from aiostreams.streams.file import FileStream
 from aiostreams.streams.pump import copy
 
 if TYPE_CHECKING:
+    from aiostreams.limits import Limits
     from aiostreams.sansio.multipart import PartBegin
     from aiostreams.sansio.transfer import TransferDecoder
     from aiostreams.streams.parts import PartReader
@@ -60,9 +61,9 @@ class BodyPart(Stream):
 
     def __init__(self, reader: PartReader[Any], begin: PartBegin) -> None:
         super().__init__(content_type=begin.content_type)
-        self.name = begin.name
+        self.name: str | None = begin.name
         self.filename = begin.filename
-        self.limits = reader.limits
+        self.limits: Limits = reader.limits
         self._reader = reader
         self._begin = begin
         self._headers: CIMultiDictProxy[str] | None = None

@@ -93,8 +93,8 @@ class PartReader(Generic[P]):
         # Made and not given yet, when a cancellation came in between.
         self._coming: P | None = None
         self._name: str | None = None
-        self.depth = 1
-        self.seen = [0]
+        self.depth: int = 1
+        self.seen: list[int] = [0]
         if parent is not None:
             self.depth = parent.depth + 1
             self.seen = parent.seen
@@ -117,7 +117,7 @@ class PartReader(Generic[P]):
         self._events: list[Event] = []
         self._at = 0
         self._in_part = False
-        self.ended = False
+        self.ended: bool = False
         self._epilogue = 0
 
     def __aiter__(self) -> Self:

@@ -52,7 +52,7 @@ class Pipeline:
         self._wire = 0
         self.output: deque[bytes] = deque()
         self.error: Exception | None = None
-        self.hungry = True
+        self.hungry: bool = True
 
     def feed(self, data: bytes) -> None:
         """Take the next bytes of the wire, when hungry.

@@ -99,9 +99,9 @@ class SpyStream(Stream):
     def __init__(self, source: Stream) -> None:
         super().__init__(size=source.size, content_type=source.content_type)
         self.source = source
-        self.reads = 0
-        self.pulled = 0
-        self.closings = 0
+        self.reads: int = 0
+        self.pulled: int = 0
+        self.closings: int = 0
 
     async def readany(self) -> bytes:
         """The next piece of the source, counted."""
@@ -138,9 +138,9 @@ class SinkStream(Stream):
         error: Exception | None = None,
     ) -> None:
         super().__init__()
-        self.written = bytearray()
-        self.committed = False
-        self.aborted = False
+        self.written: bytearray = bytearray()
+        self.committed: bool = False
+        self.aborted: bool = False
         self._turns = turns
         self._fail_at = fail_at
         self._failure = error or RuntimeError(f"sink failed at {fail_at} bytes")

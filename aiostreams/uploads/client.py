@@ -49,7 +49,7 @@ T = TypeVar("T")
 # A part of 8 MiB at 140 KB/s takes a minute. The timeout is for a whole answer, but
 # a download that is cut by it goes on where it was.
 CLIENT_OPTIONS = {"timeout": "60s", "connect_timeout": "5s"}
-RETRY_CONFIG = {
+RETRY_CONFIG: dict[str, Any] = {
     "max_retries": 3,
     "retry_timeout": timedelta(seconds=60),
     "backoff": {

@@ -78,7 +78,7 @@ class ObjectDraft(Draft):
         self._identity: os.stat_result | None = None
         self._at_once = False
         self._found: os.stat_result | None = None
-        self.published = False
+        self.published: bool = False
 
     def store(self, data: Buffer) -> None:
         """Do all of it at once: nothing can change meanwhile that could not after.

@@ -107,7 +107,7 @@ class ObjectStorage(Storage):
             raise ValueError(f"part_size must be 5 MiB to 5 GiB, not {part_size}")
         if concurrency < 1:
             raise ValueError(f"concurrency must be positive, not {concurrency}")
-        self.store = with_defaults(store)
+        self.store: Any = with_defaults(store)
         self._kind = type(store).__name__
         self._prefix = prefix
         self._part_size = part_size

@@ -8,11 +8,10 @@ written for each.
 from __future__ import annotations
 
 import asyncio
-import http
 import json
 import logging
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from aiohttp import hdrs, web
 
@@ -41,16 +40,34 @@ __all__ = [
 
 _logger = logging.getLogger("aiostreams.web")
 
-_EXCEPTIONS: dict[int, type[web.HTTPException]] = {
-    400: web.HTTPBadRequest,
-    403: web.HTTPForbidden,
-    404: web.HTTPNotFound,
-    408: web.HTTPRequestTimeout,
-    409: web.HTTPConflict,
-    411: web.HTTPLengthRequired,
-    415: web.HTTPUnsupportedMediaType,
-    422: web.HTTPUnprocessableEntity,
-    507: web.HTTPInsufficientStorage,
+# What an error may say, also one that an application derives: each status with its
+# exception and its phrase. The phrases are RFC 9110's (section 15; RFC 4918, 6585
+# and 8470 for the newer ones): those of ``http.HTTPStatus`` change with Python.
+_ANSWERS: Final[dict[int, tuple[type[web.HTTPException], str]]] = {
+    400: (web.HTTPBadRequest, "Bad Request"),
+    401: (web.HTTPUnauthorized, "Unauthorized"),
+    402: (web.HTTPPaymentRequired, "Payment Required"),
+    403: (web.HTTPForbidden, "Forbidden"),
+    404: (web.HTTPNotFound, "Not Found"),
+    406: (web.HTTPNotAcceptable, "Not Acceptable"),
+    408: (web.HTTPRequestTimeout, "Request Timeout"),
+    409: (web.HTTPConflict, "Conflict"),
+    410: (web.HTTPGone, "Gone"),
+    411: (web.HTTPLengthRequired, "Length Required"),
+    412: (web.HTTPPreconditionFailed, "Precondition Failed"),
+    413: (web.HTTPRequestEntityTooLarge, "Content Too Large"),
+    415: (web.HTTPUnsupportedMediaType, "Unsupported Media Type"),
+    416: (web.HTTPRequestRangeNotSatisfiable, "Range Not Satisfiable"),
+    422: (web.HTTPUnprocessableEntity, "Unprocessable Content"),
+    424: (web.HTTPFailedDependency, "Failed Dependency"),
+    428: (web.HTTPPreconditionRequired, "Precondition Required"),
+    429: (web.HTTPTooManyRequests, "Too Many Requests"),
+    500: (web.HTTPInternalServerError, "Internal Server Error"),
+    501: (web.HTTPNotImplemented, "Not Implemented"),
+    502: (web.HTTPBadGateway, "Bad Gateway"),
+    503: (web.HTTPServiceUnavailable, "Service Unavailable"),
+    504: (web.HTTPGatewayTimeout, "Gateway Timeout"),
+    507: (web.HTTPInsufficientStorage, "Insufficient Storage"),
 }
 # A client that takes JSON takes a problem document, which is JSON.
 _OFFERS = ("application/problem+json", "application/json", "text/plain")
@@ -96,12 +113,12 @@ def error_response(
     problem = describe(error, request)
     if request.writer.output_size > 0:
         return BrokenConnection()
-    kind = _EXCEPTIONS.get(problem.status, web.HTTPInternalServerError)
-    exception: web.HTTPException
-    # Some limits mean that the body is malformed, and say 400.
-    if isinstance(error, LimitExceeded) and problem.status == 413:
-        exception = web.HTTPRequestEntityTooLarge(
-            max_size=error.limit, actual_size=error.seen, headers=problem.headers
+    kind, _ = _ANSWERS[problem.status]
+    if kind is web.HTTPRequestEntityTooLarge:  # the one that wants to know more
+        exception: web.HTTPException = web.HTTPRequestEntityTooLarge(
+            max_size=getattr(error, "limit", 0),
+            actual_size=getattr(error, "seen", 0),
+            headers=problem.headers,
         )
     else:
         exception = kind(headers=problem.headers)
@@ -119,7 +136,7 @@ def error_response(
 
 def describe(error: StreamError, request: web.BaseRequest) -> Problem:
     """Log ``error``, once, and say to the client what concerns it."""
-    status = error.status
+    status = error.status if error.status in _ANSWERS else 500
     message = str(error)[:_LONGEST]
     if status >= 500:
         # A fault of the application or its storage, and no business of the client.
@@ -130,7 +147,7 @@ def describe(error: StreamError, request: web.BaseRequest) -> Problem:
             message,
             exc_info=error,
         )
-        message = http.HTTPStatus(status).description or "the body failed"
+        message = "the server could not read, store or send the body"
     else:
         _logger.info(
             "body refused: %d %s %s: %s",
@@ -180,12 +197,12 @@ def _problem(
     fields[hdrs.CONTENT_TYPE] = "application/problem+json; charset=utf-8"
     document = {
         "type": "about:blank",
-        "title": http.HTTPStatus(status).phrase,
+        "title": _ANSWERS[status][1],
         "status": status,
         "detail": message,
         **extra,
     }
-    return Problem(status, fields, json.dumps(document))
+    return Problem(status, fields, json.dumps(document, separators=(",", ":")))
 
 
 def _path(request: web.BaseRequest) -> str:

@@ -31,9 +31,9 @@ class ArrivedFile:
     __slots__ = ("content_type", "filename", "name")
 
     def __init__(self, name: str, file: ReceivedFile) -> None:
-        self.name = name
-        self.filename = file.filename
-        self.content_type = file.sent_type
+        self.name: str = name
+        self.filename: str = file.filename
+        self.content_type: str | None = file.sent_type
 
     @property
     def safe_filename(self) -> str:
@@ -46,7 +46,7 @@ class RawFile:
     name = RAW_FIELD
 
     def __init__(self, request: web.BaseRequest) -> None:
-        self.content_type = request.headers.get(hdrs.CONTENT_TYPE)
+        self.content_type: str | None = request.headers.get(hdrs.CONTENT_TYPE)
         self.filename: str | None = None
         disposition = request.headers.get(hdrs.CONTENT_DISPOSITION)
         if disposition is not None:
