@@ -5,6 +5,7 @@ And hypothesis without deadlines: a busy machine is no finding.
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Iterator
 
 import pytest
@@ -20,3 +21,13 @@ def blockbuster(request: pytest.FixtureRequest) -> Iterator[BlockBuster | None]:
     """Blocking calls from aiostreams on the event loop raise."""
     with blockbuster_ctx("aiostreams") as buster:
         yield buster
+
+
+def pytest_collection_finish() -> None:
+    """Take what stays for the whole run out of the garbage collector's sight.
+
+    Tests that look for leaks call ``gc.collect()``, some of them hundreds of times: it
+    takes 0.13 s where 8,000 collected tests have to be gone through.
+    """
+    gc.collect()
+    gc.freeze()
