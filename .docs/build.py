@@ -37,10 +37,14 @@ def main() -> int:
 
     count = Count()
     logging.getLogger().addHandler(count)
-    cli(
-        ["build", "--clean", "--strict", "--config-file", ".zensical.toml"],
-        standalone_mode=False,
-    )
+    try:
+        cli(
+            ["build", "--clean", "--strict", "--config-file", ".zensical.toml"],
+            standalone_mode=False,
+        )
+    except RuntimeError as error:
+        print(error, file=sys.stderr)
+        return 1
     return 1 if count.warnings else 0
 
 

@@ -14,8 +14,13 @@ from typing import Any, Final, Self
 __all__ = ["DEFAULT_LIMITS", "GiB", "KiB", "Limits", "MiB"]
 
 KiB: Final = 1024
+"""1,024 bytes."""
+
 MiB: Final = 1024 * KiB
+"""1,048,576 bytes."""
+
 GiB: Final = 1024 * MiB
+"""1,073,741,824 bytes."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,6 +1,7 @@
 """README.md as data: its blocks, and the tables that are made from the source.
 
-``python -m tests.readme`` writes the tables into it; a test holds them to be current.
+``python -m tests.readme`` writes the tables into it, and into the pages of the
+documentation that have them too; tests hold them to be current.
 """
 
 from __future__ import annotations
@@ -16,6 +17,8 @@ from pathlib import Path
 from aiostreams import GiB, KiB, Limits, MiB, errors, limits
 
 README = Path(__file__).parents[1] / "README.md"
+REFERENCE = README.parent / "docs" / "reference"
+TABLED = (README, REFERENCE / "limits.md", REFERENCE / "errors.md")
 
 
 @dataclass(frozen=True)
@@ -115,4 +118,5 @@ def with_tables(text: str) -> str:
 
 
 if __name__ == "__main__":
-    README.write_text(with_tables(README.read_text()))
+    for page in TABLED:
+        page.write_text(with_tables(page.read_text()))

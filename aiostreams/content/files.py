@@ -34,9 +34,13 @@ Upload: TypeAlias = (
 
 
 class Files(Pairs[File], Content):
-    """Files by field name: ``multipart/form-data``. An immutable multidict.
+    """Files by field name: ``multipart/form-data`` (RFC 7578). An immutable multidict.
 
-    The arguments are those of :class:`Pairs`, each value a File.
+    Made of a mapping of names to a :class:`File`, or to a list or tuple of them; or of
+    pairs. ``[]`` and ``get`` give the first file of a name, ``getall`` every one.
+
+    Raises:
+        TypeError: a name is not a ``str``, or a value not a File.
     """
 
     _value_type = File

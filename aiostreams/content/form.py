@@ -46,6 +46,10 @@ _PIECE: Final = re.compile(rb"[^&]+")
 class Form(Pairs[str], Content):
     """Fields: ``application/x-www-form-urlencoded``. An immutable multidict.
 
+    Written and read by the WHATWG's URL standard. ``[]`` and ``get`` give the first
+    value of a name, ``getall`` every one. Equal to another one with the same pairs in
+    the same order.
+
     Args:
         fields: a mapping of names to a value, or to a list or tuple of values;
             pairs; a urlencoded ``str``; or ``None`` for no fields.

@@ -24,7 +24,18 @@ T = TypeVar("T")
 
 
 class Part(BodyPart):
-    """One part of a multipart body, readable until the next one is asked for."""
+    """One part of a multipart body (RFC 7578), a Stream over its content.
+
+    It is readable until the next part is asked for, and ``StreamClosed`` afterwards.
+    :func:`iter_parts` makes it.
+
+    Attributes:
+        name: the ``name`` of its Content-Disposition, or ``None``. Bytes that are not
+            UTF-8 are surrogate escapes, as everywhere in a head.
+        filename: the ``filename`` as sent, or ``None``. Data, never a path: to save
+            under it, there is ``safe_filename``.
+        limits: the ceilings of the body.
+    """
 
     @property
     def codec(self) -> str:

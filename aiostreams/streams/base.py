@@ -135,9 +135,9 @@ class Stream(Guarded, ABC):
         """The media type with its parameters (RFC 9110 section 8.3), or ``None``."""
         return self.__content_type
 
-    #: Whether a piece must reach the other side before the next one comes: events
-    #: do. An encoder then flushes after each piece instead of gathering.
     live: bool = False
+    """Whether a piece must reach the other side before the next one comes: events do.
+    An encoder then flushes after each piece instead of gathering."""
 
     async def open(self) -> Self:
         """Make known what is known only once the source is open, like ``size``.

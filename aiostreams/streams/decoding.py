@@ -54,7 +54,7 @@ class DecodedStream(Transform):
         source: the encoded bytes; owned.
         coding: the value of ``Content-Encoding``: ``gzip`` (or ``x-gzip``),
             ``deflate`` (zlib-wrapped or bare), ``br``, ``zstd``, ``identity``, or
-            several with commas between them.
+            several with commas between them (RFC 9110 section 8.4).
         limits: ``max_body`` for the decoded bytes, ``max_ratio`` and
             ``max_codings`` count; :data:`DEFAULT_LIMITS` when ``None``.
 
@@ -176,7 +176,7 @@ class DecodedStream(Transform):
 
 
 class GUnzipStream(DecodedStream):
-    """``source`` gunzipped: ``DecodedStream`` for gzip.
+    """``source`` gunzipped (RFC 1952): ``DecodedStream`` for gzip.
 
     Args:
         source: gzip data, such as a part that is a ``.gz`` file; owned.

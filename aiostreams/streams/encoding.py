@@ -48,7 +48,7 @@ class _End(enum.Enum):
 
 
 class EncodedStream(Transform):
-    """``source`` in a content coding.
+    """``source`` in a content coding (RFC 9110 section 8.4.1).
 
     The output is deterministic: it depends on the source's bytes, the level, where
     it is flushed, and the library that does the work. When the source fails, what
@@ -212,7 +212,7 @@ class EncodedStream(Transform):
 
 
 class GZipStream(EncodedStream):
-    """``source`` gzipped: ``EncodedStream`` for gzip, without time and name.
+    """``source`` gzipped (RFC 1952): ``EncodedStream`` for gzip, without time and name.
 
     Args:
         source: the bytes; owned.

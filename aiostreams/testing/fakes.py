@@ -54,7 +54,15 @@ class DripStream(Stream):
 
 
 class FailStream(DripStream):
-    """A drip that raises ``error`` after ``after`` bytes, at every later read too."""
+    """A drip that raises ``error`` after ``after`` bytes, at every later read too.
+
+    Args:
+        data: the bytes, of which the first ``after`` come.
+        after: how many bytes come before the error.
+        error: what is raised; a ``RuntimeError`` unless given.
+        pieces: the size of a piece, or the sizes in turn.
+        turns: how often each read lets other tasks run first.
+    """
 
     def __init__(
         self,
@@ -89,6 +97,9 @@ class StallStream(DripStream):
 
 class SpyStream(Stream):
     """Counts what is taken out of ``source``.
+
+    Args:
+        source: what is read; owned.
 
     Attributes:
         reads: how many pieces were asked for.

@@ -542,6 +542,7 @@ LAWS: tuple[Callable[[Make], Awaitable[None]], ...] = (
     law_11_memory_is_bounded,
     law_12_repr_shows_no_bytes,
 )
+"""The laws, in the order in which :class:`aiostreams.Stream` states them."""
 
 
 async def check_stream(make: Make) -> None:

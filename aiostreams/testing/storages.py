@@ -562,6 +562,7 @@ PROMISES: tuple[Callable[[Make], Awaitable[None]], ...] = (
     promise_14_a_cancelled_create_stores_nothing,
     promise_15_many_at_once,
 )
+"""What every ``Storage`` keeps, each a coroutine function of ``make``."""
 
 
 async def check_storage(make: Make, *, attributes: bool = True) -> None:

@@ -52,7 +52,14 @@ _ANY: Final = FileRule()
 
 
 class Incoming(Protocol):
-    """What is known of a file before it is read; a ``Part`` is one."""
+    """What is known of a file before it is read; a ``Part`` is one.
+
+    Attributes:
+        name: the name of the form's field; ``"file"`` for a body that is one file.
+        filename: as sent, or ``None``. Data, never a path.
+        safe_filename: made harmless; ``"file"`` when there is none.
+        content_type: what the client calls it, or ``None``.
+    """
 
     @property
     def name(self) -> str | None: ...

@@ -37,9 +37,8 @@ class FileRule:
             ``Limits.max_file``.
         accept: which types are let in: ``{"image/png", "application/pdf"}``,
             ``{"image/*"}``; a ``str`` is a list divided by commas. ``None`` lets all
-            in. The first bytes are asked, not the client alone; see
-            :mod:`aiostreams.uploads.sniff` for what that is worth. Kept as a
-            ``frozenset``.
+            in. The first bytes are asked, not the client alone; :func:`sniff` says what
+            that is worth. Kept as a ``frozenset``.
         min_count: how many files the field must have.
         max_count: how many it may have; ``None`` leaves it to ``Limits.max_parts``.
         storage: where they go, in place of the storage of the whole form.

@@ -69,17 +69,18 @@ _LONGEST: Final = 255
 def sniff(head: bytes, *, text: bool = False) -> str | None:
     """The media type that the first bytes of a file show.
 
-    Takes a few microseconds, and never raises.
+    Takes a few microseconds, and never raises. It helps an allow-list, and proves
+    nothing: a file can begin as a picture and go on as a program, or be two formats at
+    once. ``image/*`` has SVG in it, which can carry scripts.
 
     Args:
-        head: the beginning of the file; :data:`SNIFF_BYTES` of it are looked at. With
-            fewer, what stands further in is not seen.
+        head: the beginning of the file; 4 KiB of it are looked at. With fewer, what
+            stands further in is not seen.
         text: whether to call text without a type of its own ``text/plain``, by the
             standard's rule: no byte of it is a control character of binary data.
 
     Returns:
-        A media type without parameters, under the name that
-        :func:`guess_content_type` would give it; ``None`` when the bytes show none.
+        A media type without parameters, or ``None`` when the bytes show none.
     """
     head = bytes(head[:SNIFF_BYTES])
     found = binary_type(head) or markup_type(head)

@@ -69,7 +69,13 @@ class Candidate:
 
 
 class Predicate:
-    """A condition on a :class:`Candidate`; combines with ``&``, ``|`` and ``~``."""
+    """A condition on a response; combines with ``&``, ``|`` and ``~``.
+
+    Args:
+        test: decides from a candidate: its ``request``, its ``content_type`` (in lower
+            case, without parameters) and its ``size`` (in bytes, ``None`` when
+            unknown).
+    """
 
     __slots__ = ("_test",)
 
@@ -90,7 +96,11 @@ class Predicate:
 
 
 def compressible(*more: str) -> Predicate:
-    """Types that shrink, and ``more`` media types, such as ``"image/x-mine"``."""
+    """Types that shrink: text, JSON, XML and their like.
+
+    Args:
+        more: further media types, such as ``"image/x-mine"``.
+    """
     known = _TYPES.union(name.lower() for name in more)
 
     def test(candidate: Candidate) -> bool:

@@ -3,13 +3,7 @@
 ``Compression`` is the configuration, ``compression_middleware`` applies it: to a
 ``BodyResponse`` when that prepares itself, since only then it is known whether a
 whole representation is sent; to aiohttp's own ``web.Response``, an ``HTTPException``
-among them, at once. Left alone are a ``StreamResponse`` written by hand, one that
-asked aiohttp to compress it, and what already says something about its bytes: a
-coding, a range, a digest, or ``no-transform``.
-
-A word on BREACH: where a response has a secret and something that its reader can
-choose, the length of the compressed body tells about the secret. Mark such a handler
-with ``@uncompressed``, or send ``Cache-Control: no-transform``.
+among them, at once. What is left alone, and why, stands at ``compression_middleware``.
 """
 
 from __future__ import annotations
@@ -149,8 +143,15 @@ def compression_middleware(
 ) -> Middleware:
     """Compress responses as :class:`Compression` says (RFC 9110 section 12.5.3).
 
-    It has to be the outermost middleware that looks at bodies. The module's first
-    lines say what is compressed, and what about BREACH.
+    It has to be the outermost middleware that looks at bodies. Left alone are 206, 204
+    and 304, a ``StreamResponse`` written by hand, one that asked aiohttp to compress
+    it, and what already says something about its bytes: a coding, a range, a digest,
+    or ``no-transform``. Events stay live. What is compressed, or would have been, has
+    ``Vary: Accept-Encoding``; a strong entity tag becomes a weak one.
+
+    BREACH: where a response has a secret and something that its reader can choose, the
+    length of the compressed body tells about the secret. Mark such a handler with
+    ``@uncompressed``, or send ``Cache-Control: no-transform``.
 
     A client that refuses every coding there is, and the body as it is, gets a 406
     when it asked to GET something. Where a method has done its work, or there is an
