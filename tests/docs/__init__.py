@@ -1,0 +1,1 @@
+"""The documentation is run: README.md and all pages of docs/."""

@@ -1,0 +1,7 @@
+"""An S3 server for the pages that want one."""
+
+from __future__ import annotations
+
+from tests.uploads.conftest import seaweed
+
+__all__ = ["seaweed"]
