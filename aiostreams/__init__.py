@@ -67,7 +67,9 @@ from aiostreams.web.expect import expect_continue
 from aiostreams.web.forms import read_form
 from aiostreams.web.iterjson import iter_json
 from aiostreams.web.middleware import stream_middleware
+from aiostreams.web.opentelemetry import opentelemetry_stats
 from aiostreams.web.parts import iter_parts
+from aiostreams.web.prometheus import prometheus_stats
 from aiostreams.web.proxy import proxy
 from aiostreams.web.receive import Upload, receive
 from aiostreams.web.request import (
@@ -80,11 +82,14 @@ from aiostreams.web.request import (
 )
 from aiostreams.web.response import respond
 from aiostreams.web.setup import run_app, setup
+from aiostreams.web.stats import BodyStats
+from aiostreams.web.statslog import log_stats
 
 __all__ = [
     "HTML",
     "JSON",
     "NDJSON",
+    "BodyStats",
     "BodyTimeout",
     "ByteStream",
     "ChainStream",
@@ -150,9 +155,12 @@ __all__ = [
     "iter_ndjson",
     "iter_parts",
     "limit",
+    "log_stats",
     "magic_sniffer",
     "open_stream",
+    "opentelemetry_stats",
     "path_prefix",
+    "prometheus_stats",
     "proxy",
     "read_bytes",
     "read_content",

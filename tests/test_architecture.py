@@ -168,10 +168,11 @@ def test_what_is_imported_is_declared() -> None:
 
 
 def name_of(requirement: str) -> str:
-    """The module that a requirement brings, for those that are named alike."""
+    """The module that a requirement brings; most are named alike."""
     match = re.match(r"[\w-]+", requirement)
     assert match is not None
-    return match[0].replace("-", "_").lower()
+    name = match[0].replace("-", "_").lower()
+    return {"opentelemetry_api": "opentelemetry"}.get(name, name)
 
 
 def test_long_files_have_a_reason() -> None:
