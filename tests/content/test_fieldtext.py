@@ -9,12 +9,10 @@ import math
 import uuid
 from typing import Annotated, Any, Literal, NewType, Union
 
-import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aiostreams.content import jsontext
 from aiostreams.content.fieldtext import check_of, field_text, peel, union_of
 
 Age = NewType("Age", int)
@@ -176,24 +174,8 @@ def test_an_empty_text_is_a_value_of_some_types() -> None:
     ] == [True, False, True, False, True, True, False]
 
 
-def test_constraints_hold() -> None:
-    small = Annotated[int, msgspec.Meta(ge=0, lt=10)]
-    assert read(small, "9") == 9
-    with pytest.raises(ValueError, match=r"^expected `int` "):
-        read(small, "10")
-    word = Annotated[str, msgspec.Meta(pattern="^[a-z]+$", max_length=5)]
-    with pytest.raises(ValueError, match=r"^expected `str` matching"):
-        read(word, "12")
-    with pytest.raises(TypeError):
-        field_text(Annotated[str, msgspec.Meta(gt=1)])
+def test_other_annotations_are_no_constraints() -> None:
     assert check_of(int, ["documented"]) is None
-
-
-def test_there_are_no_constraints_without_msgspec(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(jsontext, "msgspec", None)
-    assert check_of(int, [msgspec.Meta(ge=0)]) is None
 
 
 def test_peel_and_union() -> None:

@@ -21,7 +21,6 @@ from typing import (
     assert_type,
 )
 
-import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -61,8 +60,9 @@ class Repeating:
         raise ValueError(self.text)
 
 
-class Box(msgspec.Struct):
-    width: Annotated[int, msgspec.Meta(ge=1)]
+@dataclass
+class Box:
+    width: int
 
 
 def stored(name: str = "a.png", size: int = 1) -> StoredFile:
@@ -209,21 +209,6 @@ def test_an_unticked_box_is_false_and_a_default_stands() -> None:
     )
 
 
-def test_a_struct_is_a_model() -> None:
-    class Model(msgspec.Struct, rename="camel"):
-        first_name: str
-        age: Annotated[int, msgspec.Meta(ge=0)]
-        tags: list[str] = []
-        nick: Annotated[str, FormField(name="nick-name")] = "none"
-
-    made = bind(Model, [("firstName", "Zelda"), ("age", "7"), ("nick-name", "Z")])
-    assert_type(made, Model)
-    assert made == Model("Zelda", 7, [], "Z")
-    assert errors_of(Model, ("firstName", "Zelda"), ("age", "-7")) == {
-        "age": "expected `int` >= 0"
-    }
-
-
 def test_fields_that_are_not_given_by_forms_are_left_alone() -> None:
     @dataclass
     class Model:
@@ -239,10 +224,10 @@ def test_fields_that_are_not_given_by_forms_are_left_alone() -> None:
 def test_json_is_strict_and_names_the_place() -> None:
     assert errors_of(
         Everything,
-        *{**FIELDS, "point": '{"x": "1"}', "box": '{"width": 0}'}.items(),
+        *{**FIELDS, "point": '{"x": "1"}', "box": '{"width": "0"}'}.items(),
     ) == {
         "point": "$.x: expected int, got str; $.y: required, but missing",
-        "box": "Expected `int` >= 1 - at `$.width`",
+        "box": "$.width: expected int, got str",
     }
 
 
@@ -367,23 +352,6 @@ def test_each_wrong_item_is_named_up_to_a_number() -> None:
     )
 
 
-def test_a_collection_has_constraints() -> None:
-    @dataclass
-    class Model:
-        tags: Annotated[list[Color], msgspec.Meta(min_length=1, max_length=2)]
-        scores: list[Annotated[int, msgspec.Meta(le=10)]]
-        items: Annotated[list[Item], msgspec.Meta(max_length=1)] | None = None
-
-    assert bind(Model, [("tags", "red"), ("scores", "9")]) == Model([Color.RED], [9])
-    assert errors_of(
-        Model, ("scores", "11"), ("items", '{"name":"a"}'), ("items", '{"name":"a"}')
-    ) == {
-        "tags": "expected `array` of length >= 1",
-        "scores": "value 1: expected `int` <= 10",
-        "items": "expected `array` of length <= 1",
-    }
-
-
 # -- files -----------------------------------------------------------------------------
 
 
@@ -492,17 +460,12 @@ class InnerTuple(NamedTuple):
     photo: File
 
 
-class InnerStruct(msgspec.Struct):
-    inner: Inner | None
-
-
 @pytest.mark.parametrize(
     "kind",
     [
         Inner,
         InnerDict,
         InnerTuple,
-        InnerStruct,
         list[Inner],
         dict[str, StoredFile],
         list[dict[str, list[File]]],
