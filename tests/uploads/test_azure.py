@@ -13,13 +13,16 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from obstore.store import AzureStore
 
 from aiostreams import ObjectStorage
 from aiostreams.limits import MiB
 from aiostreams.testing.storages import PROMISES
 
 from .conftest import free_ports
+
+pytest.importorskip("obstore", reason="needs the extra s3")
+
+from obstore.store import AzureStore
 
 # The account that azurite is documented to have; it is known to everybody.
 ACCOUNT = "devstoreaccount1"

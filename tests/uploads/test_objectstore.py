@@ -19,8 +19,6 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
-from obstore.exceptions import AlreadyExistsError
-from obstore.store import AzureStore, GCSStore, LocalStore, MemoryStore, S3Store
 
 from aiostreams.errors import (
     InvalidKey,
@@ -40,6 +38,11 @@ from tests.streams.disks import Suspensions
 
 from .buckets import Bucket, store_of
 from .faults import Fault, FaultProxy
+
+pytest.importorskip("obstore", reason="needs the extra s3")
+
+from obstore.exceptions import AlreadyExistsError
+from obstore.store import AzureStore, GCSStore, LocalStore, MemoryStore, S3Store
 
 SMALL = os.urandom(1000)
 LARGE = os.urandom(11 * MiB + 1)

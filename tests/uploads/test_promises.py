@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from obstore.store import LocalStore, MemoryStore
 
 from aiostreams.limits import MiB
 from aiostreams.testing.storages import PROMISES, promise_08_attributes_are_kept
@@ -18,6 +17,12 @@ from aiostreams.uploads.objectstore import ObjectStorage
 from .buckets import Bucket, store_of
 
 Promise = Callable[[Any], Awaitable[None]]
+
+
+def obstore() -> Any:
+    return pytest.importorskip("obstore.store", reason="needs the extra s3")
+
+
 every_promise = pytest.mark.parametrize("promise", PROMISES, ids=lambda p: p.__name__)
 
 
@@ -44,7 +49,7 @@ async def test_seaweed_keeps(promise: Promise, bucket: Bucket) -> None:
 
 @every_promise
 async def test_obstore_memory_keeps(promise: Promise) -> None:
-    store = MemoryStore()
+    store = obstore().MemoryStore()
     await promise(lambda: ObjectStorage(store, part_size=5 * MiB))
     assert [m["path"] for batch in store.list() for m in batch] == []
 
@@ -53,6 +58,6 @@ async def test_obstore_memory_keeps(promise: Promise) -> None:
 async def test_obstore_local_keeps(promise: Promise, tmp_path: Path) -> None:
     if promise is promise_08_attributes_are_kept:
         pytest.skip("LocalStore has no attributes")
-    store = LocalStore(tmp_path)
+    store = obstore().LocalStore(tmp_path)
     await promise(lambda: ObjectStorage(store, part_size=5 * MiB))
     assert [path for path in tmp_path.rglob("*") if path.is_file()] == []

@@ -18,7 +18,6 @@ import zlib
 from collections.abc import Iterable
 from typing import Any
 
-import brotli
 import pytest
 from aiohttp import web
 
@@ -41,7 +40,7 @@ from aiostreams import (
 from aiostreams.streams.pipeline import Pipeline
 from tests.servers import CHUNKED, chunk, connected, post, serving
 from tests.streams.gzips import ACCEPT, REJECT
-from tests.web.variants import zstd
+from tests.web.variants import brotli, zstd
 
 DATA = json.dumps([{"n": n, "text": "value"} for n in range(400)]).encode()
 SUPPORTED = "zstd, br, gzip, deflate"

@@ -4,16 +4,23 @@ from __future__ import annotations
 
 import contextlib
 import gzip
+import sys
 import zlib
 from collections.abc import AsyncIterator
 from typing import Any
 
-import brotli
 import pytest
 from aiohttp import web
 
 from aiostreams import Compression, setup
 from tests.servers import Handler, Raw, connected, post, serving
+
+# Who looks at every coding can't do without any.
+pytest.importorskip("brotli", reason="needs the extra brotli")
+if sys.version_info < (3, 14):
+    pytest.importorskip("backports.zstd", reason="needs the extra zstd")
+
+import brotli
 
 try:
     from compression import zstd
@@ -27,6 +34,7 @@ __all__ = [
     "Answer",
     "ask",
     "asked",
+    "brotli",
     "decode",
     "decompressor",
     "every_coding",
