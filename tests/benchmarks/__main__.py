@@ -16,8 +16,9 @@ from tests.benchmarks import (
     put_to_disk,
     uploads,
 )
-from tests.benchmarks.measure import Row, benchmark_folder, measure, profile
+from tests.benchmarks.measure import Effort, benchmark_folder, measure, profile
 from tests.benchmarks.report import machine, missed, results, save, table, versions
+from tests.benchmarks.rows import Row
 
 _AREAS = (drain, put_to_disk, json_bodies, forms, codings, downloads, adapter, uploads)
 _LATEST = Path(__file__).parent / "results" / "latest.json"
@@ -61,7 +62,7 @@ def main() -> int:
                 for title, text in profile(row, folder):
                     print(f"=== {row.name}: {title}\n{text}")
                 continue
-            result = results(row, measure(row, arguments.rounds, folder))
+            result = results(row, measure(row, Effort(arguments.rounds), folder))
             made.append(result)
             print(table(result), flush=True)
     if made:

@@ -7,7 +7,7 @@ from aiohttp import StreamReader, web
 from aiostreams import HTTPStream, MiB
 from tests.benchmarks.client import put
 from tests.benchmarks.contestants import aiohttp_app
-from tests.benchmarks.measure import Entry, Peer, Row, at_most
+from tests.benchmarks.rows import Entry, Peer, Row, at_most
 
 __all__ = ["ROWS"]
 

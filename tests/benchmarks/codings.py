@@ -19,7 +19,7 @@ from tests.benchmarks.contestants import (
     starlette_app,
 )
 from tests.benchmarks.json_bodies import document
-from tests.benchmarks.measure import Entry, Peer, Row, Target, at_most, times_less
+from tests.benchmarks.rows import Entry, Peer, Row, Target, at_most, times_less
 
 __all__ = ["ROWS"]
 

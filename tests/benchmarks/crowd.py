@@ -25,7 +25,7 @@ import time
 
 from aiostreams import KiB, MiB
 from tests.benchmarks.client import Client, get
-from tests.benchmarks.measure import Server
+from tests.benchmarks.server import Server
 from tests.benchmarks.uploads import received
 
 _STALL = 0.050
@@ -103,11 +103,11 @@ def main() -> int:
     size = flags.size * MiB
     with tempfile.TemporaryDirectory(prefix="aiostreams-", dir=flags.folder) as folder:
         server = Server(received, folder)
-        port = server.client._socket.getpeername()[1]
+        port = server.port
         server.client.exchange(get().prepare())
         server.ask("memory")
         server.ask("watch")
-        cpu = server.ask("cpu")
+        cpu = server.ask("usage")[0]
         spawn = multiprocessing.get_context("spawn")
         crowd = spawn.Process(target=_crowd, args=(port, flags.clients, size))
         crowd.start()
@@ -117,7 +117,7 @@ def main() -> int:
         seconds = time.perf_counter() - started
         stall = server.ask("stall")
         growth = server.ask("memory")
-        cpu = server.ask("cpu") - cpu
+        cpu = server.ask("usage")[0] - cpu
         server.close()
     if crowd.exitcode:
         return crowd.exitcode

@@ -16,7 +16,7 @@ from tests.benchmarks.contestants import (
     aiostreams_app,
     starlette_app,
 )
-from tests.benchmarks.measure import Entry, Peer, Row, at_most, times_less
+from tests.benchmarks.rows import Entry, Peer, Row, at_most, times_less
 
 __all__ = ["ROWS", "make_files"]
 

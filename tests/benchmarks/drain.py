@@ -9,7 +9,7 @@ from aiohttp import web
 from aiostreams import HTTPStream, MiB, open_stream
 from tests.benchmarks.client import put
 from tests.benchmarks.contestants import aiohttp_app, aiostreams_app, starlette_app
-from tests.benchmarks.measure import Entry, Peer, Row, at_most
+from tests.benchmarks.rows import Entry, Peer, Row, at_most
 
 __all__ = ["ROWS"]
 

@@ -19,7 +19,7 @@ from tests.benchmarks.contestants import (
     aiostreams_app,
     starlette_app,
 )
-from tests.benchmarks.measure import Entry, Peer, Row, at_most, times_less
+from tests.benchmarks.rows import Entry, Peer, Row, at_most, times_less
 from tests.benchmarks.put_to_disk import blocking_writes
 
 __all__ = ["ROWS"]

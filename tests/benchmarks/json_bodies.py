@@ -11,7 +11,7 @@ from aiohttp import web
 from aiostreams import JSON, KiB, Limits, MiB, read_bytes, read_json
 from tests.benchmarks.client import Request, get, put
 from tests.benchmarks.contestants import aiohttp_app, aiostreams_app, starlette_app
-from tests.benchmarks.measure import Entry, Peer, Row, at_most
+from tests.benchmarks.rows import Entry, Peer, Row, at_most
 
 __all__ = ["ROWS", "document"]
 

@@ -1,103 +1,43 @@
-"""Rows, and how they are measured.
+"""How rows are measured.
 
-A row has our entry and those it is compared with; an entry is a request and the
-contestant that answers it. A *sample* is the server's CPU time for ``count``
-requests, one after the other; a *round* has one sample of each entry, beginning with
-another entry each time; one round before the others is not counted.
+A *sample* is the server's CPU time for ``count`` requests, one after the other; a
+*round* has one sample of each entry. Each round begins with another entry, and every
+other one goes backwards, so that nobody always runs behind the same neighbour.
+
+The hash seed and the layout of a process's memory are drawn when it starts, and make
+ten per cent of difference for all of its life. So the rounds are shared out over
+several *starts*, each with servers of its own that answer some requests beforehand
+which are not counted.
 """
 
 from __future__ import annotations
 
 import contextlib
-import json
-import os
 import statistics
-import subprocess
-import sys
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from typing import Any
+from typing import NamedTuple
 
-from tests.benchmarks.client import Answer, Client, Request
-from tests.benchmarks.contestants import FOLDER_VARIABLE, Contestant
+from tests.benchmarks.client import Answer, Request
+from tests.benchmarks.rows import Entry, Row
+from tests.benchmarks.server import Server
 
-__all__ = [
-    "Entry",
-    "Peer",
-    "Row",
-    "Samples",
-    "Target",
-    "at_most",
-    "measure",
-    "profile",
-    "times_less",
-]
+__all__ = ["Effort", "Samples", "benchmark_folder", "measure", "profile"]
 
 
-@dataclass(frozen=True)
-class Target:
-    """A bound on our CPU time as a multiple of a peer's."""
-
-    bound: float
-    text: str
-
-
-def at_most(factor: float) -> Target:
-    """Ours is at most ``factor`` times the peer's."""
-    return Target(factor, f"at most {factor:g} x")
-
-
-def times_less(factor: float) -> Target:
-    """The peer's is at least ``factor`` times ours."""
-    return Target(1 / factor, f"{factor:g} x less")
-
-
-@dataclass(frozen=True)
-class Entry:
-    """A contestant and the request that it answers."""
-
-    title: str
-    contestant: Contestant
-    request: Request
-
-
-@dataclass(frozen=True)
-class Peer:
-    """An entry we are compared with, by CPU time and perhaps by bytes sent.
+class Effort(NamedTuple):
+    """How much is measured.
 
     Attributes:
-        target: for the CPU time; only shown when ``None``.
-        size: the most bytes we may send, as a multiple of the peer's.
+        rounds: samples of each entry.
+        starts: over how many lives of the servers they are shared out.
+        share: the part of each sample's requests that is sent.
     """
 
-    entry: Entry
-    target: Target | None = None
-    size: float | None = None
-
-
-@dataclass(frozen=True)
-class Row:
-    """One comparison.
-
-    Attributes:
-        name: what is measured.
-        issue: where the targets stand.
-        count: requests in a sample.
-        stall: the longest that our event loop may be held up, in seconds; with it
-            the loop is watched, in rounds of their own.
-    """
-
-    name: str
-    issue: int
-    ours: Entry
-    peers: Sequence[Peer] = ()
-    count: int = 1
-    stall: float | None = None
-
-    @property
-    def entries(self) -> list[Entry]:
-        return [self.ours, *(peer.entry for peer in self.peers)]
+    rounds: int = 9
+    starts: int = 3
+    share: float = 1.0
 
 
 @dataclass
@@ -106,6 +46,9 @@ class Samples:
 
     Attributes:
         cpu: seconds a request.
+        system: the kernel's part of it.
+        faults: pages that the process had to be given, a request.
+        switches: how often one of its threads went to sleep, a request.
         stalls: longest time the event loop was held up, in seconds.
         memory: by how many bytes the resident memory has peaked.
         length: bytes of the answer's body.
@@ -113,6 +56,9 @@ class Samples:
     """
 
     cpu: list[float] = field(default_factory=list)
+    system: list[float] = field(default_factory=list)
+    faults: list[float] = field(default_factory=list)
+    switches: list[float] = field(default_factory=list)
     stalls: list[float] = field(default_factory=list)
     memory: int | None = None
     length: int = 0
@@ -129,52 +75,6 @@ class Samples:
         )
 
 
-class Server:
-    """A contestant's process, and a connection to it."""
-
-    def __init__(self, contestant: Contestant, folder: str) -> None:
-        self._process = subprocess.Popen(
-            [
-                sys.executable,
-                "-m",
-                "tests.benchmarks.serve",
-                contestant.module,
-                contestant.name,
-            ],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            env={**os.environ, **contestant.env, FOLDER_VARIABLE: folder},
-        )
-        try:
-            self.client = Client(self._answer())
-        except BaseException:
-            self._process.kill()
-            raise
-
-    def _answer(self) -> Any:
-        assert self._process.stdout is not None
-        line = self._process.stdout.readline()
-        if not line:
-            raise RuntimeError(f"a server has died: {self._process.args!r}")
-        return json.loads(line)
-
-    def ask(self, command: str) -> Any:
-        assert self._process.stdin is not None
-        self._process.stdin.write(command.encode() + b"\n")
-        self._process.stdin.flush()
-        return self._answer()
-
-    def close(self) -> None:
-        self.client.close()
-        assert self._process.stdin is not None
-        self._process.stdin.close()
-        try:
-            self._process.wait(10)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
-
-
 class _Run:
     """An entry ready to be measured."""
 
@@ -182,31 +82,44 @@ class _Run:
         self._entry = entry
         self._server = server
         self._count = count
-        self._pieces = entry.request.prepare()
+        self._pieces: list[bytes] = []
         self.samples = Samples()
 
-    def check(self) -> None:
+    def check(self, pieces: list[bytes]) -> None:
         """One request, and whether the contestant did the work."""
+        self._pieces = pieces
         answer = self._server.client.exchange(self._pieces)
         self.samples.length = answer.length
         wrong = _wrong(self._entry.request, answer)
         if wrong:
             raise RuntimeError(f"{self._entry.title}: {wrong}")
 
-    def sample(self) -> float:
-        before = self._server.ask("cpu")
+    def warm_up(self) -> None:
         self._send()
-        after = self._server.ask("cpu")
-        return float(after - before) / self._count
+        self._server.ask("memory")
 
-    def stall(self) -> float:
+    def sample(self) -> None:
+        before = self._server.ask("usage")
+        self._send()
+        after = self._server.ask("usage")
+        cpu, system, faults, switches = (
+            (late - early) / self._count
+            for late, early in zip(after, before, strict=True)
+        )
+        self.samples.cpu.append(cpu)
+        self.samples.system.append(system)
+        self.samples.faults.append(faults)
+        self.samples.switches.append(switches)
+
+    def stall(self) -> None:
         self._server.ask("watch")
         self._send()
-        return float(self._server.ask("stall"))
+        self.samples.stalls.append(float(self._server.ask("stall")))
 
-    def memory(self) -> int | None:
+    def memory(self) -> None:
         grown: int | None = self._server.ask("memory")
-        return grown
+        if grown is not None:
+            self.samples.memory = max(grown, self.samples.memory or 0)
 
     def stats(self) -> str:
         self._server.ask("profile")
@@ -230,61 +143,91 @@ def _wrong(request: Request, answer: Answer) -> str | None:
     return None
 
 
+class _Prepared:
+    """The bytes of each request, made once; those of a row are alive together."""
+
+    def __init__(self) -> None:
+        self._pieces: dict[int, list[bytes]] = {}
+
+    def of(self, request: Request) -> list[bytes]:
+        found = self._pieces.get(id(request))
+        if found is None:
+            found = self._pieces[id(request)] = request.prepare()
+        return found
+
+
 @contextlib.contextmanager
-def _started(row: Row, folder: str) -> Iterator[tuple[list[_Run | str], list[_Run]]]:
-    """A run, or why there is none, for each entry; and those that can run."""
+def _started(
+    row: Row, folder: str, count: int, prepared: _Prepared
+) -> Iterator[list[_Run | None]]:
+    """A run for each entry that has all it needs, with servers that do the work."""
     with contextlib.ExitStack() as stack:
         servers: dict[int, Server] = {}
-        places: list[_Run | str] = []
+        runs: list[_Run | None] = []
         for entry in row.entries:
             contestant = entry.contestant
-            missing = contestant.missing
-            if missing is not None:
-                places.append(missing)
+            if contestant.missing is not None:
+                runs.append(None)
                 continue
             server = servers.get(id(contestant))
             if server is None:
                 server = servers[id(contestant)] = Server(contestant, folder)
                 stack.callback(server.close)
-            run = _Run(entry, server, row.count)
-            run.check()
-            places.append(run)
-        yield places, [place for place in places if isinstance(place, _Run)]
+            runs.append(_Run(entry, server, count))
+        for entry, run in zip(row.entries, runs, strict=True):
+            if run is not None:
+                run.check(prepared.of(entry.request))
+        yield runs
 
 
-def measure(row: Row, rounds: int, folder: str) -> list[Samples]:
+def measure(row: Row, effort: Effort, folder: str) -> list[Samples]:
     """Samples of our entry and of each peer's, in order.
 
     Raises:
         RuntimeError: a contestant did not do what the row is about.
     """
-    if row.ours.contestant.missing is not None:
-        return [Samples(absent=entry.contestant.missing or "") for entry in row.entries]
-    with _started(row, folder) as (places, runs):
-        for run in runs:
-            run.sample()
-            run.memory()
-        for number in range(rounds):
-            for shift in range(len(runs)):
-                run = runs[(number + shift) % len(runs)]
-                run.samples.cpu.append(run.sample())
-        for run in runs:
-            run.samples.memory = run.memory()
-        if row.stall is not None:
-            for _ in range(rounds):
-                for run in runs:
-                    run.samples.stalls.append(run.stall())
-        return [
-            place.samples if isinstance(place, _Run) else Samples(absent=place)
-            for place in places
-        ]
+    made = [Samples(absent=entry.contestant.missing) for entry in row.entries]
+    if made[0].absent is not None:
+        return made
+    prepared = _Prepared()
+    count = max(1, round(row.count * effort.share))
+    starts = min(effort.starts, effort.rounds)
+    for start in range(starts):
+        rounds = range(
+            effort.rounds * start // starts, effort.rounds * (start + 1) // starts
+        )
+        with _started(row, folder, count, prepared) as places:
+            runs = []
+            for samples, run in zip(made, places, strict=True):
+                if run is not None:
+                    samples.length = run.samples.length
+                    run.samples = samples
+                    run.warm_up()
+                    runs.append(run)
+            for number in rounds:
+                for run in _order(runs, number):
+                    run.sample()
+            for run in runs:
+                run.memory()
+            if row.stall is not None:
+                for number in rounds:
+                    for run in _order(runs, number):
+                        run.stall()
+    return made
+
+
+def _order(runs: list[_Run], number: int) -> list[_Run]:
+    first = number // 2 % len(runs)
+    order = runs[first:] + runs[:first]
+    return order[::-1] if number % 2 else order
 
 
 def profile(row: Row, folder: str) -> Iterator[tuple[str, str]]:
     """The title and the profile of each entry."""
-    with _started(row, folder) as (_, runs):
-        for entry, run in zip(row.entries, runs, strict=False):
-            yield entry.title, run.stats()
+    with _started(row, folder, row.count, _Prepared()) as runs:
+        for entry, run in zip(row.entries, runs, strict=True):
+            if run is not None:
+                yield entry.title, run.stats()
 
 
 @contextlib.contextmanager

@@ -19,7 +19,7 @@ from tests.benchmarks.contestants import (
     aiostreams_app,
     starlette_app,
 )
-from tests.benchmarks.measure import Entry, Peer, Row, at_most
+from tests.benchmarks.rows import Entry, Peer, Row, at_most
 
 __all__ = ["ROWS", "blocking_writes"]
 

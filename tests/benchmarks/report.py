@@ -16,7 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from aiostreams import MiB
-from tests.benchmarks.measure import Peer, Row, Samples
+from tests.benchmarks.measure import Samples
+from tests.benchmarks.rows import Peer, Row
 
 __all__ = ["missed", "results", "save", "table"]
 

@@ -18,7 +18,7 @@ from aiostreams import DiskStorage, FileStream, KiB, MiB, copy, open_stream, rec
 from tests.benchmarks.client import put
 from tests.benchmarks.contestants import FOLDER, aiohttp_app, aiostreams_app
 from tests.benchmarks.forms import _TYPE, _large_form, _small_form
-from tests.benchmarks.measure import Entry, Peer, Row, at_most, times_less
+from tests.benchmarks.rows import Entry, Peer, Row, at_most, times_less
 
 __all__ = ["ROWS", "received"]
 
