@@ -5,13 +5,16 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from opentelemetry import metrics
-from opentelemetry.sdk.metrics import MeterProvider
-from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 
 from aiostreams import opentelemetry_stats
 from aiostreams.web.buckets import ADVISED_DURATIONS, SIZES
 from tests.web.stats import FAILED, GONE, REFUSED, UNMATCHED, UPLOAD, stats
+
+pytest.importorskip("opentelemetry.sdk", reason="needs the extra opentelemetry")
+
+from opentelemetry import metrics
+from opentelemetry.sdk.metrics import MeterProvider
+from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 
 Points = dict[str, list[Any]]
 

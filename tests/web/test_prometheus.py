@@ -1,13 +1,16 @@
 from __future__ import annotations
 
 import pytest
-from prometheus_client import REGISTRY, CollectorRegistry
-from prometheus_client.exposition import generate_latest
-from prometheus_client.parser import text_string_to_metric_families
 
 from aiostreams import prometheus_stats
 from aiostreams.web.buckets import SIZES
 from tests.web.stats import FAILED, GONE, REFUSED, UNMATCHED, UPLOAD, stats
+
+pytest.importorskip("prometheus_client", reason="needs the extra prometheus")
+
+from prometheus_client import REGISTRY, CollectorRegistry
+from prometheus_client.exposition import generate_latest
+from prometheus_client.parser import text_string_to_metric_families
 
 
 def samples(registry: CollectorRegistry) -> dict[tuple[str, ...], float]:
