@@ -4,12 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
-import gc
 import gzip
-import json
-import sys
-import weakref
-from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
@@ -25,56 +20,18 @@ from aiostreams import (
     LimitExceeded,
     Limits,
     MalformedBody,
-    Stream,
     Text,
     UnsupportedContent,
-    iter_json,
     iter_ndjson,
     open_stream,
     read_bytes,
     read_content,
     read_json,
     read_text,
-    setup,
 )
 from aiostreams.web.body import body_of
 from tests.servers import CHUNKED, chunk, connected, post, serving
-
-Script = Callable[[web.BaseRequest], Awaitable[Any]]
-
-
-async def run(script: Script, *pieces: bytes, leave: bool = False) -> Any:
-    """What the script returns or raises for this request, without any middleware."""
-    result: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
-
-    async def handler(request: web.Request) -> web.Response:
-        try:
-            result.set_result(await script(request))
-        except BaseException as error:
-            result.set_exception(error)
-        return web.Response()
-
-    async with serving(handler) as address, connected(address) as raw:
-        await raw.send(*pieces)
-        if leave:
-            raw.writer.close()
-        return await result
-
-
-def typed(content_type: str, body: bytes) -> bytes:
-    return post(body, headers=[("Content-Type", content_type)])
-
-
-def dripped(body: bytes, content_type: str = "application/json") -> list[bytes]:
-    """The same body, chunked, a byte at a time."""
-    head = post(headers=[*CHUNKED, ("Content-Type", content_type)])
-    chunks = [chunk(body[i : i + 1]) for i in range(len(body))]
-    return [
-        head,
-        b"".join(chunks[: len(chunks) // 2]),
-        *chunks[len(chunks) // 2 :],
-        b"0\r\n\r\n",
-    ]
+from tests.web.scripts import Script, dripped, run, typed
 
 
 async def test_open_stream_is_the_same_object_at_every_call() -> None:
@@ -296,111 +253,6 @@ async def test_iter_ndjson_errors_name_the_line() -> None:
     assert await run(short, post(b"123\n456\n")) == [123, 456]
     with pytest.raises(LimitExceeded):
         await run(short, post(b"123\n4567\n"))
-
-
-DOCUMENT = {"rows": [{"id": 1, "x": 1.5}, "two", None], "more": {"a": [1], "b": "]"}}
-
-
-@pytest.mark.parametrize(
-    ("path", "values"),
-    [
-        ("rows.item", DOCUMENT["rows"]),
-        ("rows.item.id", [1]),
-        ("", [DOCUMENT]),
-        ("*", list(DOCUMENT.items())),
-        ("more.*", [("a", [1]), ("b", "]")]),
-        ("nowhere", []),
-    ],
-)
-async def test_iter_json_paths(path: str, values: list[Any]) -> None:
-    async def script(request: web.BaseRequest) -> Any:
-        return [value async for value in iter_json(request, path)]
-
-    body = json.dumps(DOCUMENT).encode()
-    assert await run(script, post(body)) == values
-    assert await run(script, *dripped(body)) == values
-
-
-async def test_iter_json_gives_values_as_they_arrive() -> None:
-    first = asyncio.Event()
-    result: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
-
-    async def handler(request: web.Request) -> web.Response:
-        got = []
-        async for value in iter_json(request):
-            got.append(value)
-            first.set()
-        result.set_result(got)
-        return web.Response()
-
-    async with serving(handler) as address, connected(address) as raw:
-        await raw.send(post(headers=CHUNKED), chunk(b'[{"a": 1}, '))
-        await first.wait()
-        await raw.send(chunk(b"2]"), b"0\r\n\r\n")
-        assert await result == [{"a": 1}, 2]
-
-
-@pytest.mark.parametrize(
-    "body",
-    [b"", b"[1, 2", b"[1 2]", b'["\xff"]', b"{]", b"[" * 5000, b"[1] trailing"],
-)
-async def test_iter_json_of_what_is_not_json(body: bytes) -> None:
-    async def script(request: web.BaseRequest) -> Any:
-        return [value async for value in iter_json(request)]
-
-    with pytest.raises(MalformedBody):
-        await run(script, post(body))
-
-
-async def test_iter_json_bounds_one_value() -> None:
-    async def script(request: web.BaseRequest) -> Any:
-        body_of(request).limits = Limits(max_memory=1000)
-        return [len(value) async for value in iter_json(request)]
-
-    fits = json.dumps(["x" * 500] * 2000).encode()
-    assert await run(script, *dripped_in(fits, 200)) == [500] * 2000
-    bomb = b'["' + b"x" * 5_000_000
-    with pytest.raises(LimitExceeded) as caught:
-        await run(script, *dripped_in(bomb[:300_000], 100_000))
-    assert caught.value.limit == 1000
-
-
-@pytest.mark.parametrize("path", ["item", "*"])
-async def test_iter_json_of_a_bad_coding_keeps_nothing(path: str) -> None:
-    """Its parser is out of the garbage collector's sight: no circle may go through."""
-    streams: list[weakref.ref[Stream]] = []
-
-    async def handler(request: web.Request) -> Any:
-        streams.append(weakref.ref(open_stream(request)))
-        return JSON([value async for value in iter_json(request, path)])
-
-    app = web.Application()
-    app.router.add_post("/", handler)
-    setup(app)
-    async with serving(app, auto_decompress=False, lingering_time=0) as address:
-        for _ in range(5):
-            async with connected(address) as raw:
-                await raw.send(post(b"x" * 30, headers=[("Content-Encoding", "gzip")]))
-                assert (await raw.response())[0] == 400
-    gc.collect()
-    assert [stream() for stream in streams] == [None] * 5
-
-
-def dripped_in(body: bytes, size: int) -> list[bytes]:
-    pieces = [chunk(body[i : i + size]) for i in range(0, len(body), size)]
-    return [post(headers=CHUNKED), b"".join(pieces), b"0\r\n\r\n"]
-
-
-async def test_iter_json_without_ijson_names_the_extra(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setitem(sys.modules, "ijson", None)
-
-    async def script(request: web.BaseRequest) -> Any:
-        return iter_json(request)
-
-    with pytest.raises(ImportError, match=r"aiostreams\[ijson\]"):
-        await run(script, post(b"[]"))
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,144 @@
+"""iter_json: the values of a document while it arrives, and one of them in memory."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import json
+import sys
+import weakref
+from typing import Any
+
+import pytest
+from aiohttp import web
+
+from aiostreams import (
+    JSON,
+    LimitExceeded,
+    Limits,
+    MalformedBody,
+    Stream,
+    iter_json,
+    open_stream,
+    setup,
+)
+from aiostreams.web.body import body_of
+from tests.servers import CHUNKED, chunk, connected, post, serving
+from tests.web.scripts import dripped, run
+
+
+@pytest.fixture
+def ijson() -> None:
+    pytest.importorskip("ijson", reason="needs the extra ijson")
+
+
+with_ijson = pytest.mark.usefixtures("ijson")
+
+DOCUMENT = {"rows": [{"id": 1, "x": 1.5}, "two", None], "more": {"a": [1], "b": "]"}}
+
+
+@with_ijson
+@pytest.mark.parametrize(
+    ("path", "values"),
+    [
+        ("rows.item", DOCUMENT["rows"]),
+        ("rows.item.id", [1]),
+        ("", [DOCUMENT]),
+        ("*", list(DOCUMENT.items())),
+        ("more.*", [("a", [1]), ("b", "]")]),
+        ("nowhere", []),
+    ],
+)
+async def test_iter_json_paths(path: str, values: list[Any]) -> None:
+    async def script(request: web.BaseRequest) -> Any:
+        return [value async for value in iter_json(request, path)]
+
+    body = json.dumps(DOCUMENT).encode()
+    assert await run(script, post(body)) == values
+    assert await run(script, *dripped(body)) == values
+
+
+@with_ijson
+async def test_iter_json_gives_values_as_they_arrive() -> None:
+    first = asyncio.Event()
+    result: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+
+    async def handler(request: web.Request) -> web.Response:
+        got = []
+        async for value in iter_json(request):
+            got.append(value)
+            first.set()
+        result.set_result(got)
+        return web.Response()
+
+    async with serving(handler) as address, connected(address) as raw:
+        await raw.send(post(headers=CHUNKED), chunk(b'[{"a": 1}, '))
+        await first.wait()
+        await raw.send(chunk(b"2]"), b"0\r\n\r\n")
+        assert await result == [{"a": 1}, 2]
+
+
+@with_ijson
+@pytest.mark.parametrize(
+    "body",
+    [b"", b"[1, 2", b"[1 2]", b'["\xff"]', b"{]", b"[" * 5000, b"[1] trailing"],
+)
+async def test_iter_json_of_what_is_not_json(body: bytes) -> None:
+    async def script(request: web.BaseRequest) -> Any:
+        return [value async for value in iter_json(request)]
+
+    with pytest.raises(MalformedBody):
+        await run(script, post(body))
+
+
+@with_ijson
+async def test_iter_json_bounds_one_value() -> None:
+    async def script(request: web.BaseRequest) -> Any:
+        body_of(request).limits = Limits(max_memory=1000)
+        return [len(value) async for value in iter_json(request)]
+
+    fits = json.dumps(["x" * 500] * 2000).encode()
+    assert await run(script, *dripped_in(fits, 200)) == [500] * 2000
+    bomb = b'["' + b"x" * 5_000_000
+    with pytest.raises(LimitExceeded) as caught:
+        await run(script, *dripped_in(bomb[:300_000], 100_000))
+    assert caught.value.limit == 1000
+
+
+@with_ijson
+@pytest.mark.parametrize("path", ["item", "*"])
+async def test_iter_json_of_a_bad_coding_keeps_nothing(path: str) -> None:
+    """Its parser is out of the garbage collector's sight: no circle may go through."""
+    streams: list[weakref.ref[Stream]] = []
+
+    async def handler(request: web.Request) -> Any:
+        streams.append(weakref.ref(open_stream(request)))
+        return JSON([value async for value in iter_json(request, path)])
+
+    app = web.Application()
+    app.router.add_post("/", handler)
+    setup(app)
+    async with serving(app, auto_decompress=False, lingering_time=0) as address:
+        for _ in range(5):
+            async with connected(address) as raw:
+                await raw.send(post(b"x" * 30, headers=[("Content-Encoding", "gzip")]))
+                assert (await raw.response())[0] == 400
+    gc.collect()
+    assert [stream() for stream in streams] == [None] * 5
+
+
+def dripped_in(body: bytes, size: int) -> list[bytes]:
+    pieces = [chunk(body[i : i + size]) for i in range(0, len(body), size)]
+    return [post(headers=CHUNKED), b"".join(pieces), b"0\r\n\r\n"]
+
+
+async def test_iter_json_without_ijson_names_the_extra(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setitem(sys.modules, "ijson", None)
+
+    async def script(request: web.BaseRequest) -> Any:
+        return iter_json(request)
+
+    with pytest.raises(ImportError, match=r"aiostreams\[ijson\]"):
+        await run(script, post(b"[]"))
