@@ -8,6 +8,7 @@ and stands in its row with the reason.
 
 from __future__ import annotations
 
+import importlib
 import importlib.util
 import os
 import tempfile
@@ -86,14 +87,25 @@ class Contestant:
 
 
 def aiohttp_app(
-    *needs: str, auto_decompress: bool = True
+    *needs: str, auto_decompress: bool = True, zlib: str | None = None
 ) -> Callable[[Handler], Contestant]:
-    """aiohttp alone, with no limit in the way."""
+    """aiohttp alone, with no limit in the way.
+
+    Args:
+        needs: see :class:`Contestant`.
+        auto_decompress: likewise.
+        zlib: the module that aiohttp is told to compress and decompress with.
+    """
+    if zlib is not None:
+        needs = (*needs, zlib.partition(".")[0])
 
     def decorate(handler: Handler) -> Contestant:
         def make() -> Any:
+            import aiohttp
             from aiohttp import web
 
+            if zlib is not None:
+                aiohttp.set_zlib_backend(importlib.import_module(zlib))
             app = web.Application(client_max_size=2**40)
             app.router.add_route("*", "/{path:.*}", handler)
             return app

@@ -1,13 +1,14 @@
 """How rows are measured.
 
-A *sample* is the server's CPU time for ``count`` requests, one after the other; a
-*round* has one sample of each entry. Each round begins with another entry, and every
+A *sample* is the server's CPU time for as many requests, one after the other, as take
+about ``seconds``; a *round* has one sample of each entry. Each round begins with another entry, and every
 other one goes backwards, so that nobody always runs behind the same neighbour.
 
 The hash seed and the layout of a process's memory are drawn when it starts, and make
 ten per cent of difference for all of its life. So the rounds are shared out over
-several *starts*, each with servers of its own that answer some requests beforehand
-which are not counted.
+several *starts*, each with servers of its own. Those answer requests for as long as
+two samples before they are measured: interpreters warm up, too (a form of 1,000 fields
+takes twice its time until it has been read 30 times).
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from __future__ import annotations
 import contextlib
 import statistics
 import tempfile
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import NamedTuple
@@ -32,12 +34,12 @@ class Effort(NamedTuple):
     Attributes:
         rounds: samples of each entry.
         starts: over how many lives of the servers they are shared out.
-        share: the part of each sample's requests that is sent.
+        seconds: about how long a sample takes, if one request does not take longer.
     """
 
     rounds: int = 9
     starts: int = 3
-    share: float = 1.0
+    seconds: float = 0.15
 
 
 @dataclass
@@ -78,10 +80,10 @@ class Samples:
 class _Run:
     """An entry ready to be measured."""
 
-    def __init__(self, entry: Entry, server: Server, count: int) -> None:
+    def __init__(self, entry: Entry, server: Server) -> None:
         self._entry = entry
         self._server = server
-        self._count = count
+        self._count = 1
         self._pieces: list[bytes] = []
         self.samples = Samples()
 
@@ -94,9 +96,23 @@ class _Run:
         if wrong:
             raise RuntimeError(f"{self._entry.title}: {wrong}")
 
-    def warm_up(self) -> None:
-        self._send()
+    def warm_up(self, seconds: float) -> None:
+        """For as long as two samples; from the second one each gets its count."""
+        if self._send_for(seconds) > 1:
+            started = time.perf_counter()
+            sent = self._send_for(seconds)
+            took = time.perf_counter() - started
+            self._count = max(1, round(sent / took * seconds))
         self._server.ask("memory")
+
+    def _send_for(self, seconds: float) -> int:
+        """How many requests it took."""
+        until = time.perf_counter() + seconds
+        sent = 0
+        while not sent or time.perf_counter() < until:
+            self._send_one()
+            sent += 1
+        return sent
 
     def sample(self) -> None:
         before = self._server.ask("usage")
@@ -128,9 +144,12 @@ class _Run:
 
     def _send(self) -> None:
         for _ in range(self._count):
-            answer = self._server.client.exchange(self._pieces)
-            if not 200 <= answer.status < 300:
-                raise RuntimeError(f"{self._entry.title}: {answer}")
+            self._send_one()
+
+    def _send_one(self) -> None:
+        answer = self._server.client.exchange(self._pieces)
+        if not 200 <= answer.status < 300:
+            raise RuntimeError(f"{self._entry.title}: {answer}")
 
 
 def _wrong(request: Request, answer: Answer) -> str | None:
@@ -157,9 +176,7 @@ class _Prepared:
 
 
 @contextlib.contextmanager
-def _started(
-    row: Row, folder: str, count: int, prepared: _Prepared
-) -> Iterator[list[_Run | None]]:
+def _started(row: Row, folder: str, prepared: _Prepared) -> Iterator[list[_Run | None]]:
     """A run for each entry that has all it needs, with servers that do the work."""
     with contextlib.ExitStack() as stack:
         servers: dict[int, Server] = {}
@@ -173,7 +190,7 @@ def _started(
             if server is None:
                 server = servers[id(contestant)] = Server(contestant, folder)
                 stack.callback(server.close)
-            runs.append(_Run(entry, server, count))
+            runs.append(_Run(entry, server))
         for entry, run in zip(row.entries, runs, strict=True):
             if run is not None:
                 run.check(prepared.of(entry.request))
@@ -190,19 +207,18 @@ def measure(row: Row, effort: Effort, folder: str) -> list[Samples]:
     if made[0].absent is not None:
         return made
     prepared = _Prepared()
-    count = max(1, round(row.count * effort.share))
     starts = min(effort.starts, effort.rounds)
     for start in range(starts):
         rounds = range(
             effort.rounds * start // starts, effort.rounds * (start + 1) // starts
         )
-        with _started(row, folder, count, prepared) as places:
+        with _started(row, folder, prepared) as places:
             runs = []
             for samples, run in zip(made, places, strict=True):
                 if run is not None:
                     samples.length = run.samples.length
                     run.samples = samples
-                    run.warm_up()
+                    run.warm_up(effort.seconds)
                     runs.append(run)
             for number in rounds:
                 for run in _order(runs, number):
@@ -224,9 +240,10 @@ def _order(runs: list[_Run], number: int) -> list[_Run]:
 
 def profile(row: Row, folder: str) -> Iterator[tuple[str, str]]:
     """The title and the profile of each entry."""
-    with _started(row, folder, row.count, _Prepared()) as runs:
+    with _started(row, folder, _Prepared()) as runs:
         for entry, run in zip(row.entries, runs, strict=True):
             if run is not None:
+                run.warm_up(1.0)
                 yield entry.title, run.stats()
 
 

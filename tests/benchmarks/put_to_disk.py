@@ -7,6 +7,7 @@ long as the disk takes. Both sides of that are measured.
 from __future__ import annotations
 
 import asyncio
+import os
 from typing import Any
 
 from aiohttp import web
@@ -60,7 +61,7 @@ async def starlette_writes(request: Any) -> Any:
     return PlainTextResponse(str(size))
 
 
-_REQUEST = put(lambda: bytes(256 * MiB), answer=str(256 * MiB).encode())
+_REQUEST = put(lambda: os.urandom(MiB) * 256, answer=str(256 * MiB).encode())
 
 ROWS = [
     Row(

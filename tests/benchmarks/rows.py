@@ -66,7 +66,6 @@ class Row:
     Attributes:
         name: what is measured.
         issue: where the targets stand.
-        count: requests in a sample.
         stall: the longest that our event loop may be held up, in seconds; with it
             the loop is watched, in rounds of their own.
     """
@@ -75,7 +74,6 @@ class Row:
     issue: int
     ours: Entry
     peers: Sequence[Peer] = ()
-    count: int = 1
     stall: float | None = None
 
     @property
