@@ -43,7 +43,7 @@ class Encoder(Protocol):
 
     inline: int
 
-    def encode(self, data: bytes) -> bytes:
+    def encode(self, data: bytes | memoryview) -> bytes:
         """Take ``data``; give what is ready."""
         ...
 
@@ -78,7 +78,7 @@ class DeflateEncoder:
         # zlib's own levels above the default take up to twice the time.
         self.inline: int = backend.deflate_inline // (2 if (level or 0) > 6 else 1)
 
-    def encode(self, data: bytes) -> bytes:
+    def encode(self, data: bytes | memoryview) -> bytes:
         """Take ``data``; give what is ready."""
         output: bytes = self._deflater.compress(data)
         return output
@@ -112,7 +112,7 @@ class GzipEncoder(DeflateEncoder):
         self._crc = 0
         self._size = 0
 
-    def encode(self, data: bytes) -> bytes:
+    def encode(self, data: bytes | memoryview) -> bytes:
         """Take ``data``; give what is ready."""
         self._crc = self._backend.crc32(data, self._crc)
         self._size += len(data)
@@ -154,7 +154,7 @@ class ZstdEncoder:
         self._frame = module.ZstdCompressor(options=options)
         self.inline = 64 * KiB if level <= 3 else 16 * KiB if level <= 6 else 0
 
-    def encode(self, data: bytes) -> bytes:
+    def encode(self, data: bytes | memoryview) -> bytes:
         """Take ``data``; give what is ready."""
         output: bytes = self._frame.compress(data)
         return output
@@ -188,7 +188,7 @@ class BrotliEncoder:
         self._stream = module.Compressor(quality=level, lgwin=_BROTLI_WINDOW_LOG)
         self.inline = 64 * KiB if level <= 1 else 16 * KiB if level <= 5 else 0
 
-    def encode(self, data: bytes) -> bytes:
+    def encode(self, data: bytes | memoryview) -> bytes:
         """Take ``data``; give what is ready."""
         output: bytes = self._stream.process(data)
         return output

@@ -158,6 +158,8 @@ class Life:
         self.state = State.CLOSED
         self.buffer.clear()
         self._error = self._traceback = None
+        if self.reader is None and self.writer is None:
+            return
         current = asyncio.current_task()
         self._woken = tuple(
             task

@@ -72,7 +72,7 @@ class ZlibBackend:
         """What its decompressor raises for bytes that are no deflate stream."""
         return (getattr(self.module, "error", zlib.error), zlib.error)
 
-    def crc32(self, data: bytes, value: int = 0) -> int:
+    def crc32(self, data: bytes | memoryview, value: int = 0) -> int:
         """The CRC-32 of RFC 1952 section 8, continued from ``value``."""
         crc32 = getattr(self.module, "crc32", zlib.crc32)
         result: int = crc32(data, value)

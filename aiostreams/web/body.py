@@ -55,6 +55,18 @@ class RequestBody:
         expecting: whether the client waits to be asked for its body.
     """
 
+    __slots__ = (
+        "_closers",
+        "_offered",
+        "_stream",
+        "_weak_request",
+        "_wire",
+        "expecting",
+        "form",
+        "limits",
+        "remembered",
+    )
+
     def __init__(self, request: web.BaseRequest, limits: Limits) -> None:
         self.limits = limits
         self.remembered: bytes | None = None
@@ -82,14 +94,12 @@ class RequestBody:
             LimitExceeded: Content-Length is above ``max_body``.
             LengthRequired: there is none, and the route requires one.
         """
-        declared = self._request.content_length
-        if (
-            declared is None
-            and self.limits.require_length
-            and hdrs.TRANSFER_ENCODING in self._request.headers
-        ):
-            raise LengthRequired("the body needs a Content-Length")
-        if declared is not None and declared > self.limits.max_body:
+        request = self._request
+        declared = request.content_length
+        if declared is None:
+            if self.limits.require_length and hdrs.TRANSFER_ENCODING in request.headers:
+                raise LengthRequired("the body needs a Content-Length")
+        elif declared > self.limits.max_body:
             raise LimitExceeded(
                 f"the body has {declared} bytes, limit {self.limits.max_body}",
                 limit=self.limits.max_body,
@@ -149,6 +159,17 @@ class RequestBody:
         """Whether nothing was opened, so that there is nothing to close."""
         return self._stream is None and not self._closers and not self._offered
 
+    @property
+    def settled(self) -> bool:
+        """Whether nothing was opened, and the client does not wait to be asked."""
+        return not (
+            self.expecting or self._stream is not None or self._closers or self._offered
+        )
+
+    def forget(self) -> None:
+        """Let go of what was read; the request may live as long as its connection."""
+        self.remembered = self.form = None
+
     def closing(self, closer: Callable[[], Awaitable[object]]) -> None:
         """Have ``closer`` awaited at the end of the request, whatever happens."""
         self._closers.append(closer)
@@ -173,7 +194,7 @@ class RequestBody:
         stream, self._stream = self._stream, None
         if stream is not None:
             closers.insert(0, stream.close)
-        self.remembered = None
+        self.forget()
         cancelled: asyncio.CancelledError | None = None
         while closers:
             try:

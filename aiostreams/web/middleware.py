@@ -7,6 +7,7 @@ the application's own middlewares, which so see a ``StreamResponse`` and nothing
 from __future__ import annotations
 
 import asyncio
+from types import CoroutineType
 from typing import TYPE_CHECKING, Any
 
 from aiohttp import Payload, hdrs, web
@@ -16,6 +17,7 @@ from aiostreams.errors import StreamError
 from aiostreams.streams.base import Stream
 from aiostreams.web.body import body_of
 from aiostreams.web.errors import error_response
+from aiostreams.web.inmemory import respond_at_once
 from aiostreams.web.payload import StreamPayload
 from aiostreams.web.pipe import PayloadStream
 from aiostreams.web.response import BodyResponse, respond
@@ -60,6 +62,9 @@ def stream_middleware(*, limits: Limits | None = None) -> Middleware:
             _close_unasked(error, body)
             await body.close()
             raise
+        if body.settled and type(response) is web.Response and _is_at_hand(response):
+            body.forget()
+            return response  # as most do: nothing was opened, nothing is streamed
         _close_unasked(response, body)
         await _close_after(response, request, body)
         return response
@@ -74,17 +79,21 @@ async def values_to_responses(
     """Make a response of a returned ``Content`` or ``Stream``, and open its source."""
     # The type of Handler does not know yet that more than responses may come.
     called: Any = handler(request)
-    result = await (_call(called) if isinstance(called, web.View) else called)
+    if type(called) is not CoroutineType and isinstance(called, web.View):
+        called = _call(called)
+    result = await called
     if type(result) is web.Response:
         return result  # asking an ABC about it takes 0.2 us each time
-    response: web.StreamResponse = result
+    if isinstance(result, Content):
+        result = respond_at_once(result, request)
     if isinstance(result, (Content, Stream)):
         try:
-            response = respond(result)
+            result = respond(result)
         except BaseException:
             if isinstance(result, Stream):
                 await result.abort()
             raise
+    response: web.StreamResponse = result
     if isinstance(response, BodyResponse) and not response.prepared:
         await response.open()
         body_of(request).offer(response)
@@ -110,6 +119,11 @@ def _close_unasked(answer: object, body: RequestBody) -> None:
     """
     if body.unasked and isinstance(answer, web.StreamResponse):
         answer.force_close()
+
+
+def _is_at_hand(response: web.Response) -> bool:
+    body = response.body
+    return type(body) is bytes or body is None
 
 
 async def _close_after(

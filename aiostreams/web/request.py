@@ -10,7 +10,7 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 
-from aiostreams.content.base import offload, read_all
+from aiostreams.content.base import INLINE, offload, read_all
 from aiostreams.content.charset import codec_of, decode_text
 from aiostreams.content.file import File
 from aiostreams.content.form import Form
@@ -157,6 +157,8 @@ async def read_json(
     read = json_reader(type, loads)
     codec = codec_of(request.headers.get("Content-Type"))
     data: bytes | str = await read_bytes(request, limits=limits)
+    if codec == "utf-8" and len(data) <= INLINE:
+        return read(data)
     if codec != "utf-8":
         data = await offload(partial(decode_text, codec=codec), data)
     return await offload(read, data)

@@ -11,7 +11,6 @@ representation is sent in the content coding that the compression middleware cho
 
 from __future__ import annotations
 
-import re
 import time
 from typing import TYPE_CHECKING, Final
 
@@ -37,6 +36,7 @@ from aiostreams.web.digests import (
 )
 from aiostreams.web.encoded import WHOLE, encode_whole, mark_encoded, weaken_etag
 from aiostreams.web.errors import describe
+from aiostreams.web.inmemory import uncarriable
 from aiostreams.web.opening import open_source
 from aiostreams.web.payload import StreamPayload
 from aiostreams.web.sendfile import may_sendfile, sendfile
@@ -71,10 +71,6 @@ _CACHE_FIELDS: Final = (
     hdrs.EXPIRES,
     hdrs.LAST_MODIFIED,
 )
-
-# No field can carry these (RFC 9110 section 5.5); what else is wrong with a value is
-# between those who wrote and those who read it.
-_uncarriable = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]").search
 
 
 class BodyResponse(web.Response):
@@ -124,7 +120,7 @@ class BodyResponse(web.Response):
             # that know this field of its.
             self.headers.setdefault("X-Accel-Buffering", "no")
         for name, value in self.headers.items():
-            if _uncarriable(value):
+            if uncarriable(value):
                 # aiohttp would find it too late for any answer.
                 raise ValueError(f"{name}: {value!r} cannot be sent")
 

@@ -56,8 +56,10 @@ class WireStream(Stream):
         )
         self.expecting = expecting
         self._reader = reader
-        self._limit = limits.max_body
-        self._pace = Pace(limits)
+        self._limits = limits
+        self._received = 0
+        # From the first read that waits on.
+        self._pace: Pace | None = None
         # Until the first read.
         self._request: web.BaseRequest | None = request
 
@@ -69,27 +71,31 @@ class WireStream(Stream):
             BodyTimeout: the client is slower than the limits allow.
             StreamError: as :meth:`HTTPStream.readany`.
         """
-        reader, pace = self._reader, self._pace
-        if pace.received > self._limit:
+        if self._received > self._limits.max_body:
             raise self._exceeded()
+        reader = self._reader
         try:
             if self._request is not None and (early := await self._begin()):
                 piece = early
             elif reader.is_eof():
-                piece = await reader.readany()  # is there: nobody waits
+                piece = reader.read_nowait()  # is there: nobody waits
             else:
-                pace.begin(self._life.reader)
+                pace = self._pace
+                if pace is None:
+                    pace = self._pace = Pace(self._limits)
+                pace.begin(self._life.reader, self._received)
                 try:
                     piece = await reader.readany()
                 finally:
                     pace.end()
         except asyncio.CancelledError as error:
-            pace.interrupted(error)
+            if self._pace is not None:
+                self._pace.interrupted(error)
             raise
         except Exception as error:  # noqa: BLE001 (raised in there)
             piece = arrived_before(error, reader)
-        pace.received = received = pace.received + len(piece)
-        if received > self._limit or not piece:
+        self._received = received = self._received + len(piece)
+        if received > self._limits.max_body or not piece:
             return self._last(piece)
         return piece
 
@@ -108,8 +114,8 @@ class WireStream(Stream):
 
     def _last(self, piece: bytes) -> bytes:
         """What of ``piece`` the limit allows; it is the last, or the end."""
-        self._pace.stop()
-        over = self._pace.received - self._limit
+        self._stop()
+        over = self._received - self._limits.max_body
         if over <= 0:
             return piece
         allowed = piece[: max(0, len(piece) - over)]
@@ -119,14 +125,18 @@ class WireStream(Stream):
 
     def _exceeded(self) -> LimitExceeded:
         return LimitExceeded(
-            f"body has at least {self._pace.received} bytes, limit {self._limit}",
-            limit=self._limit,
-            seen=self._pace.received,
+            f"body has at least {self._received} bytes, limit {self._limits.max_body}",
+            limit=self._limits.max_body,
+            seen=self._received,
         )
+
+    def _stop(self) -> None:
+        if self._pace is not None:
+            self._pace.stop()
 
     async def close(self) -> None:
         """Stop the clock."""
-        self._pace.stop()
+        self._stop()
 
 
 async def _continue(request: web.BaseRequest) -> None:
@@ -137,11 +147,7 @@ async def _continue(request: web.BaseRequest) -> None:
 
 
 class Pace:
-    """Idle time, total time and rate of one body.
-
-    Attributes:
-        received: how many bytes have come so far.
-    """
+    """Idle time, total time and rate of one body, from its first wait on."""
 
     def __init__(self, limits: Limits) -> None:
         self._idle = limits.idle_timeout
@@ -151,7 +157,7 @@ class Pace:
         self._loop = asyncio.get_running_loop()
         self._now = self._loop.time
         self._opened = self._now()
-        self.received = 0
+        self._received = 0
         # Seconds spent waiting in earlier reads, and since when in this one.
         self._waited = 0.0
         self._since: float | None = None
@@ -159,8 +165,9 @@ class Pace:
         self._late: BodyTimeout | None = None
         self._timer: asyncio.TimerHandle | None = None
 
-    def begin(self, reader: asyncio.Task[Any] | None) -> None:
-        """A read of the task ``reader`` begins to wait."""
+    def begin(self, reader: asyncio.Task[Any] | None, received: int) -> None:
+        """A read of the task ``reader`` begins to wait, after ``received`` bytes."""
+        self._received = received
         now = self._since = self._now()
         if self._timer is None:
             self._check(now)
@@ -206,7 +213,7 @@ class Pace:
             deadlines.append((self._opened + self._total, self._total_error))
         if self._rate:
             # When the average so far falls below the rate, if nothing arrives.
-            allowed = max(self._grace, self.received / self._rate)
+            allowed = max(self._grace, self._received / self._rate)
             deadlines.append((now + allowed - waited, self._rate_error))
         if not deadlines:
             return
@@ -225,18 +232,18 @@ class Pace:
         del waited
         return BodyTimeout(
             f"no byte of the body for {self._idle:g} seconds, "
-            f"after {self.received} bytes"
+            f"after {self._received} bytes"
         )
 
     def _total_error(self, waited: float) -> BodyTimeout:
         del waited
         return BodyTimeout(
             f"the body is not complete after {self._total:g} seconds, "
-            f"{self.received} bytes have arrived"
+            f"{self._received} bytes have arrived"
         )
 
     def _rate_error(self, waited: float) -> BodyTimeout:
         return BodyTimeout(
-            f"the body arrives at {self.received / waited:.0f} bytes per second, "
+            f"the body arrives at {self._received / waited:.0f} bytes per second, "
             f"at least {self._rate:g} are expected after {self._grace:g} seconds"
         )
