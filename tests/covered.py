@@ -1,0 +1,312 @@
+"""What the tests reach, module by module: how much at all, how much by its own tests.
+
+A line that is run by accident, while something else is tested, counts for little: who
+changes it sees no failing test, or one that tells of something else. So besides the
+coverage by everything there is the one by a module's own tests. Those of
+``aiostreams/streams/http.py`` are ``tests/streams/test_http.py`` and whatever else
+begins with ``tests/streams/test_http_``; ``OWN`` below names others, with the reason.
+
+    python -m tests.covered              the figures of the last whole run
+    python -m tests.covered --gaps       and each line and branch that is missing
+    python -m tests.covered --least 100  fail below that (in percent)
+    python -m tests.covered http.py      run the own tests of what is named so, now
+
+``make coverage`` measures, with the id of the test as the context of each line that
+it runs. What is run while modules are imported has no context, and counts everywhere.
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import json
+import os
+import re
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from coverage import Coverage
+
+ROOT = Path(__file__).parents[1]
+PACKAGE = ROOT / "aiostreams"
+
+# Modules that are a room of a larger house: what they do is seen through its door, and
+# tested there, where a change of how the rooms are divided breaks no test.
+OWN: Mapping[str, tuple[str, ...]] = {
+    # What a multipart body is made of, and what is made of it.
+    "sansio/part.py": ("sansio/test_multipart.py",),
+    "content/files.py": ("content/test_multipart.py",),
+    "content/formreader.py": ("content/test_multipart.py", "web/test_forms.py"),
+    "content/received.py": ("content/test_multipart.py",),
+    "streams/parts.py": ("streams/test_part.py",),
+    "content/part.py": ("streams/test_part.py",),
+    # The laws hold for every Stream, and random operations are compared to a model:
+    # that is how the base, and what all of them share, is tested.
+    "streams/base.py": ("streams/test_laws.py", "streams/test_machine.py"),
+    "streams/guards.py": ("streams/test_base.py", "streams/test_machine.py"),
+    "streams/life.py": ("streams/test_base.py", "streams/test_machine.py"),
+    "streams/blocking.py": ("streams/test_base.py",),
+    "streams/memory.py": ("streams/test_iterable.py", "streams/test_laws.py"),
+    "streams/iterable.py": ("streams/test_laws.py",),
+    "streams/transforms.py": ("streams/test_laws.py", "streams/test_machine.py"),
+    "streams/sections.py": ("streams/test_transforms.py", "streams/test_laws.py"),
+    "streams/hashing.py": ("streams/test_transforms.py",),
+    "streams/pump.py": ("streams/test_copy.py",),
+    # A file: every call fails in turn, every wait is cancelled in turn.
+    "streams/draft.py": ("streams/test_file.py",),
+    "streams/filereader.py": ("streams/test_file.py",),
+    "streams/filewriter.py": ("streams/test_file.py",),
+    "streams/openfile.py": ("streams/test_file.py", "streams/test_spooled.py"),
+    "streams/worker.py": ("streams/test_file.py",),
+    "streams/writebehind.py": ("streams/test_file.py", "streams/test_spooled.py"),
+    # Codings, in both directions.
+    "streams/codecs.py": ("streams/test_decoding.py",),
+    "streams/compressors.py": ("streams/test_codecs.py", "streams/test_encoding.py"),
+    "streams/frames.py": ("streams/test_decoding.py",),
+    "streams/inflate.py": ("streams/test_decoding.py",),
+    "streams/intake.py": ("streams/test_decoding.py", "streams/test_encoding.py"),
+    "streams/pipeline.py": ("streams/test_decoding.py",),
+    "streams/zlib_backend.py": ("streams/test_codecs.py",),
+    # The promises of storages, with storages that break them.
+    "testing/storages.py": (
+        "uploads/test_promises.py",
+        "uploads/test_promises_bite.py",
+    ),
+    "uploads/storage.py": ("uploads/test_promises.py", "uploads/test_put.py"),
+    "uploads/memory.py": ("uploads/test_promises.py", "uploads/test_put.py"),
+    "uploads/disk.py": ("uploads/test_promises.py", "uploads/test_put.py"),
+    "uploads/diskattributes.py": ("uploads/test_disk.py",),
+    "uploads/folders.py": ("uploads/test_disk.py",),
+    "uploads/objectdraft.py": ("uploads/test_disk.py", "uploads/test_put.py"),
+    "uploads/client.py": ("uploads/test_objectstore.py",),
+    "uploads/objectreader.py": (
+        "uploads/test_objectstore.py",
+        "uploads/test_promises.py",
+    ),
+    "uploads/objectstore.py": ("uploads/test_promises.py",),
+    "uploads/objectwriter.py": ("uploads/test_objectstore.py",),
+    # Sniffing, by the files that were sniffed.
+    "uploads/binary.py": ("uploads/test_sniff.py",),
+    "uploads/markup.py": ("uploads/test_sniff.py",),
+    "uploads/mpeg.py": ("uploads/test_sniff.py",),
+    # A form bound to a model, and the receiving of one.
+    "uploads/formmember.py": ("uploads/test_formmodel.py",),
+    "uploads/formtypes.py": ("uploads/test_formmodel.py",),
+    "uploads/receiver.py": ("web/test_receive.py", "uploads/test_faults.py"),
+    "uploads/stored.py": ("web/test_receive.py",),
+    "web/incoming.py": ("web/test_receive.py",),
+    "web/progress.py": ("web/test_receive.py",),
+    "web/forms.py": ("web/test_receive.py",),
+    "web/arrived.py": ("web/test_forms.py",),
+    "web/byteranges.py": ("web/test_forms.py",),
+    "web/parts.py": ("web/test_forms.py",),
+    # The state of a request, asked for in every way.
+    "web/body.py": (
+        "web/test_codings.py",
+        "web/test_middleware.py",
+        "web/test_request.py",
+        "web/test_wire.py",
+    ),
+    "web/wire.py": ("web/test_refusals.py",),
+    "web/expect.py": ("web/test_wire.py",),
+    "web/setup.py": ("web/test_middleware.py",),
+    "web/errors.py": ("web/test_form_errors.py", "web/test_middleware.py"),
+    "web/request.py": ("web/test_codings.py", "web/test_forms.py"),
+    # An answer: of a value or a file, whole or in ranges, encoded or not.
+    "web/response.py": (
+        "web/test_compression.py",
+        "web/test_digests.py",
+        "web/test_forms.py",
+        "web/test_ranges.py",
+    ),
+    "web/validators.py": ("web/test_ranges.py", "web/test_response.py"),
+    "web/payload.py": ("web/test_middleware.py", "web/test_response.py"),
+    "web/opening.py": ("web/test_files.py",),
+    "web/sendfile.py": ("web/test_files.py", "web/test_response.py"),
+    "web/compression.py": ("web/test_digests.py",),
+    "web/encoded.py": ("web/test_compression.py",),
+    "web/precompressed.py": ("web/test_compression.py",),
+}
+
+
+@dataclass(frozen=True)
+class Figure:
+    """How much of something was run: lines, and ways out of lines with several."""
+
+    name: str
+    lines: int
+    lines_run: int
+    branches: int
+    branches_run: int
+    gaps: tuple[str, ...] = ()
+
+    @property
+    def percent(self) -> float:
+        """Of lines and branches together, as coverage.py counts."""
+        total = self.lines + self.branches
+        return 100 * (self.lines_run + self.branches_run) / total if total else 100.0
+
+
+def total(name: str, figures: Iterable[Figure]) -> Figure:
+    rows = list(figures)
+    return Figure(
+        name,
+        sum(row.lines for row in rows),
+        sum(row.lines_run for row in rows),
+        sum(row.branches for row in rows),
+        sum(row.branches_run for row in rows),
+    )
+
+
+def modules() -> list[Path]:
+    return sorted(PACKAGE.rglob("*.py"))
+
+
+def own_tests(module: Path) -> list[str]:
+    """The test files of a module, relative to the root."""
+    name = module.relative_to(PACKAGE)
+    folder = ROOT / "tests" / name.parent
+    found = {
+        path
+        for pattern in (f"test_{name.stem}.py", f"test_{name.stem}_*.py")
+        for path in folder.glob(pattern)
+    }
+    found |= {ROOT / "tests" / path for path in OWN.get(name.as_posix(), ())}
+    return [path.relative_to(ROOT).as_posix() for path in sorted(found)]
+
+
+def measure(coverage: Coverage, modules: Iterable[Path], *, own: bool) -> list[Figure]:
+    """The figures of each module, of all tests or of its own ones."""
+    with tempfile.TemporaryDirectory() as folder:
+        return [
+            _figure(coverage, module, own_tests(module) if own else None, Path(folder))
+            for module in modules
+        ]
+
+
+def _figure(
+    coverage: Coverage, module: Path, tests: list[str] | None, folder: Path
+) -> Figure:
+    contexts = None
+    if tests is not None:
+        contexts = ["^$", *(f"^{re.escape(test)}::" for test in tests)]
+    # Of what coverage.py offers, the one way to learn where a branch did not go.
+    file = folder / "report.json"
+    coverage.json_report([str(module)], outfile=str(file), contexts=contexts)
+    (found,) = json.loads(file.read_text())["files"].values()
+    summary = found["summary"]
+    missing = set(found["missing_lines"])
+    return Figure(
+        module.relative_to(PACKAGE).as_posix(),
+        summary["num_statements"],
+        summary["covered_lines"],
+        summary["num_branches"],
+        summary["covered_branches"],
+        (
+            *_ranges(found["missing_lines"]),
+            *(
+                f"{start} to {'the end' if to < 0 else to}"
+                for start, to in found["missing_branches"]
+                if start not in missing
+            ),
+        ),
+    )
+
+
+def _ranges(lines: list[int]) -> Iterator[str]:
+    for _, group in itertools.groupby(enumerate(lines), lambda pair: pair[1] - pair[0]):
+        run = [line for _, line in group]
+        yield f"{run[0]}" if len(run) == 1 else f"{run[0]}-{run[-1]}"
+
+
+def report(everything: list[Figure], own: list[Figure], *, gaps: bool) -> Iterator[str]:
+    yield f"{'':<28} {'lines':>6} {'branches':>8} {'all tests':>10} {'own tests':>10}"
+    folders: dict[str, list[int]] = {}
+    for number, figure in enumerate(everything):
+        folders.setdefault(figure.name.rpartition("/")[0], []).append(number)
+    rows = [
+        (
+            total(folder or "aiostreams", (everything[n] for n in numbers)),
+            total(folder, (own[n] for n in numbers)),
+        )
+        for folder, numbers in folders.items()
+    ]
+    rows.append((total("together", everything), total("together", own)))
+    for a, b in rows:
+        yield (
+            f"{a.name:<28} {a.lines:>6} {a.branches:>8}"
+            f" {a.percent:>8.2f} % {b.percent:>8.2f} %"
+        )
+    short = [pair for pair in zip(everything, own, strict=True) if pair[1].gaps]
+    for a, b in short if gaps else ():
+        yield f"\n{a.name}: {a.percent:.2f} %, of its own tests {b.percent:.2f} %"
+        if a.gaps:
+            yield f"  by no test:      {', '.join(a.gaps)}"
+        yield f"  by none of its own: {', '.join(b.gaps)}"
+
+
+def run_own(names: list[str]) -> int:
+    """Run the own tests of each module that is named, and show what they miss."""
+    chosen = [
+        module
+        for module in modules()
+        if any(module.relative_to(PACKAGE).as_posix().endswith(name) for name in names)
+    ]
+    worst = 0
+    for module in chosen:
+        tests = own_tests(module)
+        name = module.relative_to(PACKAGE).as_posix()
+        if not tests:
+            print(f"{name}: has no tests of its own")
+            worst = 1
+            continue
+        with tempfile.TemporaryDirectory() as folder:
+            file = Path(folder, "data")
+            arguments = ["--cov", "--cov-report=", "-q", "-rN", *tests]
+            done = subprocess.run(
+                [sys.executable, "-m", "pytest", *arguments],
+                cwd=ROOT,
+                env={**os.environ, "COVERAGE_FILE": str(file)},
+                check=False,
+            )
+            coverage = loaded(file)
+            (figure,) = measure(coverage, [module], own=False)
+        print(f"{name}: {figure.percent:.2f} %", *figure.gaps, sep="\n  ")
+        worst = max(worst, done.returncode, bool(figure.gaps))
+    return worst
+
+
+def loaded(file: Path) -> Coverage:
+    coverage = Coverage(data_file=str(file), config_file=str(ROOT / "pyproject.toml"))
+    coverage.load()
+    return coverage
+
+
+def main(arguments: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="python -m tests.covered")
+    parser.add_argument("modules", nargs="*")
+    parser.add_argument("--gaps", action="store_true")
+    parser.add_argument("--least", type=float, default=0.0, metavar="PERCENT")
+    options = parser.parse_args(arguments)
+    if options.modules:
+        return run_own(options.modules)
+    file = Path(os.environ.get("COVERAGE_FILE", ROOT / ".coverage"))
+    if not file.exists():
+        print("coverage: not measured yet (make coverage)")
+        return 1 if options.least else 0
+    coverage = loaded(file)
+    everything = measure(coverage, modules(), own=False)
+    own = measure(coverage, modules(), own=True)
+    when = datetime.fromtimestamp(file.stat().st_mtime, UTC)
+    print(f"coverage, as measured {when:%Y-%m-%d %H:%M} UTC")
+    print(*report(everything, own, gaps=options.gaps), sep="\n")
+    return int(total("", everything).percent < options.least)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
