@@ -223,10 +223,12 @@ def body_of(request: web.BaseRequest, limits: Limits | None = None) -> RequestBo
         request: whose body.
         limits: of the middleware that asks, in place of the application's.
     """
-    body = request.get(_BODY)
-    if body is None:
+    try:
+        body = request[_BODY]  # get() takes as long again
+    except KeyError:
         body = request[_BODY] = RequestBody(request, limits_of(request, limits))
-    elif limits is not None:
+        return body
+    if limits is not None:
         body.limits = limits_of(request, limits)
     return body
 
@@ -239,20 +241,21 @@ def limits_of(request: web.BaseRequest, base: Limits | None = None) -> Limits:
 
     Of the applications on the way to the route the innermost counts that has some.
     """
+    if not isinstance(request, web.Request):
+        return base or DEFAULT_LIMITS
+    match = request.match_info
     if base is None:
         base = DEFAULT_LIMITS
-        if isinstance(request, web.Request):
-            # Not config_dict, in which the middleware of a parent finds only its own.
-            for app in request.match_info.apps:
-                base = app.get(APP_LIMITS, base)
-    if not isinstance(request, web.Request):
-        return base
-    handler: Any = request.match_info.handler
-    overrides = dict(getattr(handler, _OVERRIDES, ()))
-    if isinstance(handler, type):
-        # A class-based view: its method may say more.
-        method = getattr(handler, request.method.lower(), None)
-        overrides.update(getattr(method, _OVERRIDES, ()))
+        # Not config_dict, in which the middleware of a parent finds only its own.
+        for app in match.apps:
+            base = app.get(APP_LIMITS, base)
+    handler: Any = match.handler
+    if not isinstance(handler, type):
+        overrides = getattr(handler, _OVERRIDES, None)
+        return base if overrides is None else base.replace(**overrides)
+    # A class-based view: its method may say more.
+    method = getattr(handler, request.method.lower(), None)
+    overrides = {**getattr(handler, _OVERRIDES, {}), **getattr(method, _OVERRIDES, {})}
     return base.replace(**overrides) if overrides else base
 
 

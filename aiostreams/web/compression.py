@@ -175,12 +175,12 @@ async def _compress(
     compression: Compression, request: web.Request, response: web.StreamResponse
 ) -> None:
     if (
-        response.prepared
+        not isinstance(response, web.Response)
+        or _plainly_small(compression, request, response)
+        or response.prepared
         or response.compression
-        or not isinstance(response, web.Response)
         or response.get(_DECIDED, False)
         or _is_uncompressed(request)
-        or _plainly_small(compression, request, response)
     ):
         return
     response[_DECIDED] = True
