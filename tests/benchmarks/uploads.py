@@ -11,16 +11,22 @@ from __future__ import annotations
 import hashlib
 import os
 import secrets
+from typing import Any
 
 from aiohttp import web
 
 from aiostreams import DiskStorage, FileStream, KiB, MiB, copy, open_stream, receive
 from tests.benchmarks.client import put
-from tests.benchmarks.contestants import FOLDER, aiohttp_app, aiostreams_app
+from tests.benchmarks.contestants import (
+    FOLDER,
+    aiohttp_app,
+    aiostreams_app,
+    starlette_app,
+)
 from tests.benchmarks.forms import _TYPE, _large_form, _small_form
 from tests.benchmarks.rows import Entry, Peer, Row, at_most, times_less
 
-__all__ = ["ROWS", "received"]
+__all__ = ["ROWS", "posted", "received", "starlette_posted"]
 
 
 @aiostreams_app("receive", storage=DiskStorage(FOLDER / "stored"))
@@ -86,6 +92,28 @@ async def drained(request: web.Request) -> web.Response:
     async with FileStream(FOLDER / "drained", "wb") as file:
         size = await copy(open_stream(request), file)
     return web.Response(text=str(size))
+
+
+# -- for the crowd, which asks for something small meanwhile --------------------------
+
+
+@aiohttp_app()
+async def posted(request: web.Request) -> web.Response:
+    if request.method == "GET":
+        return web.Response(text="here")
+    file = (await request.post())["file"]
+    assert isinstance(file, web.FileField)
+    return web.Response(text=str(os.fstat(file.file.fileno()).st_size))
+
+
+@starlette_app("python_multipart")
+async def starlette_posted(request: Any) -> Any:
+    from starlette.responses import PlainTextResponse
+
+    if request.method == "GET":
+        return PlainTextResponse("here")
+    async with request.form() as form:
+        return PlainTextResponse(str(form["file"].size))
 
 
 _SMALL = 10 * KiB
