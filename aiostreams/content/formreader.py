@@ -29,6 +29,8 @@ from aiostreams.streams.parts import CHARSET_FIELD, PartReader, charset_of_field
 from aiostreams.streams.spooled import SpooledStream
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from aiostreams.content.file import File
     from aiostreams.limits import Limits
     from aiostreams.streams.base import Stream
@@ -54,6 +56,8 @@ class FormParts:
         places: for each file, how many fields stood before it.
         types: the Content-Type of fields that had one, by the field's index.
         spool: where files are; ``None`` when all are in memory.
+        count: how many parts the body had, if it was read in one piece; inputs for
+            files that nobody has filled in are among them.
     """
 
     fields: list[tuple[str, str]] = field(default_factory=list)
@@ -61,10 +65,15 @@ class FormParts:
     places: list[int] = field(default_factory=list)
     types: dict[int, str] = field(default_factory=dict)
     spool: SpooledStream | None = None
+    count: int = 0
 
 
 async def read_form_parts(
-    stream: Stream, limits: Limits | None = None, *, decode: bool | None = None
+    stream: Stream,
+    limits: Limits | None = None,
+    *,
+    decode: bool | None = None,
+    opened: Callable[[PartReader[Part] | int], object] | None = None,
 ) -> FormParts:
     """Read the multipart body that ``stream`` is, to its end.
 
@@ -72,6 +81,7 @@ async def read_form_parts(
         stream: the body.
         limits: the ceilings.
         decode: see :func:`open_parts`.
+        opened: told of the reader of parts, or how many there are.
 
     Raises:
         UnsupportedContent: it is none, or has text in a charset nobody knows.
@@ -96,9 +106,13 @@ async def read_form_parts(
         data = await stream.read()
         form = parse_form_parts(data, content_type, limits)
         if form is not None:
+            if opened is not None:
+                opened(form.count)
             return form
         stream.unread(data)
     reader = open_parts(stream, content_type, limits, decode=decode)
+    if opened is not None:
+        opened(reader)
     return await _Reader(reader, limits).read()
 
 
@@ -117,7 +131,7 @@ def parse_form_parts(
 
 
 def _of_whole(parts: list[FormPart]) -> FormParts:
-    form = FormParts()
+    form = FormParts(count=len(parts))
     fields, types = form.fields, form.types
     default = None
     for part in [part for part in parts if part[1] == CHARSET_FIELD]:
@@ -227,6 +241,7 @@ class _Reader:
                     self._gather(event)
 
     def _begin(self, begin: PartBegin) -> None:
+        self._reader.seen[0] += 1
         field = begin.filename is None and (self._reader.form_data or begin.name)
         self._pieces = [] if field else None
         self._start = self._spool.size

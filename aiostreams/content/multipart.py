@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Self, TypeAlias, TypeVar, overload
 from aiostreams.content.base import Content
 from aiostreams.content.files import Files, Upload, file_head, uploads_of
 from aiostreams.content.form import Form
-from aiostreams.content.formreader import FormParts, parse_form_parts, read_form_parts
+from aiostreams.content.formreader import FormParts, read_form_parts
 from aiostreams.content.json import JSON, json_reader
 from aiostreams.content.pairs import flat_pairs
 from aiostreams.sansio.disposition import format_disposition
@@ -154,7 +154,8 @@ class MultiPart(Content):
         return fields
 
     @classmethod
-    def _of(cls, parts: FormParts) -> Self:
+    def of_parts(cls, parts: FormParts) -> Self:
+        """The value of a body that ``formreader`` has read."""
         self = cls.__new__(cls)
         self._types = parts.types
         self._start(Form._of(parts.fields), Files.received(parts))  # noqa: SLF001
@@ -162,19 +163,9 @@ class MultiPart(Content):
         return self
 
     @classmethod
-    def parse(cls, data: bytes, content_type: str, limits: Limits) -> Self | None:
-        """The value of a whole form-data body, if it is a plain one; else ``None``.
-
-        Raises:
-            UnsupportedContent, MalformedBody: as :meth:`decode`.
-        """
-        parts = parse_form_parts(data, content_type, limits)
-        return None if parts is None else cls._of(parts)
-
-    @classmethod
     def of_form(cls, form: Form) -> Self:
         """The value of a urlencoded form: one without files."""
-        return cls._of(FormParts(fields=list(form.items())))
+        return cls.of_parts(FormParts(fields=list(form.items())))
 
     @property
     def boundary(self) -> str:
@@ -250,7 +241,7 @@ class MultiPart(Content):
             LimitExceeded: it goes over a ceiling: ``max_parts``, ``max_field``,
                 ``max_file``, the headers', or ``max_memory`` for all fields together.
         """
-        return cls._of(await read_form_parts(stream, limits, decode=decode))
+        return cls.of_parts(await read_form_parts(stream, limits, decode=decode))
 
     @overload
     async def json(

@@ -22,6 +22,7 @@ from aiostreams.streams.decoding import DecodedStream
 from aiostreams.streams.http import is_decoded
 from aiostreams.streams.memory import ByteStream
 from aiostreams.web.digests import verified
+from aiostreams.web.tally import note_decoded
 from aiostreams.web.wire import WireStream
 
 if TYPE_CHECKING:
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
     from aiostreams.content.multipart import MultiPart
     from aiostreams.streams.base import Stream
 
-__all__ = ["APP_LIMITS", "RequestBody", "body_of", "limit", "limits_of"]
+__all__ = ["APP_LIMITS", "RequestBody", "body_of", "limit", "limits_of", "time_waited"]
 
 _logger = logging.getLogger("aiostreams.web")
 
@@ -147,7 +148,14 @@ class RequestBody:
         wire = verified(wire, headers)
         if not codings:
             return wire
-        return DecodedStream(wire, ", ".join(codings), limits=self.limits)
+        decoded = DecodedStream(wire, ", ".join(codings), limits=self.limits)
+        note_decoded(self._request, decoded)
+        return decoded
+
+    @property
+    def waited(self) -> float:
+        """How long reading it waited for the client, in seconds."""
+        return 0.0 if self._wire is None else self._wire.waited
 
     @property
     def unasked(self) -> bool:
@@ -234,6 +242,12 @@ def body_of(request: web.BaseRequest, limits: Limits | None = None) -> RequestBo
 
 
 _BODY: Final = web.RequestKey("aiostreams.body", RequestBody)
+
+
+def time_waited(request: web.BaseRequest) -> float:
+    """How long reading the body of ``request`` waited for the client, in seconds."""
+    body = request.get(_BODY)
+    return 0.0 if body is None else body.waited
 
 
 def limits_of(request: web.BaseRequest, base: Limits | None = None) -> Limits:

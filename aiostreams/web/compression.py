@@ -329,7 +329,8 @@ async def _encode_response(negotiation: _Negotiation, response: web.Response) ->
         stream = EncodedStream(ByteStream(body), coding, level=level)
         response.body = StreamPayload(stream)
     else:
-        response.body = await encode_whole(bytes(body), coding, level)
+        request = negotiation.request
+        response.body = await encode_whole(request, bytes(body), coding, level)
     mark_encoded(headers, coding)
 
 

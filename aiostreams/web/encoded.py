@@ -17,8 +17,10 @@ from aiostreams.sansio.negotiation import merge_vary
 from aiostreams.sansio.validators import EntityTag
 from aiostreams.streams.codecs import make_encoder
 from aiostreams.streams.worker import Job
+from aiostreams.web.tally import note_plain
 
 if TYPE_CHECKING:
+    from aiohttp import web
     from multidict import CIMultiDict
 
 __all__ = ["WHOLE", "encode_whole", "mark_encoded", "vary", "weaken_etag"]
@@ -34,13 +36,16 @@ _PIECE: Final = 128 * KiB
 _TURN: Final = 0.0005
 
 
-async def encode_whole(data: bytes, coding: str, level: int | None) -> bytes:
-    """Encode a body that is in memory.
+async def encode_whole(
+    request: web.BaseRequest, data: bytes, coding: str, level: int | None
+) -> bytes:
+    """Encode the body of a response to ``request`` that is in memory.
 
     A quick encoder does it in place, with turns of the event loop in between; a slow
     one in a worker thread, in one call: cut to blocks as by ``EncodedStream``, br has
     8 % more bytes.
     """
+    note_plain(request, len(data))
     encoder = make_encoder(coding, level)
     if len(data) <= encoder.inline:
         return encoder.encode(data) + encoder.finish()

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeVar, overload
 
 from aiostreams.content.file import File
 from aiostreams.content.form import Form
-from aiostreams.content.formreader import WHOLE
+from aiostreams.content.formreader import WHOLE, parse_form_parts, read_form_parts
 from aiostreams.content.multipart import MultiPart
 from aiostreams.content.text import Text
 from aiostreams.errors import UnsupportedContent
@@ -14,6 +15,7 @@ from aiostreams.streams.memory import ByteStream
 from aiostreams.uploads.formmodel import bind, json_fields
 from aiostreams.web.arrived import take_arrived
 from aiostreams.web.body import body_of
+from aiostreams.web.tally import note_parts
 
 if TYPE_CHECKING:
     from aiohttp import web
@@ -129,11 +131,13 @@ async def _multipart(
     if data is None:
         stream = body.stream
     else:
-        form = MultiPart.parse(data, content_type, limits)
-        if form is not None:
-            return form
+        whole = parse_form_parts(data, content_type, limits)
+        if whole is not None:
+            note_parts(request, whole.count)
+            return MultiPart.of_parts(whole)
         stream = ByteStream(data, content_type=content_type)
-    form = await MultiPart.decode(stream, limits=limits)
+    parts = await read_form_parts(stream, limits, opened=partial(note_parts, request))
+    form = MultiPart.of_parts(parts)
     if form.spooled:
         body.closing(form.close)
     return form

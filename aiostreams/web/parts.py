@@ -10,6 +10,7 @@ from aiostreams.limits import DEFAULT_LIMITS
 from aiostreams.streams.base import Stream
 from aiostreams.streams.part import BodyPart
 from aiostreams.web.body import body_of
+from aiostreams.web.tally import note_parts
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -75,6 +76,9 @@ def iter_parts(
             f"the body must be multipart, not {media_type[:80] or 'of no type'!r}",
             accept="multipart/*",
         )
-    return open_parts(
+    reader = open_parts(
         stream, kind, limits or outer, decode=decode, extended=filename_extended
     )
+    if not isinstance(source, Stream):
+        note_parts(source, reader)
+    return reader

@@ -21,6 +21,7 @@ from aiohttp import Payload, payload
 from aiostreams.content.base import Content
 from aiostreams.errors import SizeMismatch
 from aiostreams.streams.base import Stream
+from aiostreams.streams.life import State
 from aiostreams.streams.memory import ByteStream
 
 if TYPE_CHECKING:
@@ -77,7 +78,14 @@ def _mismatch(length: int | None, seen: int, what: str) -> SizeMismatch:
 
 
 class StreamPayload(Payload):
-    """The payload of a Stream, or of the Stream that a Content encodes to."""
+    """The payload of a Stream, or of the Stream that a Content encodes to.
+
+    Attributes:
+        stream: what is written.
+        failure: the class of the error that reading it ended in.
+    """
+
+    failure: str | None = None
 
     def __init__(self, value: Stream | Content, *args: Any, **kwargs: Any) -> None:
         self.stream = value.encode() if isinstance(value, Content) else value
@@ -106,7 +114,9 @@ class StreamPayload(Payload):
         length = self.size if content_length is None else content_length
         try:
             await send(self.stream, writer, length)
-        except BaseException:
+        except BaseException as error:
+            if self.stream._life.state is State.FAILED:  # noqa: SLF001
+                self.failure = type(error).__name__
             if length is None:
                 _reset_unless_chunked(writer)
             await self.stream.abort()

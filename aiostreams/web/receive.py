@@ -29,6 +29,7 @@ from aiostreams.web.arrived import take_arrived
 from aiostreams.web.body import body_of
 from aiostreams.web.incoming import RAW_FIELD, ArrivedFile, RawFile
 from aiostreams.web.progress import Paced
+from aiostreams.web.tally import note_parts
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -302,6 +303,7 @@ class Receiving(Generic[T]):
             stream = ByteStream(data, content_type=content_type)
             await self._take_parts(stream, content_type)
             return
+        note_parts(self._request, form.count)
         self._fields = form.fields
         for name, file in form.files:
             if self._model is not None and name not in self._known:
@@ -313,7 +315,9 @@ class Receiving(Generic[T]):
                 await self._receiver.take_whole(name, ArrivedFile(name, file), content)
 
     async def _take_parts(self, stream: Stream, content_type: str) -> None:
-        async for part in open_parts(stream, content_type, self._limits):
+        reader = open_parts(stream, content_type, self._limits)
+        note_parts(self._request, reader)
+        async for part in reader:
             name = part.name or ""
             if part.filename is None or name in self._json:
                 text = await part.text()

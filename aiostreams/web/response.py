@@ -180,7 +180,7 @@ class BodyResponse(web.Response):
             for name, value in plan.headers.items():
                 self.headers.setdefault(name, value)
         if self.coding is not None and self.status != 206:
-            await self._encode(*self.coding, only_head=request.method == "HEAD")
+            await self._encode(request, *self.coding)
         if self.digest and self.stream.seekable:  # several ranges together are not
             digest = await digest_field(self.stream, self.digest)
             self.headers.setdefault(REPR_DIGEST, digest)
@@ -188,12 +188,15 @@ class BodyResponse(web.Response):
                 self.headers[CONTENT_DIGEST] = digest
         self.body = StreamPayload(self.stream)
 
-    async def _encode(self, coding: str, level: int | None, *, only_head: bool) -> None:
+    async def _encode(
+        self, request: web.BaseRequest, coding: str, level: int | None
+    ) -> None:
         stream = self.stream
+        only_head = request.method == "HEAD"
         if isinstance(stream, ByteStream) and (
             self.digest or (len(stream.getvalue()) <= WHOLE and not only_head)
         ):
-            encoded = await encode_whole(stream.getvalue(), coding, level)
+            encoded = await encode_whole(request, stream.getvalue(), coding, level)
             self.stream = ByteStream(encoded)
         else:
             self.stream = EncodedStream(stream, coding, level=level)

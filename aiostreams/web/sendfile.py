@@ -13,6 +13,7 @@ import os
 from typing import TYPE_CHECKING, Any, Final
 
 from aiostreams.errors import SizeMismatch
+from aiostreams.web.tally import note_sent_file
 
 if TYPE_CHECKING:
     from aiohttp import web
@@ -80,6 +81,13 @@ async def sendfile(
             # of file is sent well: so it is the disk, or else the connection.
             await _check_readable(stream, done)
             raise ConnectionResetError("the client has gone") from error
+        except BaseException:
+            # How far it came asyncio leaves in the descriptor, whose position nobody
+            # else uses.
+            reached = os.lseek(file.fileno(), 0, os.SEEK_CUR) - stream.offset - done
+            note_sent_file(request, min(max(0, reached), length))
+            raise
+        note_sent_file(request, sent)
         done += sent
         if sent != length:
             raise SizeMismatch(

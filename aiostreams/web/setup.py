@@ -17,11 +17,13 @@ from aiostreams.web.compression import (
 )
 from aiostreams.web.middleware import stream_middleware, values_to_responses
 from aiostreams.web.receive import APP_STORAGE
+from aiostreams.web.reporter import Reporter
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable
+    from collections.abc import Awaitable, Iterable
 
     from aiostreams.uploads.storage import Storage
+    from aiostreams.web.stats import StatsCallback
 
 __all__ = ["run_app", "setup"]
 
@@ -32,6 +34,7 @@ def setup(
     limits: Limits = DEFAULT_LIMITS,
     storage: Storage | None = None,
     compression: Compression | None = DEFAULT_COMPRESSION,
+    on_stats: StatsCallback | Iterable[StatsCallback] | None = None,
 ) -> web.Application:
     """Have ``app`` take and give every body as a stream.
 
@@ -47,6 +50,12 @@ def setup(
         storage: where ``receive`` puts files unless told otherwise. It is closed
             with the application.
         compression: how responses are compressed; not at all when ``None``.
+        on_stats: called with the :class:`BodyStats` of each request when it is over,
+            exactly once, however it ended; one callback or several, plain or async.
+            A plain one must be quick, an async one runs as a task of its own; what
+            they raise is logged. ``log_stats()``, ``prometheus_stats()`` and
+            ``opentelemetry_stats()`` make some. A request that aiohttp's parser
+            refuses never becomes one of an application, and is not told.
 
     Returns:
         ``app``.
@@ -68,6 +77,8 @@ def setup(
     if compression is not None:
         app.middlewares.insert(0, compression_middleware(compression))
     app.middlewares.append(values_to_responses)
+    if on_stats is not None:
+        Reporter(on_stats).install(app)
 
     async def innermost_again(app: web.Application) -> None:
         # Middlewares that were registered after setup() stand behind ours. A

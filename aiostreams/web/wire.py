@@ -63,6 +63,11 @@ class WireStream(Stream):
         # Until the first read.
         self._request: web.BaseRequest | None = request
 
+    @property
+    def waited(self) -> float:
+        """How long reads that have ended have waited, in seconds."""
+        return 0.0 if self._pace is None else self._pace.waited
+
     async def readany(self) -> bytes:
         """The next bytes, in time.
 
@@ -147,7 +152,11 @@ async def _continue(request: web.BaseRequest) -> None:
 
 
 class Pace:
-    """Idle time, total time and rate of one body, from its first wait on."""
+    """Idle time, total time and rate of one body, from its first wait on.
+
+    Attributes:
+        waited: how long reads that have ended have waited, in seconds.
+    """
 
     def __init__(self, limits: Limits) -> None:
         self._idle = limits.idle_timeout
@@ -158,8 +167,8 @@ class Pace:
         self._now = self._loop.time
         self._opened = self._now()
         self._received = 0
-        # Seconds spent waiting in earlier reads, and since when in this one.
-        self._waited = 0.0
+        self.waited = 0.0
+        # Since when this read waits.
         self._since: float | None = None
         self._reader: asyncio.Task[Any] | None = None
         self._late: BodyTimeout | None = None
@@ -178,7 +187,7 @@ class Pace:
     def end(self) -> None:
         """It has ended, somehow."""
         assert self._since is not None
-        self._waited += self._now() - self._since
+        self.waited += self._now() - self._since
         self._since = self._reader = None
 
     def interrupted(self, error: asyncio.CancelledError) -> None:
@@ -205,7 +214,7 @@ class Pace:
         """Find the client late, or set the timer for when it could be next."""
         self._timer = None
         since = now if self._since is None else self._since
-        waited = self._waited + (now - since)
+        waited = self.waited + (now - since)
         deadlines: list[tuple[float, Callable[[float], BodyTimeout]]] = []
         if self._idle is not None:
             deadlines.append((since + self._idle, self._idle_error))
