@@ -7,8 +7,11 @@ if (location.protocol === "file:")
       this.frame.hidden = true;
       document.body.append(this.frame);
       const inside = this.frame.contentWindow;
-      inside.postMessage = (data) =>
+      // Either side gets a copy, as from a worker.
+      inside.postMessage = (message) => {
+        const data = structuredClone(message);
         setTimeout(() => this.onmessage?.(new MessageEvent("message", { data })));
+      };
       const script = inside.document.createElement("script");
       this.loaded = new Promise((resolve) => (script.onload = resolve));
       script.onerror = (event) => this.onerror?.(event);
@@ -16,7 +19,8 @@ if (location.protocol === "file:")
       inside.document.body.append(script);
     }
 
-    async postMessage(data) {
+    async postMessage(message) {
+      const data = structuredClone(message);
       await this.loaded;
       const inside = this.frame.contentWindow;
       inside?.dispatchEvent(new inside.MessageEvent("message", { data }));
