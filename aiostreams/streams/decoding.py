@@ -56,7 +56,7 @@ class DecodedStream(Transform):
             ``deflate`` (zlib-wrapped or bare), ``br``, ``zstd``, ``identity``, or
             several with commas between them (RFC 9110 section 8.4).
         limits: ``max_body`` for the decoded bytes, ``max_ratio`` and
-            ``max_codings`` count; :data:`DEFAULT_LIMITS` when ``None``.
+            ``max_codings`` count; the defaults when ``None``.
 
     Raises:
         UnsupportedContent: a coding is unknown or its library is missing, or there
