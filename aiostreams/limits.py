@@ -77,7 +77,9 @@ class Limits:
             value = getattr(self, field.name)
             if value is None and "None" in str(field.type):
                 continue
-            if field.type == "bool" and isinstance(value, bool):
+            if field.type == "bool":
+                if not isinstance(value, bool):
+                    raise TypeError(f"{field.name} is on or off, not {value!r}")
                 continue
             if isinstance(value, bool) or not isinstance(value, int | float):
                 raise TypeError(f"{field.name} must be a number, not {value!r}")
