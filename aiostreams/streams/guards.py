@@ -53,10 +53,11 @@ class Guarded:
                 setattr(cls, f"_source_{name}", method)
                 setattr(cls, name, guard(method))
 
-    @property
-    def size(self) -> int | None:
-        """The length of the whole stream in bytes, or ``None`` when unknown."""
-        return None
+    if TYPE_CHECKING:  # Stream has it
+
+        @property
+        def size(self) -> int | None:
+            """The length of the whole stream in bytes, or ``None`` when unknown."""
 
 
 def _guard_readany(
