@@ -1,4 +1,4 @@
-"""README.md as data: its blocks, and the tables that are made from the source.
+"""The tables of README.md that are made from the source.
 
 ``python -m tests.readme`` writes the tables into it, and into the pages of the
 documentation that have them too; tests hold them to be current.
@@ -11,33 +11,15 @@ import dataclasses
 import inspect
 import re
 import tokenize
-from dataclasses import dataclass
 from pathlib import Path
 
 from aiostreams import GiB, KiB, Limits, MiB, errors, limits
+from tests.benchmarks.page import filled
+from tests.benchmarks.results import load
 
 README = Path(__file__).parents[1] / "README.md"
 REFERENCE = README.parent / "docs" / "reference"
 TABLED = (README, REFERENCE / "limits.md", REFERENCE / "errors.md")
-
-
-@dataclass(frozen=True)
-class Block:
-    """A fenced block: the words behind the fence, the text, and where it begins."""
-
-    info: str
-    text: str
-    line: int
-
-
-def blocks() -> list[Block]:
-    text = README.read_text()
-    return [
-        Block(match[1], match[2], text[: match.start()].count("\n") + 2)
-        for match in re.finditer(
-            r"^```([^\n]*)\n(.*?)^```$", text, re.MULTILINE | re.DOTALL
-        )
-    ]
 
 
 def limits_table() -> str:
@@ -114,7 +96,7 @@ def with_tables(text: str) -> str:
             text,
             flags=re.DOTALL,
         )
-    return text
+    return filled(text, load())
 
 
 if __name__ == "__main__":

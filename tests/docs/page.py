@@ -10,13 +10,16 @@ The kinds of block, and what a reader, or a test, does with them:
 * ``python`` with a ``text`` block right behind it stands for itself and prints that
   text; one that is called ``python run`` stands for itself, whatever follows.
 * A comment ``<!-- not run: reason -->`` above a block excuses it. One that says
-  ``<!-- tracebacks: reason -->`` allows the servers of the page to log some.
+  ``<!-- tracebacks: reason -->`` allows the servers of the page to log some, and
+  ``<!-- needs: module, module -->`` names what its programs use without importing it.
 
 Nothing else is left: ``Page.stray`` names what is neither run nor excused.
 """
 
 from __future__ import annotations
 
+import ast
+import importlib.util
 import itertools
 import re
 import textwrap
@@ -37,6 +40,7 @@ _FENCE = re.compile(
 _COMMAND = re.compile(
     r"^\$ (?P<line>(?:.*\\\n)*.*)\n(?P<output>(?:(?!\$ ).*\n)*)", re.MULTILINE
 )
+_NEEDS = re.compile(r"<!-- needs: (.*?) -->")
 # What shows things and does nothing.
 _PICTURES = frozenset({"text", "mermaid"})
 
@@ -142,6 +146,25 @@ class Page:
     def shows_accidents(self) -> bool:
         """Whether its servers may log tracebacks: it shows what they do about one."""
         return re.search(r"<!-- tracebacks: \S.*? -->", self.text) is not None
+
+    @cached_property
+    def missing(self) -> str | None:
+        """A module that a program of the page needs and that is not installed."""
+        programs = [block.text for block, _ in self.standalone]
+        programs += [t for name, t in self.files.items() if name.endswith(".py")]
+        named = " ".join(_NEEDS.findall(self.text))
+        needed: set[str] = set(re.findall(r"\w+", named))
+        for program in programs:
+            for node in ast.walk(ast.parse(program)):
+                if isinstance(node, ast.Import):
+                    needed |= {alias.name.partition(".")[0] for alias in node.names}
+                elif isinstance(node, ast.ImportFrom):
+                    needed.add((node.module or "").partition(".")[0])
+        own = {name.removesuffix(".py") for name in self.files}
+        for module in sorted(needed - own):
+            if importlib.util.find_spec(module) is None:
+                return module
+        return None
 
     @property
     def stray(self) -> list[str]:

@@ -77,7 +77,9 @@ class Session:
             path.write_text(self._actual(text))
 
     def missing(self) -> str | None:
-        """A program that a command needs and that is not on this machine."""
+        """What a command needs that is not on this machine."""
+        if self.page.missing is not None:
+            return self.page.missing
         for command in self.page.commands:
             for program in _OPTIONAL.findall(command.line):
                 if shutil.which(program, path=ENVIRONMENT["PATH"]) is None:
@@ -199,4 +201,3 @@ def _listens(port: int) -> bool:
 def _alike(expected: str, printed: str) -> bool:
     pattern = ".*?".join(map(re.escape, expected.split("...")))
     return re.fullmatch(pattern, printed, re.DOTALL) is not None
-
