@@ -42,8 +42,9 @@ types: $(VENV)/.installed-dev
 	$(BIN)/mypy
 	$(BIN)/pyright --pythonpath $(BIN)/python
 
-bench: $(VENV)/.installed-bench ## measure against the peers
-	$(BIN)/python -m tests.benchmarks
+bench: $(VENV)/.installed-bench ## measure beside the peers, into docs/benchmarks (ARGS=--quick)
+	$(BIN)/python -m tests.benchmarks --json docs/benchmarks/results.json $(ARGS)
+	$(BIN)/python -m tests.benchmarks --charts
 
 docs: $(VENV)/.installed-docs ## build the documentation into build/docs, warnings as errors
 	$(BIN)/python .docs/build.py

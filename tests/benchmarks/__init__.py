@@ -11,9 +11,11 @@ on the same machine disturbs least. It counts all threads, and the kernel's work
 the process.
 
 * ``contestants``: what a server is, and the decorators that make one of a handler;
-* ``serve``: the server process;
+* ``serve``: the server process, and ``server`` the same from outside;
 * ``client``: prepared requests over a blocking socket;
-* ``measure``: rows, targets, rounds;
-* ``report``: the table, and the same as JSON;
-* one module for each area: ``ROWS``, and the handlers they compare.
+* ``rows``: what is compared, and the targets;
+* one module for each area: ``ROWS``, and the handlers they compare;
+* ``measure``: rounds and starts; ``crowd``: many uploads at once;
+* ``machine``, ``results``: the document that says everything about a run;
+* ``figures``, ``table``, ``charts``, ``page``: how it is told, in text and in docs/.
 """

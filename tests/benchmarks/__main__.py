@@ -54,7 +54,10 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument(
         "--check", action="store_true", help="fail if a target is missed"
     )
-    return parser.parse_args()
+    flags = parser.parse_args()
+    if flags.name and flags.json and flags.json.resolve() == PUBLISHED:
+        parser.error(f"{PUBLISHED.name} is of all rows")
+    return flags
 
 
 def _area(module: object) -> str:

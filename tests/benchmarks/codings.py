@@ -210,7 +210,7 @@ ROWS = [
             _answer(
                 "zstd",
                 [
-                    (_AIOHTTP, aiohttp_json, "gzip", times_less(5), 1),
+                    ("aiohttp, which has gzip", aiohttp_json, "gzip", times_less(5), 1),
                     ("starlette-compress", starlette_json, "zstd", at_most(1), 1.03),
                 ],
                 path=path,

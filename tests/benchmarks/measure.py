@@ -19,13 +19,15 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 from tests.benchmarks.client import Answer, Request
 from tests.benchmarks.rows import Entry, Row
 from tests.benchmarks.server import Server
 
-__all__ = ["Effort", "Samples", "benchmark_folder", "measure", "profile"]
+__all__ = ["Effort", "Samples", "benchmark_folder", "measure", "profile", "turns"]
+
+T = TypeVar("T")
 
 
 class Effort(NamedTuple):
@@ -221,20 +223,21 @@ def measure(row: Row, effort: Effort, folder: str) -> list[Samples]:
                     run.warm_up(effort.seconds)
                     runs.append(run)
             for number in rounds:
-                for run in _order(runs, number):
+                for run in turns(runs, number):
                     run.sample()
             for run in runs:
                 run.memory()
             if row.stall is not None:
                 for number in rounds:
-                    for run in _order(runs, number):
+                    for run in turns(runs, number):
                         run.stall()
     return made
 
 
-def _order(runs: list[_Run], number: int) -> list[_Run]:
-    first = number // 2 % len(runs)
-    order = runs[first:] + runs[:first]
+def turns(entries: list[T], number: int) -> list[T]:
+    """The order of a round: turned by one every other time, and then backwards."""
+    first = number // 2 % len(entries)
+    order = entries[first:] + entries[:first]
     return order[::-1] if number % 2 else order
 
 

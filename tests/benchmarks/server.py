@@ -17,6 +17,7 @@ from typing import Any
 
 from tests.benchmarks.client import Client
 from tests.benchmarks.contestants import FOLDER_VARIABLE, Contestant
+from tests.benchmarks.machine import ROOT
 
 __all__ = ["Server"]
 
@@ -62,6 +63,7 @@ class Server:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL if quiet else None,
+            cwd=ROOT,
             env={
                 **inherited,
                 "TMPDIR": folder,
