@@ -1,0 +1,303 @@
+"""What the documentation says about benchmarks, made of the published results.
+
+Pages are written by hand; between ``<!-- benchmark-NAME -->`` and ``<!-- end -->`` in
+them stands what a function of ``BLOCKS`` makes. ``write_all()`` fills them, and draws
+a chart for each area. Nothing that is measured comes from a hand.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from aiostreams import GiB, MiB
+from tests.benchmarks.charts import Bar, Group, chart
+from tests.benchmarks.figures import duration, ratio, size, spread, times
+from tests.benchmarks.machine import ROOT
+from tests.benchmarks.results import FOLDER, PUBLISHED, Plain, load, verdicts
+
+__all__ = [
+    "BLOCKS",
+    "CHOSEN",
+    "PAGE",
+    "PUBLISHED",
+    "README",
+    "charts",
+    "chosen",
+    "filled",
+    "run",
+    "worse",
+    "write_all",
+]
+
+PAGE = ROOT / "docs" / "benchmarks.md"
+README = ROOT / "README.md"
+
+_AREAS = {
+    "drain": "Reading a body",
+    "put_to_disk": "A body into a file",
+    "json_bodies": "JSON and bytes",
+    "forms": "Forms",
+    "uploads": "Uploads into a storage",
+    "codings": "Content codings",
+    "downloads": "Downloads",
+    "adapter": "The adapter to aiohttp's reader",
+}
+# What README shows of it: those rows where a reader would look first, not the best.
+CHOSEN = (
+    "form of 3 fields and 10 KiB file",
+    "form of 1,000 fields",
+    "form with 256 MiB file to disk",
+    "PUT 256 MiB to disk",
+    "read_json of 1 KiB",
+    "1 MiB comments in gzip",
+    "64 MiB gzip request",
+    "download 2 MiB as File",
+)
+
+
+def _rows(document: Plain, area: str) -> list[Plain]:
+    return [
+        row
+        for row in document["rows"]
+        if row["area"] == area and "absent" not in row["ours"]
+    ]
+
+
+def _measured(row: Plain) -> Iterator[Plain]:
+    return (peer for peer in row["peers"] if "ratio" in peer)
+
+
+# -- charts ----------------------------------------------------------------------------
+
+
+def charts(document: Plain) -> dict[str, str]:
+    """The SVG files, by name."""
+    return {
+        f"{area.replace('_', '-')}.svg": chart(
+            title, [_group(row) for row in _rows(document, area) if row["peers"]]
+        )
+        for area, title in _AREAS.items()
+        if any(row["peers"] for row in _rows(document, area))
+    }
+
+
+def _group(row: Plain) -> Group:
+    bars = [_bar(row["ours"], "ours", duration(row["ours"]["cpu"]))]
+    for peer in _measured(row):
+        text = f"{duration(peer['cpu'])}, {times(1 / peer['ratio'][1])} ours"
+        bars.append(_bar(peer, "own" if peer["kin"] else "peer", text))
+    return Group(row["row"], bars)
+
+
+def _bar(entry: Plain, kind: str, text: str) -> Bar:
+    low, _, high = entry["cpu_quartiles"]
+    return Bar(entry["title"], entry["cpu"], low, high, text, kind)
+
+
+# -- tables ----------------------------------------------------------------------------
+
+
+def _table(head: str, rows: list[str]) -> str:
+    return "\n".join(
+        [head, "|".join(["", *["---"] * (head.count("|") - 1), ""]), *rows]
+    )
+
+
+def run(document: Plain) -> str:
+    """When, on what, and with which versions."""
+    machine = document["machine"]
+    memory = f", {machine['memory'] / GiB:.0f} GiB" if machine["memory"] else ""
+    lines = [
+        (
+            f"Measured on {document['date'][:10]} at commit `{document['commit']}`, in "
+            f"{document['seconds'] / 60:.0f} minutes: {document['rounds']} rounds over "
+            f"{document['starts']} lives of each server."
+        ),
+        "",
+        (
+            f"{machine['processor']}, {machine['cores']} cores{memory}, "
+            f"{machine['system']} {machine['kernel']}; load before {machine['load']:.1f}, "
+            f"after {machine['load_after']:.1f}, of which the run itself makes up to 2."
+        ),
+        "",
+        ", ".join(
+            f"{name} {version}"
+            for name, version in document["versions"].items()
+            if version != "-"
+        )
+        + ".",
+    ]
+    if document["quick"]:
+        lines.insert(
+            0,
+            "**This is a quick run: it shows that all of it works, and little more.**\n",
+        )
+    return "\n".join(lines)
+
+
+def worse(document: Plain) -> str:
+    """Where a peer surely spends less than we do."""
+    lines = [
+        f"| {row['row']} | {peer['title']} | {spread(peer['ratio'])} |"
+        for row in document["rows"]
+        for peer in _measured(row)
+        if not peer["kin"] and peer["ratio"][0] > 1.02
+    ]
+    if not lines:
+        return "In no row of this run."
+    return _table("| row | spends less | ours to theirs |", lines)
+
+
+def targets(document: Plain) -> str:
+    """How many hold, and each that was missed."""
+    lines = []
+    held = 0
+    for row in document["rows"]:
+        for about, text, met in verdicts(row):
+            held += met
+            if not met:
+                seen, _, wanted = text.rpartition(", ")
+                lines.append(f"| {row['row']} | {about} | {seen} | {wanted} |")
+    for name, about in (("stall", "event loop"), ("p99", "other requests, p99")):
+        crowd = document["crowd"]
+        held += crowd[name]["met"]
+        if not crowd[name]["met"]:
+            seen = duration(crowd["entries"][0][name])
+            wanted = f"at most {duration(crowd[name]['limit'])}"
+            lines.append(f"| many uploads at once | {about} | {seen} | {wanted} |")
+    text = f"{held} of {held + len(lines)} hold."
+    if lines:
+        table = _table("| row | beside | measured | target |", lines)
+        text = f"{text} These do not:\n\n{table}"
+    return text
+
+
+def rows(document: Plain) -> str:
+    """A section for each area: the chart, and the same as a table."""
+    sections = []
+    for area, title in _AREAS.items():
+        found = _rows(document, area)
+        lines = [f"### {title}", ""]
+        if any(row["peers"] for row in found):
+            name = area.replace("_", "-")
+            lines += [f"![CPU time a request: {title}](benchmarks/{name}.svg)", ""]
+        sections.append("\n".join([*lines, _area_table(found)]))
+    return "\n\n".join([*sections, _crowd(document["crowd"])])
+
+
+def _area_table(found: list[Plain]) -> str:
+    lines = []
+    for row in found:
+        lines.append(f"| **{row['row']}** | | | | |")
+        ours = row["ours"]
+        stall = f"at most {row['stall']['limit'] * 1e3:g} ms" if "stall" in row else ""
+        lines.append(
+            f"| {ours['title']} | {duration(ours['cpu'])} | | {stall} | {_extra(ours)} |"
+        )
+        for peer in row["peers"]:
+            if "ratio" not in peer:
+                lines.append(f"| {peer['title']} | {peer['absent']} | | | |")
+                continue
+            target = peer["target"] or ""
+            if peer["size_target"] is not None:
+                target += f"; bytes at most {peer['size_target']:g} x"
+            lines.append(
+                f"| {peer['title']} | {duration(peer['cpu'])} | {spread(peer['ratio'])} "
+                f"| {target} | {_extra(peer)} |"
+            )
+    return _table("| | CPU | ours to theirs | target | |", lines)
+
+
+def _extra(entry: Plain) -> str:
+    told = []
+    if "size_ratio" in entry:
+        told.append(f"bytes: ours {entry['size_ratio']:.3f} x")
+    if entry["stall"] is not None:
+        told.append(f"event loop held up for {entry['stall'] * 1e3:.1f} ms")
+    if entry["memory"] and entry["memory"] > 4 * MiB:
+        told.append(f"memory grew by {size(entry['memory'])}")
+    return "; ".join(told)
+
+
+def _crowd(crowd: Plain) -> str:
+    lines = []
+    for entry in crowd["entries"]:
+        if "absent" in entry:
+            lines.append(f"| {entry['title']} | {entry['absent']} | | | | | |")
+            continue
+        memory = "" if entry["memory"] is None else f"+{size(entry['memory'])}"
+        speed = f"{size(entry['throughput'])}/s" if entry["throughput"] else ""
+        lines.append(
+            f"| {entry['title']} | {speed} | {duration(entry['cpu'])} | {memory} | "
+            + " | ".join(duration(entry[name]) for name in ("stall", "median", "p99"))
+            + " |"
+        )
+    table = _table(
+        "| | speed | CPU | memory | event loop held up | other requests | their p99 |",
+        lines,
+    )
+    return (
+        f"### Many uploads at once\n\n{crowd['clients']} forms with a file of "
+        f"{size(crowd['size'])} each, all at once, and a small request again and again "
+        f"meanwhile. Ours hashes each file and stores it under its name; the peers "
+        f"leave it in a temporary one. Without uploads, the machine alone.\n\n{table}"
+    )
+
+
+def chosen(document: Plain) -> str:
+    """What README shows."""
+    lines = []
+    for row in document["rows"]:
+        if row["row"] not in CHOSEN or "absent" in row["ours"]:
+            continue
+        peers = "<br>".join(
+            f"{peer['title']} {duration(peer['cpu'])}: {ratio(peer['ratio'][1])}"
+            for peer in _measured(row)
+            if not peer["kin"]
+        )
+        ours = f"{row['ours']['title']} {duration(row['ours']['cpu'])}"
+        lines.append(f"| {row['row']} | {ours} | {peers} |")
+    machine = document["machine"]
+    quick = " **A quick run: to be replaced.**" if document["quick"] else ""
+    return (
+        f"{_table('| a request | ours | theirs, and ours to theirs |', lines)}\n\n"
+        f"CPU time of the server for one request, the median of {document['rounds']} "
+        f"rounds on {machine['processor']}, {machine['cores']} cores, Python "
+        f"{document['versions']['python']}.{quick}"
+    )
+
+
+BLOCKS: dict[str, Callable[[Plain], str]] = {
+    "benchmark-run": run,
+    "benchmark-worse": worse,
+    "benchmark-targets": targets,
+    "benchmark-rows": rows,
+    "benchmark-chosen": chosen,
+}
+
+
+def filled(text: str, document: Plain) -> str:
+    """The page with its blocks made anew."""
+    for name, make in BLOCKS.items():
+        begin, end = f"<!-- {name} -->\n", "<!-- end -->"
+        before, found, rest = text.partition(begin)
+        if found:
+            _, _, after = rest.partition(end)
+            text = f"{before}{begin}{make(document)}\n\n{end}{after}"
+    return text
+
+
+def write_all() -> None:
+    """Every page and chart that is made of the published results."""
+    document = load()
+    for name, text in charts(document).items():
+        _write(FOLDER / name, text)
+    for page in (PAGE, README):
+        _write(page, filled(page.read_text(), document))
+
+
+def _write(path: Path, text: str) -> None:
+    if not path.exists() or path.read_text() != text:
+        path.write_text(text)
+        print(path.relative_to(ROOT))
