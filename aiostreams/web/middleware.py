@@ -36,7 +36,8 @@ def stream_middleware(*, limits: Limits | None = None) -> Middleware:
 
     * A body that is too large by its own account is refused before the handler.
     * A handler may return a ``Content`` or a ``Stream``.
-    * A ``StreamError`` becomes the response of its status.
+    * A ``StreamError`` becomes the response of its status, as a problem document
+      (RFC 9457) or plain text.
     * What was opened during a request is closed at its end: after the response was
       sent, since that may still read from it.
 

@@ -48,8 +48,16 @@ T = TypeVar("T")
 def open_stream(request: web.BaseRequest) -> Stream:
     """The decoded, limited body; the same object at every call.
 
+    Its content codings are undone (RFC 9110 section 8.4), its bytes counted against
+    the ceilings of the route, and a client that is too slow is given up. It is closed
+    at the end of the request. Reading raises what is wrong with the body:
+    ``MalformedBody``, ``LimitExceeded``, ``BodyTimeout`` or ``ClientGone``.
+
     Raises:
         LimitExceeded: Content-Length is above ``max_body``; nothing was read.
+        LengthRequired: there is none, and the route requires one.
+        UnsupportedContent: it has a content coding that nobody here undoes.
+        MalformedBody: a digest field (RFC 9530) cannot be read.
     """
     return body_of(request).stream
 
