@@ -22,7 +22,6 @@ from aiostreams.streams.decoding import DecodedStream
 from aiostreams.streams.http import is_decoded
 from aiostreams.streams.memory import ByteStream
 from aiostreams.web.digests import verified
-from aiostreams.web.tally import note_decoded
 from aiostreams.web.wire import WireStream
 
 if TYPE_CHECKING:
@@ -30,8 +29,9 @@ if TYPE_CHECKING:
 
     from aiostreams.content.multipart import MultiPart
     from aiostreams.streams.base import Stream
+    from aiostreams.web.tally import Tally
 
-__all__ = ["APP_LIMITS", "RequestBody", "body_of", "limit", "limits_of", "time_waited"]
+__all__ = ["APP_LIMITS", "RequestBody", "body_of", "limit", "limits_of", "tally_of"]
 
 _logger = logging.getLogger("aiostreams.web")
 
@@ -54,6 +54,7 @@ class RequestBody:
         remembered: the whole body, once ``read_bytes`` has read it.
         form: the form in it, once ``read_form`` has.
         expecting: whether the client waits to be asked for its body.
+        tally: what is counted of the request, if anything is.
     """
 
     __slots__ = (
@@ -66,6 +67,7 @@ class RequestBody:
         "form",
         "limits",
         "remembered",
+        "tally",
     )
 
     def __init__(self, request: web.BaseRequest, limits: Limits) -> None:
@@ -73,6 +75,7 @@ class RequestBody:
         self.remembered: bytes | None = None
         self.form: MultiPart | None = None
         self.expecting = False
+        self.tally: Tally | None = None
         # Weakly, since the request has this object: in a circle, all that was read
         # of its body would wait for the garbage collector, which took 40 us of the
         # 121 us for a small form.
@@ -149,7 +152,8 @@ class RequestBody:
         if not codings:
             return wire
         decoded = DecodedStream(wire, ", ".join(codings), limits=self.limits)
-        note_decoded(self._request, decoded)
+        if self.tally is not None:
+            self.tally.decoded = decoded
         return decoded
 
     @property
@@ -244,10 +248,10 @@ def body_of(request: web.BaseRequest, limits: Limits | None = None) -> RequestBo
 _BODY: Final = web.RequestKey("aiostreams.body", RequestBody)
 
 
-def time_waited(request: web.BaseRequest) -> float:
-    """How long reading the body of ``request`` waited for the client, in seconds."""
+def tally_of(request: web.BaseRequest) -> Tally | None:
+    """What is counted of ``request``, if anything is."""
     body = request.get(_BODY)
-    return 0.0 if body is None else body.waited
+    return None if body is None else body.tally
 
 
 def limits_of(request: web.BaseRequest, base: Limits | None = None) -> Limits:

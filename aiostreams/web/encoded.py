@@ -17,7 +17,7 @@ from aiostreams.sansio.negotiation import merge_vary
 from aiostreams.sansio.validators import EntityTag
 from aiostreams.streams.codecs import make_encoder
 from aiostreams.streams.worker import Job
-from aiostreams.web.tally import note_plain
+from aiostreams.web.body import tally_of
 
 if TYPE_CHECKING:
     from aiohttp import web
@@ -45,7 +45,9 @@ async def encode_whole(
     one in a worker thread, in one call: cut to blocks as by ``EncodedStream``, br has
     8 % more bytes.
     """
-    note_plain(request, len(data))
+    tally = tally_of(request)
+    if tally is not None:
+        tally.plain = len(data)
     encoder = make_encoder(coding, level)
     if len(data) <= encoder.inline:
         return encoder.encode(data) + encoder.finish()

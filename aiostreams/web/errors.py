@@ -24,7 +24,7 @@ from aiostreams.errors import (
     UnsupportedContent,
 )
 from aiostreams.sansio.negotiation import choose_type
-from aiostreams.web.tally import note_answered
+from aiostreams.web.body import tally_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -109,7 +109,7 @@ def error_response(
 ) -> web.HTTPException | BrokenConnection:
     """What to answer for ``error``: an exception to raise, or a response to return."""
     if isinstance(error, ClientGone):
-        note_answered(request, error, error.status)
+        _note(error, request, error.status)
         _logger.info("client gone: %s %s: %s", request.method, _path(request), error)
         return BrokenConnection()
     problem = describe(error, request)
@@ -140,7 +140,7 @@ def describe(error: StreamError, request: web.BaseRequest) -> Problem:
     """Log ``error``, once, and say to the client what concerns it."""
     status = error.status if error.status in _ANSWERS else 500
     message = str(error)[:_LONGEST]
-    note_answered(request, error, status)
+    _note(error, request, status)
     if status >= 500:
         # A fault of the application or its storage, and no business of the client.
         _logger.error(
@@ -206,6 +206,12 @@ def _problem(
         **extra,
     }
     return Problem(status, fields, json.dumps(document, separators=(",", ":")))
+
+
+def _note(error: StreamError, request: web.BaseRequest, status: int) -> None:
+    tally = tally_of(request)
+    if tally is not None:
+        tally.answered = type(error), status
 
 
 def _path(request: web.BaseRequest) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import partial
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeVar, overload
 
 from aiostreams.content.file import File
@@ -15,7 +14,6 @@ from aiostreams.streams.memory import ByteStream
 from aiostreams.uploads.formmodel import bind, json_fields
 from aiostreams.web.arrived import take_arrived
 from aiostreams.web.body import body_of
-from aiostreams.web.tally import note_parts
 
 if TYPE_CHECKING:
     from aiohttp import web
@@ -127,16 +125,19 @@ async def _read_form(request: web.BaseRequest, limits: Limits | None) -> MultiPa
 async def _multipart(
     request: web.BaseRequest, body: RequestBody, content_type: str, limits: Limits
 ) -> MultiPart:
+    tally = body.tally
     data = take_arrived(request, body, min(WHOLE, limits.max_memory))
     if data is None:
         stream = body.stream
     else:
         whole = parse_form_parts(data, content_type, limits)
         if whole is not None:
-            note_parts(request, whole.count)
+            if tally is not None:
+                tally.divided(whole.count)
             return MultiPart.of_parts(whole)
         stream = ByteStream(data, content_type=content_type)
-    parts = await read_form_parts(stream, limits, opened=partial(note_parts, request))
+    opened = None if tally is None else tally.divided
+    parts = await read_form_parts(stream, limits, opened=opened)
     form = MultiPart.of_parts(parts)
     if form.spooled:
         body.closing(form.close)

@@ -10,7 +10,6 @@ from aiostreams.limits import DEFAULT_LIMITS
 from aiostreams.streams.base import Stream
 from aiostreams.streams.part import BodyPart
 from aiostreams.web.body import body_of
-from aiostreams.web.tally import note_parts
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -60,6 +59,7 @@ def iter_parts(
         LimitExceeded: it goes over a ceiling.
         StreamError: as raised by the stream.
     """
+    body = None
     if isinstance(source, Stream):
         stream = source
         found = source.content_type
@@ -79,6 +79,6 @@ def iter_parts(
     reader = open_parts(
         stream, kind, limits or outer, decode=decode, extended=filename_extended
     )
-    if not isinstance(source, Stream):
-        note_parts(source, reader)
+    if body is not None and body.tally is not None:
+        body.tally.divided(reader)
     return reader

@@ -26,10 +26,9 @@ from aiostreams.uploads.receiver import Receiver
 from aiostreams.uploads.storage import Storage
 from aiostreams.uploads.stored import StoredFiles
 from aiostreams.web.arrived import take_arrived
-from aiostreams.web.body import body_of
+from aiostreams.web.body import body_of, tally_of
 from aiostreams.web.incoming import RAW_FIELD, ArrivedFile, RawFile
 from aiostreams.web.progress import Paced
-from aiostreams.web.tally import note_parts
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -303,7 +302,8 @@ class Receiving(Generic[T]):
             stream = ByteStream(data, content_type=content_type)
             await self._take_parts(stream, content_type)
             return
-        note_parts(self._request, form.count)
+        if (tally := tally_of(self._request)) is not None:
+            tally.divided(form.count)
         self._fields = form.fields
         for name, file in form.files:
             if self._model is not None and name not in self._known:
@@ -316,7 +316,8 @@ class Receiving(Generic[T]):
 
     async def _take_parts(self, stream: Stream, content_type: str) -> None:
         reader = open_parts(stream, content_type, self._limits)
-        note_parts(self._request, reader)
+        if (tally := tally_of(self._request)) is not None:
+            tally.divided(reader)
         async for part in reader:
             name = part.name or ""
             if part.filename is None or name in self._json:

@@ -23,16 +23,18 @@ from aiohttp import web
 
 from aiostreams.errors import StreamError
 from aiostreams.streams.encoding import EncodedStream
+from aiostreams.web.body import body_of, tally_of
 from aiostreams.web.payload import StreamPayload
 from aiostreams.web.statslog import STATS_LOGGER
 from aiostreams.web.summary import summarize
-from aiostreams.web.tally import TALLY, Tally
+from aiostreams.web.tally import Tally
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Iterable
 
     from aiohttp.typedefs import Handler
 
+    from aiostreams.web.body import RequestBody
     from aiostreams.web.stats import BodyStats, StatsCallback
 
 __all__ = ["Reporter"]
@@ -95,12 +97,13 @@ class Reporter:
         app.on_cleanup.append(self._finish)
 
     def _meet(self, request: web.Request) -> Tally:
-        tally = request.get(TALLY)
+        body = body_of(request)
+        tally = body.tally
         if tally is None:
-            tally = request[TALLY] = Tally()
+            tally = body.tally = Tally()
             task = asyncio.current_task()
             assert task is not None
-            task.add_done_callback(functools.partial(_over, request, tally))
+            task.add_done_callback(functools.partial(_over, request, body))
         if self not in tally.listeners:
             tally.listeners.append(self)
             self._under_way += 1
@@ -109,7 +112,7 @@ class Reporter:
     async def _begin(self, request: web.Request, response: web.StreamResponse) -> None:
         """A response begins: nothing of it was written yet."""
         transport = request.transport
-        early = TALLY not in request
+        early = tally_of(request) is None
         tally = self._meet(request)
         if transport is None or transport.is_closing() or tally.response is response:
             return  # it will not get anywhere, or is known
@@ -166,10 +169,12 @@ async def _awaited(result: Awaitable[Any]) -> None:
         _logger.exception("callback for stats failed: %r", result)
 
 
-def _over(request: web.Request, tally: Tally, task: asyncio.Task[Any]) -> None:
-    stats = summarize(request, tally, task)
+def _over(request: web.Request, body: RequestBody, task: asyncio.Task[Any]) -> None:
+    tally = body.tally
+    assert tally is not None
+    stats = summarize(request, body, tally, task)
     # The request may live on for as long as its connection.
-    del request[TALLY]
+    body.tally = None
     request.writer.on_body_write = None
     told: list[object] = []
     for listener in tally.listeners:

@@ -13,7 +13,7 @@ import os
 from typing import TYPE_CHECKING, Any, Final
 
 from aiostreams.errors import SizeMismatch
-from aiostreams.web.tally import note_sent_file
+from aiostreams.web.body import tally_of
 
 if TYPE_CHECKING:
     from aiohttp import web
@@ -85,9 +85,9 @@ async def sendfile(
             # How far it came asyncio leaves in the descriptor, whose position nobody
             # else uses.
             reached = os.lseek(file.fileno(), 0, os.SEEK_CUR) - stream.offset - done
-            note_sent_file(request, min(max(0, reached), length))
+            _count(request, min(max(0, reached), length))
             raise
-        note_sent_file(request, sent)
+        _count(request, sent)
         done += sent
         if sent != length:
             raise SizeMismatch(
@@ -96,6 +96,12 @@ async def sendfile(
                 seen=done,
             )
     return True
+
+
+def _count(request: web.BaseRequest, sent: int) -> None:
+    tally = tally_of(request)
+    if tally is not None:
+        tally.sent_file += sent
 
 
 async def _check_readable(stream: FileStream, position: int) -> None:

@@ -31,7 +31,7 @@ class BodyStats:
         route: the path of the route as it was registered, ``"/files/{name}"``, and
             never the path that was asked for; ``None`` when no route matched.
         scheme: ``"http"`` or ``"https"``.
-        http_version: ``"1.1"``.
+        http_version: ``"1.1"`` or ``"1.0"``.
         status: the status code that was sent; ``None`` when none was.
         outcome: ``"ok"``: the application's answer went out whole, whatever its
             status. ``"refused"``: this package answered for it, and the fault was

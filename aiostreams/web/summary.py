@@ -11,13 +11,12 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Any, Final
 
-from aiohttp import hdrs, web
+from aiohttp import HttpVersion11, hdrs, web
 from aiohttp.abc import AbstractStreamWriter
 
 from aiostreams.errors import ClientGone
 from aiostreams.streams.base import Stream
 from aiostreams.streams.http import is_decoded
-from aiostreams.web.body import time_waited
 from aiostreams.web.payload import StreamPayload
 from aiostreams.web.stats import BodyStats
 
@@ -25,6 +24,7 @@ if TYPE_CHECKING:
     import asyncio
     from collections.abc import Sequence
 
+    from aiostreams.web.body import RequestBody
     from aiostreams.web.stats import Outcome
     from aiostreams.web.tally import Tally
 
@@ -43,42 +43,65 @@ _OTHER: Final = "_OTHER"
 _TELLS: Final = hasattr(AbstractStreamWriter, "on_body_write")
 
 
-def summarize(request: web.Request, tally: Tally, task: asyncio.Task[Any]) -> BodyStats:
+def summarize(
+    request: web.Request, body: RequestBody, tally: Tally, task: asyncio.Task[Any]
+) -> BodyStats:
     """The numbers of ``request``, which ``task`` has handled to the end."""
     now = time.perf_counter()
-    outcome, error = _outcome(tally, task)
+    whole = _is_whole(task)
+    outcome: Outcome = "ok"
+    error: str | None = None
+    if not whole or tally.raised is not None or tally.answered is not None:
+        outcome, error = _outcome(tally, task, whole=whole)
     received, decoded, codings = _request_sizes(request, tally)
-    sent, plain, response_codings = _response_sizes(request, tally, task)
-    started = tally.response_started
-    body_parts = tally.parts + sum(reader.seen[0] for reader in tally.readers)
-    major, minor = request.version
+    response = tally.response
+    status = start = None
+    sent: int = 0
+    plain: int | None = 0
+    response_codings: tuple[str, ...] = ()
+    if response is not None:
+        status = response.status
+        start = tally.response_started - tally.started
+        sent, plain, response_codings = _response_sizes(
+            request, tally, response, whole=whole
+        )
+    parts = tally.parts
+    if tally.readers:
+        parts += sum(reader.seen[0] for reader in tally.readers)
+    method, version = request.method, request.version
+    resource = request.match_info.route.resource
     return BodyStats(
-        method=request.method if request.method in hdrs.METH_ALL else _OTHER,
-        route=_route(request),
+        method=method if method in hdrs.METH_ALL else _OTHER,
+        route=None if resource is None else resource.canonical,
         scheme=request.scheme,
-        http_version=f"{major}.{minor}",
-        status=None if tally.response is None else tally.response.status,
+        http_version="1.1" if version == HttpVersion11 else "1.0",
+        status=status,
         outcome=outcome,
         error=error,
         request_body_size=received,
         request_decoded_size=decoded,
         request_codings=codings,
-        request_parts=body_parts,
-        request_wait=time_waited(request),
+        request_parts=parts,
+        request_wait=body.waited,
         response_body_size=sent,
         response_decoded_size=plain,
         response_codings=response_codings,
-        response_start=None if started is None else started - tally.started,
+        response_start=start,
         duration=now - tally.started,
     )
 
 
-def _route(request: web.Request) -> str | None:
-    resource = request.match_info.route.resource
-    return None if resource is None else resource.canonical
+def _is_whole(task: asyncio.Task[Any]) -> bool:
+    """Whether aiohttp believes to have sent the response to its end."""
+    if task.cancelled() or task.exception() is not None:
+        return False
+    result = task.result()
+    return not (type(result) is tuple and result[-1] is True)
 
 
-def _outcome(tally: Tally, task: asyncio.Task[Any]) -> tuple[Outcome, str | None]:
+def _outcome(
+    tally: Tally, task: asyncio.Task[Any], *, whole: bool
+) -> tuple[Outcome, str | None]:
     raised = tally.raised
     if task.cancelled():
         # aiohttp cancels for one of two reasons, and leaves the same traces.
@@ -94,30 +117,23 @@ def _outcome(tally: Tally, task: asyncio.Task[Any]) -> tuple[Outcome, str | None
         if tally.gone and issubclass(cause, ConnectionError):
             return "client_gone", ClientGone.__name__
         return "failed", cause.__name__
-    broken = _broken(task)
     if tally.answered is not None:
         kind, status = tally.answered
         if issubclass(kind, ClientGone):
             return "client_gone", ClientGone.__name__
         # Unless the application has put another answer in its place.
-        if broken or tally.response is None or tally.response.status == status:
+        if not whole or tally.response is None or tally.response.status == status:
             return "failed" if status >= 500 else "refused", kind.__name__
     if raised is not None:
-        if broken and tally.gone and issubclass(raised, ConnectionError):
+        if not whole and tally.gone and issubclass(raised, ConnectionError):
             return "client_gone", ClientGone.__name__
         return "failed", raised.__name__
-    if broken:
-        failure = _failure(tally.response)
-        if failure is not None:
-            return "failed", failure
-        return "client_gone", ClientGone.__name__
-    return "ok", None
-
-
-def _broken(task: asyncio.Task[Any]) -> bool:
-    """Whether aiohttp lost the connection over the response."""
-    result = task.result()
-    return isinstance(result, tuple) and result[-1] is True
+    if whole:
+        return "ok", None
+    failure = _failure(tally.response)
+    if failure is not None:
+        return "failed", failure
+    return "client_gone", ClientGone.__name__
 
 
 def _failure(response: web.StreamResponse | None) -> str | None:
@@ -153,18 +169,18 @@ def _request_sizes(
 
 
 def _response_sizes(
-    request: web.Request, tally: Tally, task: asyncio.Task[Any]
+    request: web.Request, tally: Tally, response: web.StreamResponse, *, whole: bool
 ) -> tuple[int, int | None, tuple[str, ...]]:
-    response = tally.response
-    if response is None:
-        return 0, 0, ()
     lines = response.headers.getall(hdrs.CONTENT_ENCODING, None)
     codings = () if lines is None else _codings(lines)
     status = response.status
-    if request.method == "HEAD" or status in {204, 304} or status < 200:
+    if status in {204, 304} or status < 200 or request.method == "HEAD":
         return 0, 0, codings
-    whole = not task.cancelled() and not task.exception() and not _broken(task)
-    sent = _sent(request, tally, response, whole=whole)
+    sent = tally.sent + tally.sent_file
+    if not _TELLS or response.compression:
+        sent = _sent_untold(request, tally, response, whole=whole)
+    elif not sent and whole and isinstance(response, web.FileResponse):
+        sent = int(response.headers.get(hdrs.CONTENT_LENGTH, 0))  # past the writer
     if not codings:
         return sent, sent, ()
     plain = tally.plain
@@ -176,17 +192,15 @@ def _response_sizes(
     return sent, plain, codings
 
 
-def _sent(
+def _sent_untold(
     request: web.Request, tally: Tally, response: web.StreamResponse, *, whole: bool
 ) -> int:
-    """How many bytes of content went out, encoded."""
-    length = response.headers.get(hdrs.CONTENT_LENGTH) if whole else None
-    if length is not None and isinstance(response, web.FileResponse):
-        return int(length)  # it goes past aiohttp's writer
-    if _TELLS and not response.compression:
-        return tally.sent + tally.sent_file
-    # It does not tell, or not what comes out where aiohttp itself encodes.
-    if length is not None:
+    """How much content went out where aiohttp does not tell, or encodes it itself.
+
+    The framing of a chunked body is counted with it.
+    """
+    length = response.headers.get(hdrs.CONTENT_LENGTH)
+    if whole and length is not None:
         return int(length)
     total = request.writer.output_size - _head_size(response)
     return max(0, total) + tally.sent_file

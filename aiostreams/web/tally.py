@@ -1,8 +1,8 @@
 """What is counted of one request while it is under way.
 
-A ``Tally`` hangs on the request under a typed key, if somebody wants its numbers.
-Without ``setup(on_stats=...)`` there is none, and all that is left is a lookup where a
-body is decoded, divided, encoded or refused, which costs a hundred times as much.
+A ``RequestBody`` has a ``Tally`` if somebody wants the request's numbers. Without
+``setup(on_stats=...)`` there is none, and all that is left is a look for it where a
+body is decoded, divided, encoded or refused, which costs a thousand times as much.
 
 Most numbers need no counting. aiohttp's reader knows what came, a stream what went
 through it, a reader of parts how many there were: the tally keeps hold of those, and
@@ -12,26 +12,17 @@ through it, a reader of parts how many there were: the tally keeps hold of those
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, Any, Final, Protocol
-
-from aiohttp import web
+from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
+    from aiohttp import web
+
     from aiostreams.errors import StreamError
     from aiostreams.streams.base import Stream
     from aiostreams.streams.parts import PartReader
     from aiostreams.web.stats import BodyStats
 
-__all__ = [
-    "TALLY",
-    "Listener",
-    "Tally",
-    "note_answered",
-    "note_decoded",
-    "note_parts",
-    "note_plain",
-    "note_sent_file",
-]
+__all__ = ["Listener", "Tally"]
 
 
 class Listener(Protocol):
@@ -83,7 +74,7 @@ class Tally:
         self.started = time.perf_counter()
         self.listeners: list[Listener] = []
         self.response: web.StreamResponse | None = None
-        self.response_started: float | None = None
+        self.response_started = 0.0
         self.raised: type[BaseException] | None = None
         self.gone = False
         self.answered: tuple[type[StreamError], int] | None = None
@@ -94,48 +85,13 @@ class Tally:
         self.decoded: Stream | None = None
         self.plain: Stream | int | None = None
 
+    def divided(self, parts: PartReader[Any] | int) -> None:
+        """The body has so many parts, or is read by that reader of parts."""
+        if isinstance(parts, int):
+            self.parts = parts
+        else:
+            self.readers += (parts,)
+
     def wrote(self, size: int, _total: int) -> None:
         """The writer of aiohttp has taken ``size`` bytes of content."""
         self.sent += size
-
-
-TALLY: Final = web.RequestKey("aiostreams.tally", Tally)
-
-
-def note_answered(request: web.BaseRequest, error: StreamError, status: int) -> None:
-    """``error`` is answered with ``status``, or cannot be any more."""
-    tally = request.get(TALLY)
-    if tally is not None:
-        tally.answered = type(error), status
-
-
-def note_decoded(request: web.BaseRequest, stream: Stream) -> None:
-    """``stream`` is the body of ``request`` with its codings undone."""
-    tally = request.get(TALLY)
-    if tally is not None:
-        tally.decoded = stream
-
-
-def note_parts(request: web.BaseRequest, parts: PartReader[Any] | int) -> None:
-    """The body of ``request`` has so many parts, or is read by that reader."""
-    tally = request.get(TALLY)
-    if tally is None:
-        return
-    if isinstance(parts, int):
-        tally.parts = parts
-    else:
-        tally.readers += (parts,)
-
-
-def note_plain(request: web.BaseRequest, size: int) -> None:
-    """The body of the response has ``size`` bytes before it is encoded."""
-    tally = request.get(TALLY)
-    if tally is not None:
-        tally.plain = size
-
-
-def note_sent_file(request: web.BaseRequest, size: int) -> None:
-    """The kernel has sent ``size`` bytes of the response."""
-    tally = request.get(TALLY)
-    if tally is not None:
-        tally.sent_file += size
