@@ -283,6 +283,12 @@ def limit(**ceilings: Any) -> Callable[[_Handler], _Handler]:
         @limit(max_body=10 * MiB, max_parts=3)
         async def avatar(request): ...
 
+    What is not named is as the application has it. A method of a view class may
+    override what its class says.
+
+    Args:
+        ceilings: fields of :class:`Limits`, in the same units.
+
     Raises:
         TypeError: a name is not a ceiling, or a value not a number.
         ValueError: a value is negative.
