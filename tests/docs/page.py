@@ -71,11 +71,11 @@ class Command:
 
 
 class Page:
-    """One file of Markdown."""
+    """One file of Markdown, called by its path from ``root``."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, root: Path = ROOT) -> None:
         self.path = path
-        self.name = path.relative_to(ROOT).as_posix()
+        self.name = path.relative_to(root).as_posix()
         self.text = path.read_text()
 
     @cached_property
