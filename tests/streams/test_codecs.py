@@ -42,8 +42,8 @@ def missing(monkeypatch: pytest.MonkeyPatch, *names: str) -> None:
 
 
 def test_zlib_backend_is_the_fastest_there(monkeypatch: pytest.MonkeyPatch) -> None:
-    pytest.importorskip("isal")
-    pytest.importorskip("zlib_ng")
+    pytest.importorskip("isal", reason="needs the extra speedups")
+    pytest.importorskip("zlib_ng", reason="needs the extra speedups")
     assert zlib_backend.zlib_backend().name == "isal.isal_zlib"
     missing(monkeypatch, "isal", "isal.isal_zlib")
     zlib_backend._best.cache_clear()
@@ -85,7 +85,7 @@ def test_zlib_backend_that_cannot_work_is_refused() -> None:
 def test_every_level_works_on_every_backend(
     module: str, coding: str, level: int | None
 ) -> None:
-    set_zlib_backend(pytest.importorskip(module))
+    set_zlib_backend(pytest.importorskip(module, reason="needs the extra speedups"))
     encoder = make_encoder(coding, level)
     encoded = encoder.encode(DATA) + encoder.finish()
     assert zlib.decompress(encoded, 47) == DATA
@@ -117,6 +117,7 @@ def test_high_levels_stay_within_the_window_that_decoders_take(
 # -- which codings -----------------------------------------------------------------
 
 
+@pytest.mark.needs_codings("zstd", "br")
 def test_supported_codings_in_the_order_of_preference() -> None:
     assert supported_codings() == ("zstd", "br", "gzip", "deflate")
 
@@ -159,6 +160,7 @@ def test_brotli_that_cannot_bound_its_output_counts_as_missing(
     assert "br" not in supported_codings()
 
 
+@pytest.mark.needs_codings("zstd", "br")
 def test_unknown_coding_is_415_from_a_client_and_a_mistake_of_ours() -> None:
     with pytest.raises(UnsupportedContent, match="'compress' is unknown") as caught:
         make_decoder("compress")

@@ -43,7 +43,11 @@ CUTS = (1, 2, 7, 4096, 10**9)
 def backend(request: pytest.FixtureRequest) -> Iterator[str | None]:
     """The best back end, or for ``on_all_backends`` each of them."""
     name = request.param
-    set_zlib_backend(None if name is None else pytest.importorskip(name))
+    set_zlib_backend(
+        None
+        if name is None
+        else pytest.importorskip(name, reason="needs the extra speedups")
+    )
     yield name
     set_zlib_backend(None)
 
@@ -270,6 +274,7 @@ async def test_corrupt_bytes_are_refused_or_change_nothing(coding: str) -> None:
             assert error is not None or got == PAYLOAD
 
 
+@pytest.mark.needs_codings("zstd")
 async def test_zstd_frames_and_skippable_frames_are_one_body() -> None:
     skippable = b"\x50\x2a\x4d\x18\x05\x00\x00\x00aside"
     body = (
@@ -279,6 +284,7 @@ async def test_zstd_frames_and_skippable_frames_are_one_body() -> None:
         assert await outcome(DecodedStream(drip(body, size), "zstd")) == (b"one2", None)
 
 
+@pytest.mark.needs_codings("zstd")
 async def test_zstd_window_beyond_8_mib_is_refused() -> None:
     """RFC 9659; the frame would make the decoder take the memory."""
     zstd: Any = codecs._library("zstd")
@@ -325,6 +331,7 @@ async def test_empty_layer_below_the_wire_is_cut_short() -> None:
     assert (await outcome(stream))[1] is MalformedBody
 
 
+@pytest.mark.needs_codings(*CODINGS)
 @pytest.mark.parametrize(
     ("coding", "limits"),
     [
@@ -343,6 +350,7 @@ def test_refused_codings_say_what_is_read(coding: str, limits: Limits | None) ->
 
 
 @settings(max_examples=150, deadline=None)
+@pytest.mark.needs_codings(*CODINGS)
 @given(
     data=st.binary(max_size=3000),
     repeat=st.integers(1, 100),
@@ -519,6 +527,7 @@ async def test_million_tiny_gzip_members_are_refused_at_once() -> None:
         assert spent < 0.5
 
 
+@pytest.mark.needs_codings("zstd")
 async def test_million_tiny_zstd_frames_are_refused_at_once() -> None:
     wire = encode(b"", "zstd") * 1_000_000
     _, peak, spent = await exploded(DecodedStream(ByteStream(wire), "zstd"))

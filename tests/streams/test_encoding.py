@@ -45,7 +45,11 @@ MIXED = TEXT + os.urandom(300_000) + bytes(500_000)
 def backend(request: pytest.FixtureRequest) -> Iterator[str | None]:
     """The best back end, or for ``on_all_backends`` each of them."""
     name = request.param
-    set_zlib_backend(None if name is None else pytest.importorskip(name))
+    set_zlib_backend(
+        None
+        if name is None
+        else pytest.importorskip(name, reason="needs the extra speedups")
+    )
     yield name
     set_zlib_backend(None)
 
@@ -228,6 +232,7 @@ async def test_live_is_looked_at_after_each_piece() -> None:
     assert Reader("gzip")(await reader) == b"not now, now"
 
 
+@pytest.mark.needs_codings("br")
 async def test_live_carries_through_encodings() -> None:
     feed = Feed()
     feed.live = True
@@ -537,6 +542,7 @@ async def test_source_is_read_while_the_worker_encodes() -> None:
         assert source.pulled == 2 * 128 * KiB
 
 
+@pytest.mark.needs_codings("br")
 async def test_cancelled_reads_lose_nothing_while_the_worker_encodes() -> None:
     stream = EncodedStream(DripStream(MIXED, 50_000, turns=2), "br")
     got = b""
@@ -567,6 +573,7 @@ async def test_stalled_source_is_left_alone_between_reads() -> None:
     await stream.close()
 
 
+@pytest.mark.needs_codings("zstd")
 def test_zstd_has_a_checksum() -> None:
     zstd: Any = codecs._library("zstd")
     encoded = asyncio.run(EncodedStream(ByteStream(b"x"), "zstd").read())

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import gzip
+import os
 import quopri
 import tracemalloc
 from collections.abc import AsyncIterator, Iterator
@@ -29,6 +30,7 @@ from aiostreams.streams.memory import ByteStream
 from aiostreams.streams.parts import NestedTooDeeply
 from aiostreams.streams.pump import copy
 from aiostreams.testing import DripStream, FailStream, SpyStream, StallStream
+from aiostreams.uploads.memory import MemoryStorage
 from aiostreams.web.parts import iter_parts
 from tests.multiparts import cut, form, plain
 
@@ -596,6 +598,48 @@ async def test_save_is_whole_or_not_at_all(tmp_path: Path) -> None:
         await part.save(str(path), fsync=True)
     assert path.read_bytes() == b"content"
     assert list(tmp_path.iterdir()) == [path]
+
+
+async def test_save_to_a_storage_is_whole_or_not_at_all() -> None:
+    storage = MemoryStorage()
+    typed = plain("f", "x") + b"\r\nContent-Type: text/plain"
+    part = await only(form((typed, b"content")))
+    assert await part.save(storage, key="kept") == 7
+    assert (await storage.stat("kept")).content_type == "text/plain"
+    part = await only(form((plain("f", "x"), b"other"))[:-5])
+    with pytest.raises(MalformedBody):
+        await part.save(storage, key="lost")
+    assert [stored.key async for stored in storage.list()] == ["kept"]
+
+
+async def test_a_key_is_for_a_storage_and_a_storage_needs_one(tmp_path: Path) -> None:
+    part = await only(form((plain("f", "x"), b"content")))
+    with pytest.raises(TypeError, match="a storage needs a key"):
+        await part.save(MemoryStorage())
+    with pytest.raises(TypeError, match="a path is enough"):
+        await part.save(tmp_path / "x", key="k")
+    assert await part.read() == b"content"
+
+
+async def test_closing_an_encoded_part_leaves_its_reader_to_the_next() -> None:
+    """What was read ahead for the decoder is on its way out when close() returns."""
+    stall = asyncio.Event()
+
+    async def source() -> AsyncIterator[bytes]:
+        data = gzip.compress(os.urandom(200_000))
+        yield form((plain("f", "x") + b"\r\nContent-Encoding: gzip", data))[:100_000]
+        await stall.wait()
+
+    stream = IterStream(source(), content_type=TYPE)
+    part = await anext(iter_parts(stream, decode=True))
+    task = asyncio.create_task(part.read())
+    await asyncio.sleep(0.01)
+    await part.close()
+    with pytest.raises(StreamClosed):
+        await task
+    assert part._sent is not None
+    assert not part._sent.reading
+    await stream.close()
 
 
 # -- inside of each other --------------------------------------------------------------

@@ -263,6 +263,14 @@ async def test_a_slice_reads_no_further_than_it_must() -> None:
             SliceStream(spy, offset, length)
 
 
+async def test_a_slice_behind_the_end_is_empty() -> None:
+    for source in (ByteStream(b"abc"), IterStream([b"a", b"bc"])):
+        for offset in (3, 4, 99):
+            assert await SliceStream(source, offset).readany() == b""
+    assert SliceStream(ByteStream(b"abc"), 1).seekable
+    assert not SliceStream(IterStream([b"abc"]), 1).seekable
+
+
 async def test_closing_a_chain_closes_all_although_one_fails() -> None:
     class Broken(ByteStream):
         async def close(self) -> None:

@@ -9,7 +9,6 @@ import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
-from pathlib import Path
 from typing import (
     Annotated,
     Any,
@@ -560,8 +559,6 @@ class Pair(Generic[T]):
 @pytest.mark.parametrize(
     ("kind", "message"),
     [
-        (Path, "no type that a form can give"),
-        (list[Path], "no type that a form can give"),
         (Odd, "no text of a form can name"),
         (Annotated[str, FileRule()], "has a rule for files, but takes none"),
         (Annotated[StoredFile, FileRule(), FileRule()], "has 2 rules"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Annotated, assert_type
 
 import pytest
@@ -77,3 +78,10 @@ def test_no_client_can_make_up_a_stored_file_in_a_struct() -> None:
     model = dataclasses.make_dataclass("Model", [("inner", InnerStruct)])
     with pytest.raises(TypeError):
         file_rules(model)
+
+
+@pytest.mark.parametrize("kind", [Path, list[Path]])
+def test_a_type_that_msgspec_knows_by_name_only_is_an_error(kind: type) -> None:
+    model = dataclasses.make_dataclass("Model", [("a", kind)])
+    with pytest.raises(TypeError, match="no type that a form can give"):
+        bind(model, [])

@@ -87,7 +87,7 @@ async def stored(
 
 
 def object_storage(folder: Path) -> Storage:
-    obstore = pytest.importorskip("obstore.store")
+    obstore = pytest.importorskip("obstore.store", reason="needs the extra s3")
     return ObjectStorage(obstore.MemoryStore(), prefix="here")
 
 
