@@ -13,6 +13,7 @@ import subprocess
 import sys
 from collections.abc import Awaitable, Callable
 from typing import Any
+from unittest.mock import Mock
 
 import aiohttp
 import pytest
@@ -26,7 +27,7 @@ from aiostreams.errors import (
     StreamBusy,
     StreamClosed,
 )
-from aiostreams.streams.http import HTTPStream, is_decoded
+from aiostreams.streams.http import HTTPStream, arrived_before, is_decoded
 from tests.servers import CHUNKED, Raw, chunk, connected, post, serving
 
 BODY = b"first line\nsecond line\n\nlast"
@@ -248,6 +249,95 @@ async def test_a_read_that_waits_for_a_client_that_leaves() -> None:
 
     head = post(headers=[("Content-Length", "100")])
     assert await handled(script, head, b"abc") == (b"abc", False)
+
+
+@pytest.mark.parametrize("known", [False, True], ids=["while it waits", "before"])
+@pytest.mark.parametrize("call", ["readany", "readchunk", "wait_eof", "read_nowait"])
+async def test_a_disconnect_is_the_same_by_whatever_call_it_is_seen_first(
+    call: str, known: bool
+) -> None:
+    async def script(stream: HTTPStream) -> Any:
+        while (known or call == "read_nowait") and stream.exception() is None:
+            await asyncio.sleep(0.005)
+        for _ in range(2):
+            with pytest.raises(ClientGone, match="before its body was complete"):
+                if call == "read_nowait":
+                    stream.read_nowait()
+                else:
+                    await getattr(stream, call)()
+        if call != "wait_eof":  # which reads nothing, and so changes nothing
+            assert "failed" in repr(stream)
+
+    await handled(script, post(headers=[("Content-Length", "100")]))
+
+
+async def test_readchunk_gives_what_arrived_before_a_disconnect() -> None:
+    async def script(stream: HTTPStream) -> Any:
+        while stream.exception() is None:
+            await asyncio.sleep(0.005)
+        return await stream.readchunk()
+
+    head = post(headers=[("Content-Length", "100")])
+    assert await handled(script, head, b"abc") == (b"abc", False)
+
+
+async def test_a_readchunk_that_is_cancelled_loses_nothing() -> None:
+    async def script(stream: HTTPStream) -> Any:
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(stream.readchunk(), 0.001)
+        return [piece async for piece in stream.iter_any()]
+
+    head = post(headers=[("Content-Length", "3")])
+    assert await handled(script, head, b"", b"abc") == [b"abc"]
+
+
+async def test_raw_bytes_are_those_of_the_network() -> None:
+    async def script(stream: HTTPStream) -> Any:
+        await stream.read()
+        return stream.total_raw_bytes
+
+    zipped = gzip.compress(BODY)
+    head = post(zipped, headers=[("Content-Encoding", "gzip")])
+    assert await handled(script, head) == len(zipped)
+    assert await handled(script, post(BODY)) == len(BODY)
+
+
+async def test_a_timer_that_runs_out_wins_over_what_has_arrived() -> None:
+    """aiohttp's client raises it from the very method that has the bytes."""
+    loop = asyncio.get_running_loop()
+
+    class OutOfTime(aiohttp.StreamReader):
+        def _read_nowait(self, n: int) -> bytes:
+            raise TimeoutError
+
+    reader = OutOfTime(Mock(_reading_paused=False), 2**16, loop=loop)
+    reader.feed_data(b"abc")
+    reader.set_exception(aiohttp.ClientPayloadError("cut short"))
+    with pytest.raises(aiohttp.ClientPayloadError):
+        await HTTPStream(reader).readany()
+
+
+@pytest.mark.parametrize("message", ["Connection closed.", "another one"])
+async def test_a_connection_that_aiohttp_calls_closed_is_a_client_that_left(
+    message: str,
+) -> None:
+    """It says so by a plain RuntimeError."""
+    loop = asyncio.get_running_loop()
+    reader = aiohttp.StreamReader(Mock(_reading_paused=False), 2**16, loop=loop)
+    reader.set_exception(RuntimeError(message))
+    expected = ClientGone if message == "Connection closed." else RuntimeError
+    with pytest.raises(expected):
+        await HTTPStream(reader).readany()
+
+
+async def test_an_error_that_is_not_on_the_reader_is_raised_as_it_is() -> None:
+    """A cancelled timer's, say: the bytes on the reader are for the next read."""
+    loop = asyncio.get_running_loop()
+    reader = aiohttp.StreamReader(Mock(_reading_paused=False), 2**16, loop=loop)
+    reader.feed_data(b"abc")
+    with pytest.raises(OSError, match="elsewhere"):
+        arrived_before(OSError("elsewhere"), reader)
+    assert await HTTPStream(reader).readany() == b"abc"
 
 
 async def test_a_body_that_aiohttp_cannot_decode_is_malformed() -> None:
