@@ -17,13 +17,14 @@ stream in ``as_file()`` could take every place, and the stream would wait for on
 from __future__ import annotations
 
 import asyncio
+import atexit
 import functools
 import logging
 import os
-from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Final, Generic, TypeVar
 
 from aiostreams.limits import MiB
+from aiostreams.streams.threads import Threads
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -48,13 +49,19 @@ _KEPT: Final = 8 * MiB
 
 
 @functools.cache
-def _pool() -> ThreadPoolExecutor:
+def _pool() -> Threads:
     # glibc gives free memory back to the system when there is twice as much as the
     # largest block that it has seen freed, and what a job takes next is a page fault
     # for each 4 KiB: a third of the CPU time of a br encoder in a thread. Seeing one
     # large block is enough; it is never touched, so it costs nothing.
     bytes(_KEPT)
-    return ThreadPoolExecutor(_THREADS, thread_name_prefix="aiostreams")
+    return Threads(_THREADS, "aiostreams")
+
+
+@atexit.register
+def _drain() -> None:
+    if _pool.cache_info().currsize and not _pool().drain(_PATIENCE):
+        _logger.warning("file calls hang, left to their threads")
 
 
 # A forked child inherits the pool but none of its threads.
