@@ -1,4 +1,5 @@
-// What both halves of the page use: elements, sizes, pictures, problems.
+// What all modules use: elements, sizes, times, and problems in words.
+// What comes from outside becomes text, never markup; the page's policy sees to it too.
 
 export const $ = (id) => document.getElementById(id);
 
@@ -6,6 +7,18 @@ export function element(tag, properties = {}, ...children) {
   const made = Object.assign(document.createElement(tag), properties);
   made.append(...children);
   return made;
+}
+
+// A button of which several are on the page: its name says which one it is.
+export function button(textContent, label, onclick) {
+  const made = element("button", { type: "button", className: "small", textContent, onclick });
+  made.setAttribute("aria-label", label);
+  return made;
+}
+
+// Said to who listens, and not looks.
+export function say(text) {
+  $("news").textContent = text;
 }
 
 export function bytes(count) {
@@ -18,40 +31,43 @@ export function bytes(count) {
   return `${unit ? count.toFixed(count < 10 ? 1 : 0) : count} ${units[unit]}`;
 }
 
-// A file's picture, or its extension where there is none. For the eye alone: the name
-// stands beside it.
-export function picture({ name, preview }) {
-  const dot = name.lastIndexOf(".");
-  const extension = dot > 0 && name.length - dot < 6 ? name.slice(dot + 1) : "file";
-  const frame = element("div", { className: "picture" }, extension);
-  frame.setAttribute("aria-hidden", "true");
-  if (preview) {
-    const image = element("img", { src: preview, alt: "", loading: "lazy" });
-    image.onerror = () => image.remove();
-    frame.append(image);
+// Times are written for those without a script in UTC; here they are the reader's own.
+export function localTimes(root) {
+  const format = new Intl.DateTimeFormat([], { dateStyle: "medium", timeStyle: "short" });
+  for (const time of root.querySelectorAll("time[datetime]")) {
+    time.textContent = format.format(new Date(time.dateTime));
   }
-  return frame;
 }
 
 // -- errors: problem documents (RFC 9457), or a connection that broke --------------
 
+const WORDS = {
+  400: "This cannot be done",
+  403: "This is not allowed from here",
+  404: "It is not there any more",
+  408: "The connection was too slow",
+  409: "There is a file of that name already",
+  413: "This is too large",
+  415: "This kind of file is not welcome here",
+  422: "Something in it is not as it should be",
+  507: "The storage is full",
+};
+
 export function problemOf(status, type, text) {
-  if ((type || "").startsWith("application/problem+json")) return JSON.parse(text);
-  return { status, title: "Failed", detail: text.slice(0, 300) };
+  const words = WORDS[status] || "The server could not do it";
+  if (!(type || "").startsWith("application/problem+json")) return { status, words };
+  const { detail } = JSON.parse(text);
+  return { status, words, detail };
 }
 
 export const BROKEN = {
-  title: "The connection broke",
+  words: "The connection broke",
   detail: "The server is gone, or refused to go on. Nothing incomplete was kept.",
 };
 
-export function problemBox(problem) {
-  const title = [problem.status, problem.title].filter(Boolean).join(" ");
-  return element(
-    "p",
-    { className: "problem" },
-    element("strong", { textContent: title }),
-    element("br"),
-    problem.detail || "",
-  );
+export function problemBox({ words, detail, status }) {
+  const box = element("p", { className: "problem" }, element("strong", { textContent: words }));
+  if (detail) box.append(element("br"), detail[0].toUpperCase() + detail.slice(1));
+  if (status) box.append(" ", element("small", { textContent: `(${status})` }));
+  return box;
 }

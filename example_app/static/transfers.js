@@ -1,20 +1,15 @@
-// Uploads: one form with one file each, a few of them at once.
+// Uploads: one form with one file each, a few of them at once. Each has its progress,
+// its result, and what can be done about it, in one line of a list.
 
-import { $, BROKEN, bytes, element, picture, problemBox, problemOf } from "./page.js";
+import { $, BROKEN, button, bytes, element, problemBox, problemOf, say } from "./page.js";
 
 const AT_ONCE = 3;
+// Beyond that a canvas would take more memory than a thumbnail is worth.
+const MOST_DRAWN = 30 * 1024 * 1024;
 
+const maxFile = Number($("upload").dataset.maxFile);
 const waiting = [];
 let running = 0;
-let maxFile = Infinity;
-
-// What the server takes: said to whoever chooses a file.
-export function welcome(limit, types) {
-  maxFile = limit;
-  const what = types.length ? `${types.join(", ")}, ` : "";
-  $("welcome").textContent = `${what}up to ${bytes(limit)} each`;
-  $("picker").accept = types.join(",");
-}
 
 function next() {
   while (running < AT_ONCE && waiting.length) {
@@ -26,33 +21,32 @@ function next() {
   }
 }
 
+function hint(textContent) {
+  return element("p", { className: "hint", textContent });
+}
+
 class Transfer {
   constructor(file) {
     this.file = file;
+    this.name = element("span", { className: "name", textContent: file.name });
     this.state = element("span", { className: "state" });
     this.bar = element("progress", { max: 1, value: 0 });
     this.bar.setAttribute("aria-label", `Upload of ${file.name}`);
-    this.picture = picture({ name: file.name });
-    this.below = element("div", {});
-    this.item = element(
-      "li",
-      {},
-      this.picture,
-      element(
-        "div",
-        { className: "about" },
-        element("div", { className: "row" }, element("span", { className: "name", textContent: file.name }), this.state),
-        this.below,
-      ),
-    );
+    const dot = file.name.lastIndexOf(".");
+    const extension = dot > 0 && file.name.length - dot < 6 ? file.name.slice(dot + 1) : "file";
+    this.picture = element("div", { className: "picture", textContent: extension });
+    this.picture.setAttribute("aria-hidden", "true");
+    this.below = element("div");
+    const head = element("div", { className: "row" }, this.name, this.state);
+    const about = element("div", { className: "about" }, head, this.below);
+    this.item = element("li", {}, this.picture, about);
     $("transfers").prepend(this.item);
     this.draw();
-    this.enqueue();
   }
 
   // Drawn here, before anything is sent; no URL of it is needed for that.
   async draw() {
-    if (!this.file.type.startsWith("image/")) return;
+    if (!this.file.type.startsWith("image/") || this.file.size > MOST_DRAWN) return;
     try {
       const image = await createImageBitmap(this.file);
       const canvas = element("canvas", { width: 96, height: 96 });
@@ -67,29 +61,22 @@ class Transfer {
   }
 
   enqueue() {
-    this.cancelled = false;
     this.request = null;
     this.item.className = "";
     this.state.textContent = "waiting";
     this.bar.value = 0;
-    const cancel = element("button", {
-      type: "button",
-      className: "small plain",
-      textContent: "Cancel",
-      onclick: () => this.cancel(),
-    });
-    cancel.setAttribute("aria-label", `Cancel the upload of ${this.file.name}`);
+    const cancel = button("Cancel", `Cancel the upload of ${this.file.name}`, () => this.cancel());
     this.below.replaceChildren(element("div", { className: "row" }, this.bar, cancel));
     waiting.push(this);
     next();
   }
 
   async send() {
-    if (this.cancelled) return;
     if (this.file.size > maxFile) {
       this.fail({
-        title: "Too large",
-        detail: `The file has ${bytes(this.file.size)}, limit ${bytes(maxFile)}.`,
+        status: 413,
+        words: "This is too large",
+        detail: `The file has ${bytes(this.file.size)}, and ${bytes(maxFile)} is the most.`,
       });
       return;
     }
@@ -114,14 +101,13 @@ class Transfer {
       }
       request.send(form);
     });
-    if (outcome === "abort") this.end("cancelled", hint("The server kept nothing of it."));
+    if (outcome === "abort") this.end("cancelled", hint("The server kept nothing of it."), this.again());
     else if (outcome === "error") this.fail(BROKEN);
     else if (request.status === 201) this.finish(JSON.parse(request.responseText));
     else this.fail(problemOf(request.status, request.getResponseHeader("Content-Type"), request.responseText));
   }
 
   cancel() {
-    this.cancelled = true;
     if (this.request) {
       this.request.abort();
       return;
@@ -131,17 +117,10 @@ class Transfer {
   }
 
   again() {
-    const button = element("button", {
-      type: "button",
-      className: "small plain",
-      textContent: "Try again",
-      onclick: () => {
-        this.enqueue();
-        this.below.querySelector("button").focus();
-      },
+    return button("Try again", `Try again to upload ${this.file.name}`, () => {
+      this.enqueue();
+      this.below.querySelector("button")?.focus();
     });
-    button.setAttribute("aria-label", `Try again to upload ${this.file.name}`);
-    return button;
   }
 
   end(state, ...children) {
@@ -151,51 +130,71 @@ class Transfer {
     this.below.replaceChildren(...children);
     if (focused) (this.below.querySelector("button, a") || $("picker")).focus();
     $("clear").hidden = false;
-    $("news").textContent = `${this.file.name}: ${state}`;
+    say(`${this.file.name}: ${state}`);
   }
 
   finish({ files: [stored], seconds }) {
-    const facts = [bytes(stored.size), stored.content_type, `${seconds} s`];
+    const facts = [bytes(stored.size), stored.content_type.split(";")[0], `${seconds} s`];
+    this.name.replaceChildren(element("a", { href: stored.url, textContent: this.file.name }));
     this.end(
       "done",
       element("small", { textContent: facts.join(" · ") }),
-      element("small", { textContent: "SHA-256 " }, element("span", { className: "mono", textContent: stored.sha256 })),
+      element("small", {}, "SHA-256 ", element("span", { className: "mono", textContent: stored.sha256 })),
     );
-    document.dispatchEvent(new Event("stored"));
+    document.dispatchEvent(new Event("changed"));
   }
 
   fail(problem) {
-    const box = problemBox(problem);
-    // What the server has judged it will judge again.
-    const hopeless = problem.status >= 400 && problem.status < 500 && problem.status !== 408;
-    this.end("failed", box, ...(hopeless || this.file.size > maxFile ? [] : [this.again()]));
+    const { status } = problem;
+    // What the server has judged it will judge again; time helps against the others.
+    const hopeless = status >= 400 && status < 500 && status !== 408;
+    this.end("failed", problemBox(problem), ...(hopeless ? [] : [this.again()]));
   }
 }
 
-function hint(textContent) {
-  return element("p", { className: "hint", textContent });
-}
-
 function upload(files) {
-  for (const file of files) new Transfer(file);
+  for (const file of files) new Transfer(file).enqueue();
   $("under-way").hidden = !$("transfers").children.length;
 }
 
-$("picker").addEventListener("change", ({ target }) => {
-  upload(target.files);
-  target.value = "";
+// What is dropped can be a folder, which looks like a file that cannot be read.
+function dropped({ items }) {
+  for (const item of items) {
+    if (item.kind !== "file") continue;
+    const file = item.getAsFile();
+    if (!item.webkitGetAsEntry?.()?.isDirectory) {
+      upload([file]);
+      continue;
+    }
+    new Transfer(file).fail({
+      status: 422,
+      words: "This is a folder",
+      detail: "Open it, and drop the files that are in it.",
+    });
+    $("under-way").hidden = false;
+  }
+}
+
+function pick() {
+  upload($("picker").files);
+  $("picker").value = "";
+}
+$("picker").addEventListener("change", pick);
+pick(); // what was chosen before this was loaded
+
+// The whole page takes what is dropped; beside the field it must not replace the page.
+let over = 0;
+document.addEventListener("dragenter", () => $("drop").classList.toggle("over", (over += 1) > 0));
+document.addEventListener("dragleave", () => $("drop").classList.toggle("over", (over -= 1) > 0));
+document.addEventListener("dragover", (event) => event.preventDefault());
+document.addEventListener("drop", (event) => {
+  event.preventDefault();
+  over = 0;
+  $("drop").classList.remove("over");
+  dropped(event.dataTransfer);
 });
-for (const [type, over] of [["dragenter", true], ["dragover", true], ["dragleave", false], ["drop", false]]) {
-  $("drop").addEventListener(type, (event) => {
-    event.preventDefault();
-    $("drop").classList.toggle("over", over);
-  });
-}
-$("drop").addEventListener("drop", (event) => upload(event.dataTransfer.files));
-// A file that is dropped beside the field must not replace the page.
-for (const type of ["dragover", "drop"]) {
-  document.addEventListener(type, (event) => event.preventDefault());
-}
+document.addEventListener("paste", ({ clipboardData }) => upload(clipboardData.files));
+
 // To leave now would end what is under way.
 window.addEventListener("beforeunload", (event) => {
   if (running) event.preventDefault();

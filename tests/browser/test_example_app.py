@@ -85,7 +85,7 @@ async def test_several_files_are_stored_shown_and_deleted(
     transfers = await opened.locator("#transfers").inner_text()
     assert hashlib.sha256(SUN).hexdigest() in transfers
     assert hashlib.sha256(TEXT).hexdigest() in transfers
-    assert "415 Unsupported Media Type" in transfers
+    assert "This kind of file is not welcome here" in transfers
     await opened.wait_for_function(
         "() => document.querySelectorAll('#files li').length == 2"
         " && document.querySelector('#files img')?.naturalWidth == 2"
@@ -95,14 +95,17 @@ async def test_several_files_are_stored_shown_and_deleted(
     assert await opened.locator("#files b").count() == 0
 
     item = opened.locator("#files li", has_text="sun.png")
-    await item.locator("button", has_text="SHA-256").click()
+    await item.locator("a", has_text="SHA-256").click()
     await item.locator(f"text={hashlib.sha256(SUN).hexdigest()}").wait_for()
     async with opened.expect_download() as download:
         await item.locator("a.name").click()
     saved = await (await download.value).path()
     assert Path(saved).read_bytes() == SUN
-    opened.on("dialog", lambda dialog: asyncio.ensure_future(dialog.accept()))
     await item.locator("button", has_text="Delete").click()
+    await opened.locator("#confirm button", has_text="Keep").click()
+    assert len(stored(tmp_path)) == 2
+    await item.locator("button", has_text="Delete").click()
+    await opened.locator("#confirm button", has_text="Delete").click()
     await opened.wait_for_function(
         "() => document.querySelectorAll('#files li').length == 1"
     )
@@ -140,7 +143,7 @@ async def test_refusal_reaches_a_browser_that_is_still_sending(
     await opened.set_input_files("#picker", str(fake))
     failed = opened.locator("#transfers li.failed")
     await failed.wait_for()
-    assert "415 Unsupported Media Type" in await failed.inner_text()
+    assert "application/pdf; accepted" in await failed.inner_text()
     assert stored(tmp_path) == []
 
 

@@ -1,108 +1,23 @@
-"""The example app as its users meet it: over a real connection, every route."""
+"""The example app as programs meet it: over a real connection, every route."""
 
 from __future__ import annotations
 
 import asyncio
 import hashlib
-import io
 import os
 import random
-import re
-import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import Any
 
 import pytest
-from aiohttp import ClientResponse, ClientSession, FormData
+from aiohttp import ClientSession
 from yarl import URL
 
-from aiostreams import DiskStorage, KiB, MemoryStorage, MiB
+from aiostreams import KiB, MemoryStorage, MiB
 from example_app.app import Settings, create_app
 from tests.servers import connected, post, serving
 
-ROOT = Path(__file__).parents[2]
-
-
-@pytest.fixture
-async def client() -> AsyncIterator[ClientSession]:
-    async with ClientSession(raise_for_status=False) as session:
-        yield session
-
-
-@pytest.fixture
-async def url(tmp_path: Path) -> AsyncIterator[URL]:
-    (tmp_path / "uploads").mkdir()
-    app = create_app(DiskStorage(tmp_path / "uploads"), Settings(max_file=64 * MiB))
-    async with serving(app, auto_decompress=False) as (host, port):
-        yield URL.build(scheme="http", host=host, port=port)
-
-
-def kept(tmp_path: Path) -> list[str]:
-    uploads = tmp_path / "uploads"
-    return sorted(str(path.relative_to(uploads)) for path in uploads.rglob("*"))
-
-
-PNG = b"\x89PNG\r\n\x1a\n" + bytes(1000)
-
-
-def form(*files: tuple[str, bytes]) -> FormData:
-    data = FormData(quote_fields=False)
-    data.add_field("note", "some files")
-    for name, content in files:
-        data.add_field("file", io.BytesIO(content), filename=name)
-    return data
-
-
-async def problem(response: ClientResponse, status: int) -> str:
-    """The detail of an error that is answered as RFC 9457 has it."""
-    assert response.status == status
-    assert response.content_type == "application/problem+json"
-    document = await response.json()
-    assert document["status"] == status
-    detail: str = document["detail"]
-    return detail
-
-
-# -- the page ------------------------------------------------------------------------
-
-
-async def test_page_and_what_it_loads(url: URL, client: ClientSession) -> None:
-    async with client.get(url) as response:
-        page = await response.text()
-        assert response.content_type == "text/html"
-        policy = response.headers["Content-Security-Policy"]
-    assert "default-src 'none'" in policy
-    assert "unsafe" not in policy
-    # Nothing in the page needs what the policy forbids.
-    assert not re.search(r"<style|\sstyle=|\son\w+=|<script(?! src=)", page)
-    loaded = re.findall(r'(?:href|src)="(/[^"]+)"', page)
-    assert {Path(path).name for path in loaded} == {"app.js", "icon.svg", "style.css"}
-    types = {"icon.svg": "image/svg+xml", "style.css": "text/css"}
-    # What app.js imports is loaded as well.
-    for path in [*loaded, "/static/page.js", "/static/transfers.js"]:
-        async with client.get(url.join(URL(path))) as response:
-            assert response.status == 200
-            assert response.headers["X-Content-Type-Options"] == "nosniff"
-            expected = types.get(Path(path).name, "text/javascript")
-            assert response.content_type == expected
-
-
-async def test_page_is_not_sent_twice(url: URL, client: ClientSession) -> None:
-    async with client.get(url) as response:
-        etag = response.headers["ETag"]
-    async with client.get(url, headers={"If-None-Match": etag}) as response:
-        assert response.status == 304
-
-
-@pytest.mark.parametrize("path", ["static/app.py", "static/..%2Fapp.py", "nothing"])
-async def test_nothing_else_is_served(
-    url: URL, client: ClientSession, path: str
-) -> None:
-    # A file could be put at /nothing, therefore 405.
-    async with client.get(URL(f"{url}/{path}", encoded=True)) as response:
-        assert response.status == (405 if path == "nothing" else 404)
-
+from .service import PNG, form, kept, problem
 
 # -- files ---------------------------------------------------------------------------
 
@@ -490,61 +405,3 @@ async def test_running_refuses_another_type(url: URL, client: ClientSession) -> 
         url / "api/running", json={"value": 1}, headers=headers
     ) as response:
         await problem(response, 415)
-
-
-# -- the command ---------------------------------------------------------------------
-
-
-async def run(*flags: str) -> asyncio.subprocess.Process:
-    # As for a user: output into a pipe is buffered.
-    environment = {**os.environ}
-    environment.pop("PYTHONUNBUFFERED", None)
-    return await asyncio.create_subprocess_exec(
-        sys.executable,
-        "-m",
-        "example_app",
-        *flags,
-        cwd=ROOT,
-        env=environment,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
-    )
-
-
-async def test_command_prints_its_address_and_serves(
-    client: ClientSession, tmp_path: Path, unused_tcp_port: int
-) -> None:
-    port = str(unused_tcp_port)
-    process = await run("--port", port, "--storage", str(tmp_path / "kept"))
-    try:
-        assert process.stdout is not None
-        line: Any = await asyncio.wait_for(process.stdout.readline(), 20)
-        address = re.search(rb"http://\S+", line)
-        assert address is not None
-        assert address[0] == f"http://127.0.0.1:{port}".encode()
-        async with client.put(f"{address[0].decode()}/x.txt", data=b"x") as response:
-            assert response.status == 201
-        assert (tmp_path / "kept/x.txt").read_bytes() == b"x"
-        second = await run("--port", port, "--storage", "memory:")
-        _, errors = await asyncio.wait_for(second.communicate(), 20)
-        assert second.returncode == 1
-        assert f"Port {port} is in use".encode() in errors
-    finally:
-        process.terminate()
-        await process.communicate()
-
-
-@pytest.mark.parametrize(
-    ("flag", "value", "message"),
-    [
-        ("--storage", "ftp://host/x", b"begins with one of"),
-        ("--storage", "s3://bucket?colour=red", b"has no option 'colour'"),
-    ],
-)
-async def test_command_says_what_is_wrong_with_a_flag(
-    flag: str, value: str, message: bytes
-) -> None:
-    process = await run(flag, value)
-    _, errors = await asyncio.wait_for(process.communicate(), 20)
-    assert process.returncode == 2
-    assert message in errors

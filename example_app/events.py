@@ -1,0 +1,167 @@
+"""What happens, told to everybody who listens: server-sent events.
+
+The newest events are kept, and who follows them only has a place among them: a
+listener costs no queue, and one that is slow misses what has been dropped meanwhile
+instead of holding it in memory. A browser that was cut off comes back with the last id
+it has seen, and is told what came after it. An id is no more than that: one that is
+not known any more, or from before a restart, brings all that is kept.
+
+With several workers an event is not published here but sent to the supervisor, which
+gives it back to every worker, this one too (``workers.py``); so all of them tell the
+same events in the same order, and a browser may come back to any of them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import json
+import logging
+import secrets
+import signal
+import time
+from collections import deque
+from typing import TYPE_CHECKING, Any, Final
+
+from aiohttp import web
+
+from aiostreams import Event, EventStream, KiB, respond
+
+if TYPE_CHECKING:
+    import socket
+    from collections.abc import AsyncIterator, Callable
+
+__all__ = ["EVENTS", "HISTORY", "Events", "install", "numbered", "routes"]
+
+# How many are kept.
+HISTORY: Final = 100
+# How many milliseconds a browser waits until it comes back.
+RETRY: Final = 2000
+# How much may wait for a supervisor that does not read; then events are dropped.
+MOST_WAITING: Final = 256 * KiB
+
+_logger = logging.getLogger(__name__)
+
+routes = web.RouteTableDef()
+
+
+def numbered() -> Callable[[], str]:
+    """A source of ids, none of which another source gives."""
+    epoch = secrets.token_hex(4)
+    count = itertools.count(1)
+    return lambda: f"{epoch}.{next(count)}"
+
+
+class Events:
+    """The newest events, and those who follow them."""
+
+    def __init__(self) -> None:
+        self._kept: deque[dict[str, Any]] = deque(maxlen=HISTORY)
+        self._count = 0  # of all that were told, ever
+        self._news = asyncio.Event()
+        self._ended = False
+        self._new_id = numbered()
+        # Where an event goes instead of to `tell`, when there are other workers.
+        self.relay: Callable[[dict[str, Any]], None] | None = None
+
+    def publish(self, kind: str, **details: Any) -> None:
+        """Let everybody know.
+
+        Args:
+            kind: what has happened.
+            details: more about it; those that are ``None`` are left out.
+        """
+        known = {name: value for name, value in details.items() if value is not None}
+        event = {"kind": kind, "time": round(time.time(), 3), **known}
+        if self.relay is not None:
+            self.relay(event)
+        else:
+            self.tell({"id": self._new_id(), **event})
+
+    def tell(self, event: dict[str, Any]) -> None:
+        """Tell those who follow here of an event that has its id."""
+        self._kept.append(event)
+        self._count += 1
+        news, self._news = self._news, asyncio.Event()
+        news.set()
+
+    def end(self) -> None:
+        """Let those who follow go."""
+        self._ended = True
+        self._news.set()
+
+    async def follow(self, after: str | None) -> AsyncIterator[Event]:
+        """What was told after the event with this id, and then whatever comes.
+
+        Args:
+            after: the last event that is known; ``None`` for none.
+        """
+        yield Event(retry=RETRY)
+        place = self._place_after(after)
+        while not self._ended:
+            oldest = self._count - len(self._kept)
+            place = max(place, oldest)
+            if place == self._count:
+                await self._news.wait()
+                continue
+            event = self._kept[place - oldest]
+            place += 1
+            yield Event(id=event["id"], data=event)
+
+    def _place_after(self, after: str | None) -> int:
+        for back, event in enumerate(reversed(self._kept)):
+            if event["id"] == after:
+                return self._count - back
+        return 0
+
+
+EVENTS = web.AppKey("events", Events)
+
+
+def install(app: web.Application, channel: socket.socket | None) -> None:
+    """Have the events of this application.
+
+    Args:
+        app: the application.
+        channel: to the supervisor, if there is one.
+    """
+
+    async def connected(app: web.Application) -> AsyncIterator[None]:
+        events = app[EVENTS] = Events()
+        if channel is None:
+            yield
+            return
+        reader, writer = await asyncio.open_connection(sock=channel)
+
+        def relay(event: dict[str, Any]) -> None:
+            if writer.transport.get_write_buffer_size() < MOST_WAITING:
+                writer.write(json.dumps(event).encode() + b"\n")
+
+        events.relay = relay
+        listening = asyncio.create_task(listen(reader, events))
+        yield
+        listening.cancel()
+        writer.close()
+
+    async def end(app: web.Application) -> None:
+        # Before aiohttp waits for its handlers: these would never come to an end.
+        app[EVENTS].end()
+
+    app.cleanup_ctx.append(connected)
+    app.on_shutdown.append(end)
+
+
+async def listen(reader: asyncio.StreamReader, events: Events) -> None:
+    """Tell what the supervisor sends; without one there is nothing to go on for."""
+    async for line in reader:
+        events.tell(json.loads(line))
+    _logger.error("the supervisor is gone; this worker ends too")
+    signal.raise_signal(signal.SIGTERM)
+
+
+@routes.get("/events")
+async def follow(request: web.Request) -> web.StreamResponse:
+    """Send what happens, from where the browser left off."""
+    # A page that opens its stream anew has no way to send the header field.
+    after = request.headers.get("Last-Event-ID") or request.query.get("after")
+    return respond(EventStream(request.app[EVENTS].follow(after)))
