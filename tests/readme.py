@@ -16,10 +16,16 @@ from pathlib import Path
 from aiostreams import GiB, KiB, Limits, MiB, errors, limits
 from tests.benchmarks.page import filled
 from tests.benchmarks.results import load
+from tests.peers.answers import comparison_table
 
 README = Path(__file__).parents[1] / "README.md"
 REFERENCE = README.parent / "docs" / "reference"
-TABLED = (README, REFERENCE / "limits.md", REFERENCE / "errors.md")
+TABLED = (
+    README,
+    REFERENCE / "limits.md",
+    REFERENCE / "errors.md",
+    REFERENCE.parent / "comparison.md",
+)
 
 
 def limits_table() -> str:
@@ -89,7 +95,12 @@ def errors_table() -> str:
 
 
 def with_tables(text: str) -> str:
-    for name, table in (("limits", limits_table()), ("errors", errors_table())):
+    tables = {
+        "limits": limits_table(),
+        "errors": errors_table(),
+        "comparison": comparison_table(),
+    }
+    for name, table in tables.items():
         text = re.sub(
             rf"(<!-- {name} -->\n).*?(<!-- end -->)",
             lambda match, table=table: f"{match[1]}{table}\n\n{match[2]}",  # type: ignore[misc]

@@ -35,7 +35,8 @@ _AREAS = (drain, put_to_disk, json_bodies, forms, codings, downloads, adapter, u
 _QUICK = Effort(rounds=2, starts=1, seconds=0.02)
 
 
-def _arguments() -> argparse.Namespace:
+def arguments() -> argparse.Namespace:
+    """What the command line asks for; what it must not ask for ends the program."""
     parser = argparse.ArgumentParser(prog="python -m tests.benchmarks")
     parser.add_argument("name", nargs="?", default="", help="only rows with this in it")
     parser.add_argument("--rounds", type=int, default=9, help="samples of each entry")
@@ -55,7 +56,7 @@ def _arguments() -> argparse.Namespace:
         "--check", action="store_true", help="fail if a target is missed"
     )
     flags = parser.parse_args()
-    if flags.name and flags.json and flags.json.resolve() == PUBLISHED:
+    if flags.name and flags.json and flags.json.resolve() == PUBLISHED.resolve():
         parser.error(f"{PUBLISHED.name} is of all rows")
     return flags
 
@@ -110,7 +111,7 @@ def _measured(
 
 
 def main() -> int:
-    flags = _arguments()
+    flags = arguments()
     name = flags.name.lower()
     rows = _rows(name)
     crowded = name in NAME

@@ -30,12 +30,20 @@ class Request:
         answer: what the body of the answer has to be, to know that the contestant
             did the work; unchecked when ``None``.
         length: what the length of that body has to be; unchecked when ``None``.
+        then: what follows on the same connection, where a protocol takes several
+            requests for one thing; they count as one.
     """
 
     head: bytes
     body: Callable[[], bytes] | None = None
     answer: bytes | None = None
     length: int | None = None
+    then: Request | None = None
+
+    @property
+    def script(self) -> list[Request]:
+        """This one, and what follows."""
+        return [self, *(self.then.script if self.then else [])]
 
     def prepare(self) -> list[bytes]:
         """The bytes to send, a small request in one piece."""
@@ -96,6 +104,8 @@ class Client:
             self._socket.sendall(piece)
         head, rest = self._read_head()
         status = int(head[9:12])
+        if status == 204:  # which never has a body
+            return Answer(status, 0, rest)
         if found := _LENGTH.search(head):
             return self._read_length(status, int(found[1]), rest)
         if _CHUNKED.search(head):

@@ -8,7 +8,8 @@ The hash seed and the layout of a process's memory are drawn when it starts, and
 ten per cent of difference for all of its life. So the rounds are shared out over
 several *starts*, each with servers of its own. Those answer requests for as long as
 two samples before they are measured: interpreters warm up, too (a form of 1,000 fields
-takes twice its time until it has been read 30 times).
+takes twice its time until it has been read 30 times). The event loop is watched in the
+first start, in as many rounds more.
 """
 
 from __future__ import annotations
@@ -86,17 +87,18 @@ class _Run:
         self._entry = entry
         self._server = server
         self._count = 1
-        self._pieces: list[bytes] = []
+        self._script: list[list[bytes]] = []
         self.samples = Samples()
 
-    def check(self, pieces: list[bytes]) -> None:
+    def check(self, script: list[list[bytes]]) -> None:
         """One request, and whether the contestant did the work."""
-        self._pieces = pieces
-        answer = self._server.client.exchange(self._pieces)
-        self.samples.length = answer.length
-        wrong = _wrong(self._entry.request, answer)
-        if wrong:
-            raise RuntimeError(f"{self._entry.title}: {wrong}")
+        self._script = script
+        for request, pieces in zip(self._entry.request.script, script, strict=True):
+            answer = self._server.client.exchange(pieces)
+            self.samples.length = answer.length
+            wrong = _wrong(request, answer)
+            if wrong:
+                raise RuntimeError(f"{self._entry.title}: {wrong}")
 
     def warm_up(self, seconds: float) -> None:
         """For as long as two samples; from the second one each gets its count."""
@@ -149,9 +151,10 @@ class _Run:
             self._send_one()
 
     def _send_one(self) -> None:
-        answer = self._server.client.exchange(self._pieces)
-        if not 200 <= answer.status < 300:
-            raise RuntimeError(f"{self._entry.title}: {answer}")
+        for pieces in self._script:
+            answer = self._server.client.exchange(pieces)
+            if not 200 <= answer.status < 300:
+                raise RuntimeError(f"{self._entry.title}: {answer}")
 
 
 def _wrong(request: Request, answer: Answer) -> str | None:
@@ -168,12 +171,13 @@ class _Prepared:
     """The bytes of each request, made once; those of a row are alive together."""
 
     def __init__(self) -> None:
-        self._pieces: dict[int, list[bytes]] = {}
+        self._scripts: dict[int, list[list[bytes]]] = {}
 
-    def of(self, request: Request) -> list[bytes]:
-        found = self._pieces.get(id(request))
+    def of(self, request: Request) -> list[list[bytes]]:
+        found = self._scripts.get(id(request))
         if found is None:
-            found = self._pieces[id(request)] = request.prepare()
+            found = [one.prepare() for one in request.script]
+            self._scripts[id(request)] = found
         return found
 
 
@@ -227,7 +231,7 @@ def measure(row: Row, effort: Effort, folder: str) -> list[Samples]:
                     run.sample()
             for run in runs:
                 run.memory()
-            if row.stall is not None:
+            if row.stall is not None and not start:
                 for number in rounds:
                     for run in turns(runs, number):
                         run.stall()

@@ -8,14 +8,16 @@ from __future__ import annotations
 
 import asyncio
 import os
+from types import SimpleNamespace
 from typing import Any
 
 from aiohttp import web
 
 from aiostreams import FileStream, MiB, copy, open_stream
-from tests.benchmarks.client import put
+from tests.benchmarks.client import Request, put
 from tests.benchmarks.contestants import (
     FOLDER,
+    Contestant,
     aiohttp_app,
     aiostreams_app,
     starlette_app,
@@ -61,6 +63,44 @@ async def starlette_writes(request: Any) -> Any:
     return PlainTextResponse(str(size))
 
 
+# -- the same in chunks, by tus 1.0 ----------------------------------------------------
+
+_CHUNK = 4 * MiB
+_UID = "00000000-0000-4000-8000-000000000000"
+
+
+def _tus() -> Any:
+    from aiohttp_tus import data, setup_tus
+
+    # Its uploads have random names, and our requests were made before.
+    vars(data)["uuid"] = SimpleNamespace(uuid4=lambda: _UID)
+    return setup_tus(
+        web.Application(client_max_size=2**40),
+        upload_path=FOLDER,
+        allow_overwrite_files=True,
+    )
+
+
+tus = Contestant(__name__, "tus", "aiohttp", _tus, ("aiohttp_tus",))
+
+
+def _tus_request(size: int) -> Request:
+    """One that creates the upload, and one for each chunk, the last one first."""
+    block = os.urandom(_CHUNK)
+    then = None
+    for offset in reversed(range(0, size, _CHUNK)):
+        head = (
+            f"PATCH /uploads/{_UID} HTTP/1.1\r\nHost: bench\r\nTus-Resumable: 1.0.0\r\n"
+            f"Upload-Offset: {offset}\r\nContent-Type: application/offset+octet-stream\r\n"
+        )
+        then = Request(head.encode(), lambda: block, then=then)
+    head = (
+        "POST /uploads HTTP/1.1\r\nHost: bench\r\nTus-Resumable: 1.0.0\r\n"
+        f"Upload-Length: {size}\r\nUpload-Metadata: filename dHVzLmJpbg==\r\n"
+    )
+    return Request(head.encode(), bytes, then=then)
+
+
 _REQUEST = put(lambda: os.urandom(MiB) * 256, answer=str(256 * MiB).encode())
 
 ROWS = [
@@ -72,6 +112,7 @@ ROWS = [
             Peer(Entry("blocking writes", blocking_writes, _REQUEST), at_most(1.3)),
             Peer(Entry("asyncio.to_thread a chunk", writes_in_threads, _REQUEST)),
             Peer(Entry("Starlette, blocking writes", starlette_writes, _REQUEST)),
+            Peer(Entry("aiohttp-tus, chunks of 4 MiB", tus, _tus_request(256 * MiB))),
         ],
         stall=0.020,
     )
