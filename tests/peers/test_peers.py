@@ -10,7 +10,6 @@ from tests.peers.contenders import CONTENDERS
 from tests.peers.probes import NOT, PROBES
 from tests.readme import README
 
-
 _LIBRARY = {"starlette": "starlette", "tus": "aiohttp-tus"}
 
 
