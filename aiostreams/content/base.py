@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from aiostreams.errors import LimitExceeded
 from aiostreams.limits import DEFAULT_LIMITS, KiB
+from aiostreams.streams.worker import Job
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -148,4 +149,6 @@ async def offload(parse: Callable[[Any], T], data: bytes | str) -> T:
     """
     if len(data) <= INLINE:
         return parse(data)
-    return await asyncio.to_thread(parse, data)
+    job = Job(lambda: parse(data))
+    await job.wait()
+    return job.result()

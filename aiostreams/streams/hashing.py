@@ -8,12 +8,13 @@ one without, and a thread hop a tenth, so batches pay and single pieces do not.
 
 from __future__ import annotations
 
-import asyncio
+import functools
 import hashlib
 from typing import TYPE_CHECKING
 
 from aiostreams.limits import KiB, MiB
 from aiostreams.streams.transforms import Transform
+from aiostreams.streams.worker import Job
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -45,7 +46,7 @@ class HashStream(Transform):
         self._hashes = {name: _new(name) for name in algorithms or ("sha256",)}
         self._backlog: list[bytes] = []
         self._backlog_size = 0
-        self._hashing: asyncio.Future[None] | None = None
+        self._hashing: Job[None] | None = None
         self._next: bytes | None = None
 
     @property
@@ -67,7 +68,7 @@ class HashStream(Transform):
         elif self._backlog_size >= _BATCH:
             if self._hashing is not None and self._backlog_size >= _BACKLOG:
                 await self._settle()
-            if self._hashing is None or self._hashing.done():
+            if self._hashing is None or self._hashing.done:
                 await self._settle()
                 self._submit()
         self._next = None
@@ -83,8 +84,8 @@ class HashStream(Transform):
             await self._settle()
 
     def _submit(self) -> None:
-        self._hashing = asyncio.get_running_loop().run_in_executor(
-            None, _update, self._hashes, self._take_backlog()
+        self._hashing = Job(
+            functools.partial(_update, self._hashes, self._take_backlog())
         )
 
     def _take_backlog(self) -> list[bytes]:
@@ -95,7 +96,7 @@ class HashStream(Transform):
     async def _settle(self) -> None:
         """Wait for the batch under way; a cancelled wait leaves it going."""
         if self._hashing is not None:
-            await asyncio.wait([self._hashing])
+            await self._hashing.wait()
             self._hashing.result()
             self._hashing = None
 
@@ -118,7 +119,9 @@ async def hash_whole(data: bytes, algorithms: Sequence[str]) -> dict[str, str]:
         ValueError: an algorithm is unknown, or has no fixed digest length.
     """
     if len(data) > _IN_PLACE:
-        return await asyncio.to_thread(_hash, data, algorithms)
+        job = Job(lambda: _hash(data, algorithms))
+        await job.wait()
+        return job.result()
     return _hash(data, algorithms)
 
 

@@ -85,7 +85,7 @@ class StreamPayload(Payload):
         failure: the class of the error that reading it ended in.
     """
 
-    failure: str | None = None
+    failure: type[BaseException] | None = None
 
     def __init__(self, value: Stream | Content, *args: Any, **kwargs: Any) -> None:
         self.stream = value.encode() if isinstance(value, Content) else value
@@ -95,6 +95,8 @@ class StreamPayload(Payload):
             )
         super().__init__(self.stream, *args, **kwargs)
         self._closers: list[Callable[[], Awaitable[None]]] = []
+        self._writing = False
+        self._close_later = False
 
     @property
     def size(self) -> int | None:
@@ -110,18 +112,23 @@ class StreamPayload(Payload):
         self, writer: AbstractStreamWriter, content_length: int | None
     ) -> None:
         """Write all of it, which is ``content_length`` bytes if that is known."""
-        self._consumed = True
+        self._consumed = self._writing = True
         length = self.size if content_length is None else content_length
         try:
             await send(self.stream, writer, length)
         except BaseException as error:
             if self.stream._life.state is State.FAILED:  # noqa: SLF001
-                self.failure = type(error).__name__
+                self.failure = type(error)
             if length is None:
                 _reset_unless_chunked(writer)
             await self.stream.abort()
             raise
-        await self.stream.close()
+        else:
+            await self.stream.close()
+        finally:
+            self._writing = False
+            if self._close_later:
+                await self.close()
 
     def decode(self, encoding: str = "utf-8", errors: str = "strict") -> str:
         """The text of a body that is in memory.
@@ -145,7 +152,15 @@ class StreamPayload(Payload):
         self._closers.append(closer)
 
     async def close(self) -> None:
-        """Close the stream."""
+        """Close the stream, or leave that to the write that is under way.
+
+        aiohttp's client closes the body of its request as soon as a response begins,
+        and that may be before the body has ended: a dialogue, line by line. When the
+        connection ends, it cancels the write.
+        """
+        if self._writing:
+            self._close_later = True
+            return
         closers, self._closers = self._closers, []
         try:
             await self.stream.close()

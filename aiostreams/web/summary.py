@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 from aiohttp import HttpVersion11, hdrs, web
 from aiohttp.abc import AbstractStreamWriter
 
-from aiostreams.errors import ClientGone
+from aiostreams.errors import ClientGone, StreamError
 from aiostreams.streams.base import Stream
 from aiostreams.streams.http import is_decoded
 from aiostreams.web.payload import StreamPayload
@@ -59,7 +59,8 @@ def summarize(
     sent: int = 0
     plain: int | None = 0
     response_codings: tuple[str, ...] = ()
-    if response is not None:
+    # Until the first piece of content aiohttp holds the header section back.
+    if response is not None and request.writer.output_size:
         status = response.status
         start = tally.response_started - tally.started
         sent, plain, response_codings = _response_sizes(
@@ -116,7 +117,7 @@ def _outcome(
         cause = raised or type(exception)
         if tally.gone and issubclass(cause, ConnectionError):
             return "client_gone", ClientGone.__name__
-        return "failed", cause.__name__
+        return _fault(cause)
     if tally.answered is not None:
         kind, status = tally.answered
         if issubclass(kind, ClientGone):
@@ -130,13 +131,20 @@ def _outcome(
         return "failed", raised.__name__
     if whole:
         return "ok", None
-    failure = _failure(tally.response)
-    if failure is not None:
-        return "failed", failure
-    return "client_gone", ClientGone.__name__
+    return _fault(_failure(tally.response) or ClientGone)
 
 
-def _failure(response: web.StreamResponse | None) -> str | None:
+def _fault(kind: type[BaseException]) -> tuple[Outcome, str]:
+    """Whose fault an error is that broke a response midway."""
+    if issubclass(kind, ClientGone):
+        return "client_gone", ClientGone.__name__
+    # As when a body is sent back while it arrives, and is malformed.
+    status = kind.status if issubclass(kind, StreamError) else None
+    ours = not isinstance(status, int) or status >= 500
+    return "failed" if ours else "refused", kind.__name__
+
+
+def _failure(response: web.StreamResponse | None) -> type[BaseException] | None:
     """The error of the response's source, where it looks like a lost connection."""
     body = response.body if isinstance(response, web.Response) else None
     return body.failure if isinstance(body, StreamPayload) else None

@@ -6,6 +6,7 @@ import asyncio
 import hashlib
 import os
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -93,3 +94,12 @@ async def test_an_algorithm_that_is_unknown_or_has_no_length(name: str) -> None:
         HashStream(ByteStream(b""), name)
     with pytest.raises(ValueError, match=name):
         await hash_whole(b"", (name,))
+
+
+async def test_hashes_where_every_thread_of_the_default_executor_waits_for_it() -> None:
+    # The usual way to read a file in a thread must not take the hash's own place.
+    asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(1))
+    stream = HashStream(ByteStream(bytes(2 * MiB)))
+    async with asyncio.timeout(10):
+        assert len(await asyncio.to_thread(stream.as_file().readall)) == 2 * MiB
+    assert stream.digests["sha256"] == hashlib.sha256(bytes(2 * MiB)).hexdigest()
