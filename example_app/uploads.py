@@ -18,6 +18,7 @@ from aiostreams import (
     ClientGone,
     InvalidContent,
     InvalidKey,
+    KiB,
     LimitExceeded,
     StreamError,
     expect_continue,
@@ -107,7 +108,7 @@ async def room_left(request: web.Request, quota: int) -> int:
     async for stored in request.app[STORAGE].list():
         used += stored.size
     left = quota - used
-    if left <= 0 or (request.content_length or 0) > left + 64 * 1024:
+    if left <= 0 or (request.content_length or 0) > left + 64 * KiB:
         raise LimitExceeded(
             f"the storage has room for {size_in_words(max(0, left))} more, "
             f"of {size_in_words(quota)}",
