@@ -191,7 +191,7 @@ class ObjectDraft(Draft):
         except FileNotFoundError:
             pass
         except OSError as error:
-            _logger.warning("object left behind: %s: %s", self.name, error.strerror)
+            _logger.warning("object left behind: %r: %s", self.name, error.strerror)
 
     def discard(self) -> None:
         """Remove every trace, also the folders that are empty now."""

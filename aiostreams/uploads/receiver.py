@@ -289,8 +289,10 @@ class Receiver:
                 continue
             if not done:
                 removing.cancel()
-                _logger.error("%d files of a failed upload remain", len(stored))
+                _logger.error("files of a failed upload remain: %d", len(stored))
                 break
+        else:
+            _logger.debug("upload undone: %d files", len(stored))
         if cancelled is not None:
             raise cancelled
 

@@ -22,6 +22,7 @@ from multidict import CIMultiDict
 from aiostreams import (
     JSON,
     BodyStats,
+    ClientGone,
     File,
     IterStream,
     KiB,
@@ -827,6 +828,37 @@ async def test_refusal_after_the_answer_has_begun() -> None:
         "refused",
         "LimitExceeded",
     )
+
+
+async def test_body_that_is_malformed_while_it_is_sent_back() -> None:
+    async def relay(request: web.Request) -> IterStream:
+        return IterStream(open_stream(request).iter_any())
+
+    async with reporting(relay) as (address, told):
+        async with connected(address) as raw:
+            coded = ("Content-Encoding", "gzip")
+            body = gzip.compress(os.urandom(300_000))[:-100_000] + b"x" * 200_000
+            head = post(path="/things/x", headers=[*CHUNKED, coded])
+            raw.writer.write(head + chunk(body))
+            await raw.reader.read()
+        stats = await told.next()
+    assert (stats.status, stats.outcome) == (200, "refused")
+    assert stats.error == "MalformedBody"
+
+
+async def test_client_gone_while_its_body_is_sent_back() -> None:
+    async def relay(request: web.Request) -> IterStream:
+        async def pieces() -> AsyncIterator[bytes]:
+            yield b"one"
+            raise ClientGone("the client has gone")
+
+        return IterStream(pieces())
+
+    async with reporting(relay) as (address, told):
+        with pytest.raises(aiohttp.ClientPayloadError):
+            await ask(address)
+        stats = await told.next()
+    assert (stats.outcome, stats.error) == ("client_gone", "ClientGone")
 
 
 async def test_missing_file() -> None:
