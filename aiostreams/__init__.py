@@ -53,10 +53,17 @@ from aiostreams.uploads.objectstore import ObjectStorage
 from aiostreams.uploads.receiver import Incoming
 from aiostreams.uploads.rules import FileRule
 from aiostreams.uploads.sniff import magic_sniffer, sniff
-from aiostreams.uploads.storage import Storage, StoredObject
+from aiostreams.uploads.storage import (
+    Storage,
+    StoredObject,
+    check_attributes,
+    check_key,
+    check_prefix,
+)
 from aiostreams.uploads.stored import StoredFile
 from aiostreams.uploads.url import storage_from_url
-from aiostreams.web.body import limit
+from aiostreams.web.appstorage import storage_of
+from aiostreams.web.body import limit, limits_of
 from aiostreams.web.compressible import Predicate, compressible, path_prefix
 from aiostreams.web.compression import (
     Compression,
@@ -147,6 +154,9 @@ __all__ = [
     "Text",
     "UnsupportedContent",
     "Upload",
+    "check_attributes",
+    "check_key",
+    "check_prefix",
     "compressible",
     "compression_middleware",
     "copy",
@@ -155,6 +165,7 @@ __all__ = [
     "iter_ndjson",
     "iter_parts",
     "limit",
+    "limits_of",
     "log_stats",
     "magic_sniffer",
     "open_stream",
@@ -173,6 +184,7 @@ __all__ = [
     "setup",
     "sniff",
     "storage_from_url",
+    "storage_of",
     "stream_middleware",
     "uncompressed",
 ]

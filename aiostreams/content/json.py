@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from aiostreams.limits import Limits
     from aiostreams.streams.base import Stream
 
-__all__ = ["JSON", "json_reader"]
+__all__ = ["JSON", "json_checker", "json_reader"]
 
 T = TypeVar("T")
 M = TypeVar("M")
@@ -154,13 +154,25 @@ def json_reader(
     """
     if kind is None:
         return jsontext.parse if loads is None else partial(jsontext.parse_with, loads)
+    reader = _reader(kind)
+    return reader.read if loads is None else partial(reader.read_with, loads)
+
+
+def json_checker(kind: Any) -> Callable[[Any], Any]:
+    """What makes a value of type ``kind`` of one that JSON has.
+
+    Raises:
+        TypeError: nothing here can validate into ``kind``.
+    """
+    return _reader(kind).check
+
+
+def _reader(kind: Any) -> _Reader:
     try:
         hash(kind)
     except TypeError:  # Annotated with something unhashable
-        reader = _Reader(kind)
-    else:
-        reader = _cached_reader(kind)
-    return reader.read if loads is None else partial(reader.read_with, loads)
+        return _Reader(kind)
+    return _cached_reader(kind)
 
 
 class _Reader:
@@ -186,7 +198,7 @@ class _Reader:
     def read(self, text: bytes | str) -> Any:
         """The value of a JSON text."""
         if self._msgspec is None:
-            return self._check(jsontext.parse(text))
+            return self.check(jsontext.parse(text))
         refusal = None
         try:
             return self._decode(text)
@@ -194,13 +206,13 @@ class _Reader:
             refusal = error
         except (self._msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             pass
-        return self._check(jsontext.parse(text), refusal)
+        return self.check(jsontext.parse(text), refusal)
 
     def read_with(self, loads: Callable[[Any], Any], text: bytes | str) -> Any:
         """The value of a JSON text that another parser reads."""
-        return self._check(jsontext.parse_with(loads, text))
+        return self.check(jsontext.parse_with(loads, text))
 
-    def _check(self, value: Any, refusal: Exception | None = None) -> Any:
+    def check(self, value: Any, refusal: Exception | None = None) -> Any:
         """``value`` as the type; ``refusal`` is why msgspec did not think so."""
         made = value if self._schema is None else self._schema.validate(value)
         if self._msgspec is None:

@@ -250,7 +250,7 @@ class Storage(ABC):
 
 
 def check_key(key: str) -> tuple[str, ...]:
-    """The segments of ``key``.
+    """The segments of ``key``, for a storage of one's own.
 
     Raises:
         InvalidKey: it is outside the grammar, see :class:`Storage`.
@@ -271,6 +271,8 @@ def check_key(key: str) -> tuple[str, ...]:
 
 def check_prefix(prefix: str) -> tuple[tuple[str, ...], str]:
     """The whole segments of ``prefix``, and how the next one begins.
+
+    For ``list`` of a storage of one's own.
 
     Raises:
         InvalidKey: no key begins like that.
@@ -306,7 +308,11 @@ def _check_segment(segment: str) -> None:
 def check_attributes(
     content_type: str | None, metadata: Mapping[str, str] | None
 ) -> dict[str, str]:
-    """A copy of ``metadata``.
+    """A copy of ``metadata``, for ``create`` of a storage of one's own.
+
+    Args:
+        content_type: what ``create`` was given; 1 to 255 printable ASCII characters.
+        metadata: likewise; 2 KiB at most, see :class:`Storage`.
 
     Raises:
         ValueError: it, or the content type, is outside the grammar.

@@ -238,10 +238,10 @@ def body_of(request: web.BaseRequest, limits: Limits | None = None) -> RequestBo
     try:
         body = request[_BODY]  # get() takes as long again
     except KeyError:
-        body = request[_BODY] = RequestBody(request, limits_of(request, limits))
+        body = request[_BODY] = RequestBody(request, _limits_for(request, limits))
         return body
     if limits is not None:
-        body.limits = limits_of(request, limits)
+        body.limits = _limits_for(request, limits)
     return body
 
 
@@ -254,11 +254,18 @@ def tally_of(request: web.BaseRequest) -> Tally | None:
     return None if body is None else body.tally
 
 
-def limits_of(request: web.BaseRequest, base: Limits | None = None) -> Limits:
-    """The ceilings for this request: the route's, else ``base``, else the app's.
+def limits_of(request: web.BaseRequest) -> Limits:
+    """The ceilings that hold for this request.
 
-    Of the applications on the way to the route the innermost counts that has some.
+    For streams that ask for some, such as ``GUnzipStream(part, limits=...)``. They
+    are those of ``@limit`` on the handler, upon those of ``stream_middleware``, else
+    of the innermost application that was set up, else the defaults.
     """
+    return body_of(request).limits
+
+
+def _limits_for(request: web.BaseRequest, base: Limits | None) -> Limits:
+    """The route's ceilings upon ``base``, or upon those of the application."""
     if not isinstance(request, web.Request):
         return base or DEFAULT_LIMITS
     match = request.match_info

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from aiostreams.errors import LimitExceeded, MalformedBody
+from aiostreams.content.json import json_checker
+from aiostreams.errors import InvalidContent, LimitExceeded, MalformedBody
 from aiostreams.extras import require
 from aiostreams.sansio.nesting import NestingGauge
 from aiostreams.web.body import body_of
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Callable
 
     from aiohttp import web
 
@@ -19,7 +20,12 @@ if TYPE_CHECKING:
 __all__ = ["iter_json"]
 
 
-def iter_json(request: web.BaseRequest, path: str = "item") -> AsyncIterator[Any]:
+def iter_json(
+    request: web.BaseRequest,
+    path: str = "item",
+    *,
+    type: Any = None,  # noqa: A002 - as in read_json
+) -> AsyncIterator[Any]:
     """The values at ``path`` of a JSON body, as they arrive.
 
     Memory holds one value at a time. Needs the extra ``ijson``.
@@ -31,15 +37,42 @@ def iter_json(request: web.BaseRequest, path: str = "item") -> AsyncIterator[Any
             ``""`` for the document as a whole. A path that ends in ``*`` gives the
             members of an object as ``(name, value)``: ``*`` of the outermost one,
             ``data.*`` of one inside.
+        type: what each value has to be, as for ``read_json``; of members, the value.
 
     Raises:
         ImportError: ijson is not installed.
         LimitExceeded: one value has more than ``max_memory`` bytes.
         MalformedBody: it is not JSON, ends too early, or nests deeper than 1,000.
+        InvalidContent: a value is not of ``type``; it is named by its number.
+        TypeError: nothing here can validate into ``type``.
         StreamError: as raised by the stream.
     """
     ijson = require("ijson", extra="ijson", what="iter_json")
-    return _values(request, path, ijson)
+    values = _values(request, path, ijson)
+    if type is None:
+        return values
+    return _checked(values, json_checker(type), members=_are_members(path))
+
+
+def _are_members(path: str) -> bool:
+    return path == "*" or path.endswith(".*")
+
+
+async def _checked(
+    values: AsyncIterator[Any], check: Callable[[Any], Any], *, members: bool
+) -> AsyncIterator[Any]:
+    number = 0
+    async for value in values:
+        number += 1
+        try:
+            if members:
+                name, member = value
+                checked = name, check(member)
+            else:
+                checked = check(value)
+        except InvalidContent as error:
+            raise InvalidContent(f"value {number}: {error}") from error
+        yield checked
 
 
 async def _values(
@@ -61,7 +94,7 @@ async def _values(
 
 
 def _parse(source: _Source, path: str, ijson: Any) -> AsyncIterator[Any]:
-    if path == "*" or path.endswith(".*"):
+    if _are_members(path):
         members: AsyncIterator[Any]
         members = ijson.kvitems_async(source, path[:-2], use_float=True)
         return members

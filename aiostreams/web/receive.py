@@ -11,7 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Generic, Literal, TypeVar, overload
 
-from aiohttp import hdrs, web
+from aiohttp import hdrs
 
 from aiostreams.content.form import Form
 from aiostreams.content.formreader import WHOLE, parse_form_parts
@@ -23,8 +23,8 @@ from aiostreams.streams.memory import ByteStream
 from aiostreams.streams.transforms import ProgressStream
 from aiostreams.uploads.formmodel import bind, file_rules, json_fields
 from aiostreams.uploads.receiver import Receiver
-from aiostreams.uploads.storage import Storage
 from aiostreams.uploads.stored import StoredFiles
+from aiostreams.web.appstorage import find_storage
 from aiostreams.web.arrived import take_arrived
 from aiostreams.web.body import body_of, tally_of
 from aiostreams.web.incoming import RAW_FIELD, ArrivedFile, RawFile
@@ -34,18 +34,20 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
     from types import TracebackType
 
+    from aiohttp import web
+
     from aiostreams.limits import Limits
     from aiostreams.streams.base import Stream
     from aiostreams.streams.transforms import ProgressCallback
     from aiostreams.uploads.receiver import KeyMaker, Sniffer
     from aiostreams.uploads.rules import FileRule
+    from aiostreams.uploads.storage import Storage
     from aiostreams.uploads.stored import StoredFile
 
-__all__ = ["APP_STORAGE", "Receiving", "Upload", "receive"]
+__all__ = ["Receiving", "Upload", "receive"]
 
 T = TypeVar("T")
 
-APP_STORAGE: Final = web.AppKey("aiostreams.storage", Storage)
 # A form that says it is no larger is waited for, and taken in one piece. A file in it
 # that is not welcome is refused when all of it is here: that is a packet or a few.
 _SMALL: Final = 64 * KiB
@@ -154,14 +156,12 @@ def receive(
         StreamError: as raised by the stream.
         RuntimeError: there is no storage.
     """
-    if storage is None and isinstance(request, web.Request):
-        storage = request.config_dict.get(APP_STORAGE)
     body = body_of(request)
     limits = limits or body.limits
     rules = {} if form is None else dict(file_rules(form))
     rules.update(files or {})
     receiver = Receiver(
-        storage,
+        find_storage(request) if storage is None else storage,
         accept=None if accept is None else frozenset(accept),
         key=key,
         hashes=tuple(hash),

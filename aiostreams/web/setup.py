@@ -9,6 +9,7 @@ from aiohttp import web
 
 from aiostreams.limits import DEFAULT_LIMITS, Limits
 from aiostreams.streams.codecs import set_zlib_backend
+from aiostreams.web.appstorage import APP_STORAGE
 from aiostreams.web.body import APP_LIMITS
 from aiostreams.web.compression import (
     DEFAULT_COMPRESSION,
@@ -16,7 +17,6 @@ from aiostreams.web.compression import (
     compression_middleware,
 )
 from aiostreams.web.middleware import stream_middleware, values_to_responses
-from aiostreams.web.receive import APP_STORAGE
 from aiostreams.web.reporter import Reporter
 
 if TYPE_CHECKING:

@@ -7,6 +7,7 @@ import gc
 import json
 import sys
 import weakref
+from dataclasses import dataclass
 from typing import Any
 
 import pytest
@@ -14,6 +15,7 @@ from aiohttp import web
 
 from aiostreams import (
     JSON,
+    InvalidContent,
     LimitExceeded,
     Limits,
     MalformedBody,
@@ -142,3 +144,41 @@ async def test_iter_json_without_ijson_names_the_extra(
 
     with pytest.raises(ImportError, match=r"aiostreams\[ijson\]"):
         await run(script, post(b"[]"))
+
+
+@dataclass
+class Row:
+    id: int
+    name: str = ""
+
+
+@with_ijson
+async def test_iter_json_makes_values_of_a_type() -> None:
+    async def script(request: web.BaseRequest) -> Any:
+        return [value async for value in iter_json(request, "rows.item", type=Row)]
+
+    body = json.dumps({"rows": [{"id": 1}, {"id": 2, "name": "b"}]}).encode()
+    assert await run(script, post(body)) == [Row(1), Row(2, "b")]
+
+
+@with_ijson
+async def test_iter_json_makes_the_values_of_members() -> None:
+    async def script(request: web.BaseRequest) -> Any:
+        return [value async for value in iter_json(request, "*", type=Row)]
+
+    body = json.dumps({"a": {"id": 1}, "b": {"id": 2}}).encode()
+    assert await run(script, post(body)) == [("a", Row(1)), ("b", Row(2))]
+
+
+@with_ijson
+async def test_iter_json_names_the_value_that_does_not_fit() -> None:
+    got = []
+
+    async def script(request: web.BaseRequest) -> Any:
+        async for value in iter_json(request, type=Row):
+            got.append(value)
+
+    body = json.dumps([{"id": 1}, {"id": "two"}]).encode()
+    with pytest.raises(InvalidContent, match=r"^value 2: \$.id: expected int, got str"):
+        await run(script, post(body))
+    assert got == [Row(1)]
