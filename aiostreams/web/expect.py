@@ -47,8 +47,8 @@ async def expect_continue(request: Request) -> StreamResponse | None:
         # A client that was not asked need not send its body; then its next request
         # would be taken for it.
         answer.force_close()
-        if isinstance(answer, web.HTTPException):
-            raise answer from error
-        return answer
+        # Nothing has been sent for this request, and nobody has left.
+        assert isinstance(answer, web.HTTPException)
+        raise answer from error
     body.expecting = True
     return None

@@ -156,6 +156,46 @@ async def test_an_upstream_that_cannot_be_reached_or_does_not_answer() -> None:
         assert (await raw.response())[0] == 504
 
 
+@contextlib.asynccontextmanager
+async def answering(answer: bytes) -> AsyncIterator[int]:
+    """An upstream that says the same to everybody; its port."""
+
+    async def say(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(answer)
+        await reader.read()
+        writer.close()
+
+    server = await asyncio.start_server(say, "127.0.0.1", 0)
+    async with server:
+        yield server.sockets[0].getsockname()[1]
+
+
+async def test_an_upstream_without_a_reason() -> None:
+    answer = b"HTTP/1.1 299 \r\nContent-Length: 2\r\n\r\nhi"
+    async with (
+        answering(answer) as port,
+        proxied(port) as address,
+        connected(address) as raw,
+    ):
+        await raw.send(post(None, method="GET"))
+        status, _, body = await raw.response()
+    assert (status, body) == (299, b"hi")
+
+
+async def test_a_field_that_cannot_be_passed_on_is_the_upstreams_fault() -> None:
+    """And its connection is not used again: who knows what else is in it."""
+    answer = b"HTTP/1.1 200 OK\r\nX-Odd: a\x01b\r\nContent-Length: 2\r\n\r\nhi"
+    async with (
+        answering(answer) as port,
+        proxied(port) as address,
+        connected(address) as raw,
+    ):
+        await raw.send(post(None, method="GET"))
+        status, headers, _ = await raw.response()
+    assert (status, headers.get("x-odd")) == (502, None)
+
+
 async def test_the_clients_own_faults_are_not_the_gateways() -> None:
     async with proxied(echo, max_body=10) as address, connected(address) as raw:
         await raw.send(post(b"x" * 11))

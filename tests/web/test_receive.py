@@ -534,7 +534,7 @@ async def test_an_undo_that_hangs_is_given_up(
 
     with pytest.raises(ZeroDivisionError):
         await run(script, posted(FORM))
-    assert "3 files" in caplog.text
+    assert "remain: 3" in caplog.text
 
 
 async def test_a_cancel_during_the_undo_waits_for_it() -> None:
@@ -671,6 +671,102 @@ async def test_a_blob_of_json_is_a_value_filename_or_not() -> None:
             assert await run(script, posted([part])) == Tags({"a": 1})
         with pytest.raises(InvalidContent, match="tags"):
             await run(script, posted([("tags", "blob", None, b'{"a": "x"}')]))
+
+
+@dataclasses.dataclass
+class Pages:
+    pages: Annotated[list[StoredFile], FileRule(min_count=2)] = dataclasses.field(
+        default_factory=list
+    )
+
+
+async def test_a_rule_that_is_not_met_is_an_error_although_all_can_be_bound() -> None:
+    async def script(request: web.Request) -> Any:
+        async with receive(request, MemoryStorage(), form=Pages) as form:
+            return len(form.pages)
+
+    page: Part = ("pages", "p.pdf", None, PDF)
+    assert await run(script, posted([page, page])) == 2
+    for parts in ([page], []):
+        with pytest.raises(InvalidContent) as caught:
+            await run(script, posted(parts))
+        assert [field for field, _ in caught.value.errors] == ["pages"]
+
+
+async def test_what_is_accepted_holds_for_fields_with_other_rules_too() -> None:
+    async def script(request: web.Request) -> Any:
+        storage = MemoryStorage()
+        async with receive(
+            request, storage, form=Pages, accept={"application/pdf"}
+        ) as form:
+            return len(form.pages)
+
+    page: Part = ("pages", "p.pdf", None, PDF)
+    assert await run(script, posted([page, page])) == 2
+    with pytest.raises(UnsupportedContent) as caught:
+        await run(script, posted([page, ("pages", "x.pdf", None, PNG)]))
+    assert caught.value.accept == "application/pdf"
+
+
+@dataclasses.dataclass
+class Titled:
+    title: str
+
+
+@pytest.mark.parametrize("pieces", [None, 10], ids=["whole", "in pieces"])
+async def test_a_file_that_the_model_does_not_know_is_not_stored(
+    pieces: int | None,
+) -> None:
+    storage = MemoryStorage()
+
+    async def script(request: web.Request) -> Any:
+        async with receive(request, storage, form=Titled) as form:
+            return form.title
+
+    parts: list[Part] = [("title", None, None, b"x"), ("odd", "odd", None, b"y")]
+    sent = [posted(parts)] if pieces is None else chunked(parts, pieces)
+    assert await run(script, *sent) == "x"
+    assert await keys(storage) == []
+
+
+async def test_progress_of_a_body_that_is_there_already() -> None:
+    told = []
+
+    async def script(request: web.Request) -> Any:
+        async with receive(
+            request, on_progress=lambda done, total: told.append((done, total))
+        ) as upload:
+            return upload.form["title"]
+
+    request = posted([("title", None, None, b"x")])
+    size = len(multipart([("title", None, None, b"x")]))
+    assert await run(script, request) == "x"
+    assert told[-1] == (size, size)
+
+
+@pytest.mark.parametrize(
+    ("disposition", "name"),
+    [
+        (None, "file"),
+        ('attachment; filename="../me.txt"', "me.txt"),
+        ("attachment; filename=", "file"),
+        ('attachment; filename="never closed', "file"),
+    ],
+)
+async def test_a_file_that_is_the_body_has_the_name_of_its_head(
+    disposition: str | None, name: str
+) -> None:
+    async def script(request: web.Request) -> Any:
+        def key(file: Any) -> str:
+            return f"mine/{file.safe_filename}"
+
+        async with receive(request, MemoryStorage(), key=key) as upload:
+            return upload.files["file"].key
+
+    headers = [("Content-Type", "text/plain")]
+    if disposition is not None:
+        headers.append(("Content-Disposition", disposition))
+    assert await run(script, post(b"hello", headers=headers)) == f"mine/{name}"
 
 
 async def test_policies_for_fields_unknown_and_twice() -> None:
