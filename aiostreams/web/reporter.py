@@ -20,6 +20,7 @@ import time
 from typing import TYPE_CHECKING, Any, Final
 
 from aiohttp import web
+from aiohttp.abc import AbstractStreamWriter
 
 from aiostreams.errors import StreamError
 from aiostreams.streams.encoding import EncodedStream
@@ -43,6 +44,8 @@ _logger = logging.getLogger(STATS_LOGGER)
 # How long a server that stops waits for async callbacks, in seconds.
 _PATIENCE: Final = 5.0
 _PAUSE: Final = 0.01
+# aiohttp's writers tell what they write from 3.14.4 on.
+_TELLS: Final = hasattr(AbstractStreamWriter, "on_body_write")
 
 
 class Reporter:
@@ -126,7 +129,7 @@ class Reporter:
         body = response.body if isinstance(response, web.Response) else None
         if isinstance(body, StreamPayload) and isinstance(body.stream, EncodedStream):
             tally.plain = body.stream._source  # noqa: SLF001
-        request.writer.on_body_write = tally.wrote
+        _listen(request.writer, tally)
 
     def tell(self, stats: BodyStats, told: list[object]) -> None:
         """Call the callbacks that are not among those ``told``.
@@ -162,6 +165,16 @@ class Reporter:
             _logger.warning("callbacks for stats hang: %d", len(self._telling))
 
 
+def _listen(writer: AbstractStreamWriter, tally: Tally | None) -> None:
+    """Have the content that ``writer`` takes counted, or no longer."""
+    if _TELLS:
+        writer.on_body_write = None if tally is None else tally.wrote
+    else:
+        # The way of aiohttp's client, which its server has no use for.
+        older: Any = writer
+        older._on_chunk_sent = None if tally is None else tally.takes  # noqa: SLF001
+
+
 async def _awaited(result: Awaitable[Any]) -> None:
     try:
         await result
@@ -175,7 +188,7 @@ def _over(request: web.Request, body: RequestBody, task: asyncio.Task[Any]) -> N
     stats = summarize(request, body, tally, task)
     # The request may live on for as long as its connection.
     body.tally = None
-    request.writer.on_body_write = None
+    _listen(request.writer, None)
     told: list[object] = []
     for listener in tally.listeners:
         listener.tell(stats, told)

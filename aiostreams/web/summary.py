@@ -12,7 +12,6 @@ import time
 from typing import TYPE_CHECKING, Any, Final
 
 from aiohttp import HttpVersion11, hdrs, web
-from aiohttp.abc import AbstractStreamWriter
 
 from aiostreams.errors import ClientGone, StreamError
 from aiostreams.streams.base import Stream
@@ -39,8 +38,6 @@ _CODINGS: Final = {
     "zstd": "zstd",
 }
 _OTHER: Final = "_OTHER"
-# aiohttp's writers tell what they write from 3.14.4 on.
-_TELLS: Final = hasattr(AbstractStreamWriter, "on_body_write")
 
 
 def summarize(
@@ -185,8 +182,8 @@ def _response_sizes(
     if status in {204, 304} or status < 200 or request.method == "HEAD":
         return 0, 0, codings
     sent = tally.sent + tally.sent_file
-    if not _TELLS or response.compression:
-        sent = _sent_untold(request, tally, response, whole=whole)
+    if response.compression:
+        sent = _sent_encoded(request, response, whole=whole)
     elif not sent and whole and isinstance(response, web.FileResponse):
         sent = int(response.headers.get(hdrs.CONTENT_LENGTH, 0))  # past the writer
     if not codings:
@@ -200,18 +197,17 @@ def _response_sizes(
     return sent, plain, codings
 
 
-def _sent_untold(
-    request: web.Request, tally: Tally, response: web.StreamResponse, *, whole: bool
+def _sent_encoded(
+    request: web.Request, response: web.StreamResponse, *, whole: bool
 ) -> int:
-    """How much content went out where aiohttp does not tell, or encodes it itself.
+    """How much content went out where aiohttp encodes it while it is sent.
 
-    The framing of a chunked body is counted with it.
+    The framing of a chunked body is counted with it, as nobody tells them apart.
     """
     length = response.headers.get(hdrs.CONTENT_LENGTH)
     if whole and length is not None:
         return int(length)
-    total = request.writer.output_size - _head_size(response)
-    return max(0, total) + tally.sent_file
+    return max(0, request.writer.output_size - _head_size(response))
 
 
 def _head_size(response: web.StreamResponse) -> int:

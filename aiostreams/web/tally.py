@@ -95,3 +95,7 @@ class Tally:
     def wrote(self, size: int, _total: int) -> None:
         """The writer of aiohttp has taken ``size`` bytes of content."""
         self.sent += size
+
+    async def takes(self, chunk: bytes) -> None:
+        """The writer of an aiohttp before 3.14.4 is about to take ``chunk``."""
+        self.sent += len(chunk)
