@@ -1086,7 +1086,7 @@ async def test_refusal_that_is_answered_otherwise_outside() -> None:
         return response
 
     sub.router.add_post("/", echo)
-    setup(sub, limits=Limits(max_body=2))
+    setup(sub, limits=Limits(max_memory=2))
     app.middlewares.append(soften)
     app.add_subapp("/sub", sub)
     setup(app, on_stats=told)
