@@ -225,3 +225,20 @@ def test_files_keep_several_files_of_a_field_and_give_defaults() -> None:
 def test_files_take_nothing_but_files() -> None:
     with pytest.raises(TypeError, match="field 'a' takes a File, not str"):
         Files({"a": "/etc/passwd"})  # type: ignore[dict-item]
+
+
+async def test_a_stream_under_another_type_keeps_what_else_it_knows() -> None:
+    """Conditional requests depend on it."""
+
+    class Known(ByteStream):
+        etag = "e1"
+        last_modified = 12.5
+
+    stream = File(Known(b"abc"), content_type="text/x").encode()
+    found = [getattr(stream, name) for name in ("etag", "last_modified", "seekable")]
+    assert found == ["e1", 12.5, True]
+    plain = File(IterStream([b"abc"]), content_type="text/x").encode()
+    found = [getattr(plain, name) for name in ("etag", "last_modified", "seekable")]
+    assert found == [None, None, False]
+    part = await stream.slice(1, 1)
+    assert (part.content_type, await part.read()) == ("text/x", b"b")

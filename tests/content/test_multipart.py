@@ -313,6 +313,7 @@ async def test_a_received_file(way: Any) -> None:
     assert one.safe_filename == "me.TXT"
     assert one.path is None
     assert one.content_type == "text/plain; charset=utf-8"
+    assert (one.sent_type, one.data) == (None, None)  # its bytes are in the spool
     assert dict(one.headers) == {
         "Content-Disposition": 'form-data; name="f"; filename="C:\\x\\me.TXT"'
     }
@@ -320,6 +321,7 @@ async def test_a_received_file(way: Any) -> None:
     assert isinstance(two, ReceivedFile)
     assert (two.name, two.safe_filename) == ("..", "file")
     assert two.headers["content-type"] == two.content_type == "a/b; c=d"
+    assert two.sent_type == "a/b; c=d"
     assert (three.name, four.name) == (None, None)
     assert await read_files(value) == [
         ("f", b"x"), ("f", b"x"), ("f", b"not empty"), ("f", b""),

@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from aiostreams.errors import MalformedBody, UnsupportedContent
+from aiostreams.sansio import headers
 from aiostreams.sansio.headers import (
     Parameter,
     boundary_of,
@@ -337,6 +338,19 @@ def test_every_codec_of_python_is_judged() -> None:
         except UnsupportedContent:
             continue
         assert isinstance(codecs.decode(b"", found), str)
+
+
+def test_a_codec_of_another_system_is_unsupported(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Windows has aliases whose codecs Linux lacks: mbcs, oem."""
+    monkeypatch.setitem(encodings.aliases.aliases, "of_another_system", "nowhere")
+    headers._codec_names.cache_clear()
+    try:
+        with pytest.raises(UnsupportedContent, match="not known here"):
+            text_codec("of-another-system")
+    finally:
+        headers._codec_names.cache_clear()
 
 
 def test_unknown_charsets_are_not_remembered() -> None:

@@ -339,6 +339,21 @@ async def test_a_line_across_what_was_pushed_back() -> None:
     ]
 
 
+async def test_a_line_over_several_pieces_leaves_the_pieces_behind_it() -> None:
+    stream = ByteStream(b"")
+    for piece in (b"later", b"b\n2", b"a"):  # the last is the first to be read
+        stream.unread(piece)
+    assert await stream.readline() == b"ab\n"
+    assert [piece async for piece in stream.iter_any()] == [b"2", b"later"]
+
+
+async def test_an_empty_separator_is_refused_and_nothing_is_lost() -> None:
+    stream = ByteStream(b"abc")
+    with pytest.raises(ValueError, match="at least one-byte"):
+        await stream.readuntil(b"")
+    assert await stream.read() == b"abc"
+
+
 # -- as_file -----------------------------------------------------------------------
 
 

@@ -15,7 +15,7 @@ import pytest
 from aiostreams.streams.base import Stream
 from aiostreams.streams.memory import ByteStream
 from aiostreams.streams.transforms import Transform
-from aiostreams.testing import LAWS, check_stream
+from aiostreams.testing import LAWS, DripStream, check_stream
 from aiostreams.testing.laws import SAMPLE
 
 
@@ -62,6 +62,14 @@ class PeekConsumes(ByteStream):
         return await self.read(n)
 
 
+class ShortExactly(ByteStream):
+    async def readexactly(self, n: int) -> bytes:
+        try:
+            return await super().readexactly(n)
+        except asyncio.IncompleteReadError as error:
+            return error.partial
+
+
 class ShrinkingSize(ByteStream):
     @property
     def size(self) -> int | None:
@@ -99,6 +107,12 @@ class SilentWrite(ByteStream):
 class ReadsAfterClose(ByteStream):
     async def readline(self, *, max_line_length: int | None = None) -> bytes:
         return b"" if self.closed else await super().readline()
+
+
+class TakesBackAfterClose(ByteStream):
+    def unread(self, data: bytes | bytearray | memoryview) -> None:
+        if not self.closed:
+            super().unread(data)
 
 
 class LeavesTheSourceOpen(Transform):
@@ -169,11 +183,13 @@ BREAKERS: list[tuple[int, Any]] = [
     (3, lambda: LosesNewlines(SAMPLE)),
     (3, lambda: NoLongestLine(SAMPLE)),
     (3, lambda: PeekConsumes(SAMPLE)),
+    (3, lambda: ShortExactly(SAMPLE)),
     (4, lambda: ShrinkingSize(SAMPLE)),
     (4, BelievesLies),
     (5, lambda: OddType(SAMPLE)),
     (6, lambda: SilentWrite(SAMPLE)),
     (7, lambda: ReadsAfterClose(SAMPLE)),
+    (7, lambda: TakesBackAfterClose(SAMPLE)),
     (7, LeavesTheSourceOpen),
     (8, DropsDataBeforeErrors),
     (8, HidesErrors),
@@ -205,6 +221,28 @@ async def test_check_stream_runs_every_law() -> None:
     await check_stream(Transform)
     with pytest.raises(AssertionError):
         await check_stream(lambda: Nameless(SAMPLE))
+
+
+@pytest.mark.parametrize("data", [b"", b"x", b"\n", b"no line end"])
+async def test_streams_of_few_bytes_are_within_the_laws(data: bytes) -> None:
+    await check_stream(lambda: ByteStream(data))
+
+
+async def test_a_stream_that_can_be_written_is_within_the_laws() -> None:
+    class Writable(ByteStream):
+        async def write(self, data: bytes | bytearray | memoryview) -> None:
+            raise AssertionError("nobody asked for that")
+
+    await check_stream(lambda: Writable(SAMPLE))
+
+
+async def test_a_stream_that_is_always_slower_than_its_reader_is_within_the_laws() -> (
+    None
+):
+    """Each read of it is cancelled, over and over, and yet it comes to its end."""
+    law = LAWS[8]
+    assert "cancelled" in law.__name__
+    await law(lambda: DripStream(SAMPLE[:44], 11, turns=20))
 
 
 async def test_make_may_be_a_coroutine_function() -> None:

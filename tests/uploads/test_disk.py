@@ -31,7 +31,7 @@ from aiostreams.errors import (
 from aiostreams.limits import KiB, MiB
 from aiostreams.streams.draft import TEMPORARY_PREFIX
 from aiostreams.uploads import disk as disk_module
-from aiostreams.uploads import folders, objectdraft
+from aiostreams.uploads import diskattributes, folders, objectdraft
 from aiostreams.uploads.disk import DiskStorage
 from aiostreams.uploads.objectdraft import ATTRIBUTE, ObjectDraft
 from tests.streams import disks
@@ -58,7 +58,7 @@ def disk(monkeypatch: pytest.MonkeyPatch) -> Disk:
     more = {"mkdir", "rmdir", "scandir", "setxattr", "getxattr"}
     monkeypatch.setattr(disks, "CALLS", disks.CALLS | more)
     installed = disks.install(monkeypatch)
-    for module in (disk_module, folders, objectdraft):
+    for module in (disk_module, diskattributes, folders, objectdraft):
         monkeypatch.setattr(module, "os", installed)
     return installed
 
@@ -590,6 +590,22 @@ async def test_file_system_without_attributes(
     with pytest.raises(StorageError, match="keeps no attributes"):
         await store(storage, "q", metadata={"a": "b"})
     assert everything(root) == ["o", "p"]
+
+
+async def test_attributes_that_cannot_be_read_are_no_missing_ones(
+    storage: DiskStorage, disk: Disk
+) -> None:
+    """Else a disk that fails would serve an upload as something that it is not."""
+    await store(storage, "o", content_type="text/plain")
+    before = descriptors()
+    disk.error = errno.EIO
+    disk.fail_at = lambda _k: disk.calls[-1] == "getxattr"
+    for ask in (storage.stat, storage.open):
+        with pytest.raises(StorageError):
+            await ask("o")
+    assert descriptors() <= before
+    disk.fail_at = lambda _k: False
+    assert (await storage.stat("o")).content_type == "text/plain"
 
 
 async def test_system_without_attributes(

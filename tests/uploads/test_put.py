@@ -21,7 +21,7 @@ from aiostreams import (
 )
 from aiostreams.limits import KiB
 from aiostreams.uploads import disk as disk_module
-from aiostreams.uploads import folders, objectdraft
+from aiostreams.uploads import diskattributes, folders, objectdraft
 from tests.streams import disks
 from tests.streams.disks import Disk, Suspensions, no_leak
 
@@ -43,7 +43,7 @@ def disk(monkeypatch: pytest.MonkeyPatch) -> Disk:
     more = {"mkdir", "rmdir", "setxattr", "getxattr"}
     monkeypatch.setattr(disks, "CALLS", disks.CALLS | more)
     installed = disks.install(monkeypatch)
-    for module in (disk_module, folders, objectdraft):
+    for module in (disk_module, diskattributes, folders, objectdraft):
         monkeypatch.setattr(module, "os", installed)
     return installed
 
