@@ -128,6 +128,14 @@ def run(document: Plain) -> str:
         )
         + ".",
     ]
+    if machine["load"] > 1:
+        lines += [
+            "",
+            (
+                "**The machine had other things to do at the same time**: that costs all of "
+                "them, and those most who use threads, as ours do for files."
+            ),
+        ]
     if document["quick"]:
         lines.insert(
             0,
@@ -142,7 +150,7 @@ def worse(document: Plain) -> str:
         f"| {row['row']} | {peer['title']} | {spread(peer['ratio'])} |"
         for row in document["rows"]
         for peer in _measured(row)
-        if not peer["kin"] and peer["ratio"][0] > 1.02
+        if not peer["kin"] and peer["ratio"][0] > 1
     ]
     if not lines:
         return "In no row of this run."
@@ -187,14 +195,15 @@ def rows(document: Plain) -> str:
 
 
 def _area_table(found: list[Plain]) -> str:
+    def time(entry: Plain) -> str:
+        return duration(entry["cpu"]).replace(" ", "&nbsp;")
+
     lines = []
     for row in found:
         lines.append(f"| **{row['row']}** | | | | |")
         ours = row["ours"]
         stall = f"at most {row['stall']['limit'] * 1e3:g} ms" if "stall" in row else ""
-        lines.append(
-            f"| {ours['title']} | {duration(ours['cpu'])} | | {stall} | {_extra(ours)} |"
-        )
+        lines.append(f"| {ours['title']} | {time(ours)} | | {stall} | {_extra(ours)} |")
         for peer in row["peers"]:
             if "ratio" not in peer:
                 lines.append(f"| {peer['title']} | {peer['absent']} | | | |")
@@ -203,7 +212,7 @@ def _area_table(found: list[Plain]) -> str:
             if peer["size_target"] is not None:
                 target += f"; bytes at most {peer['size_target']:g} x"
             lines.append(
-                f"| {peer['title']} | {duration(peer['cpu'])} | {spread(peer['ratio'])} "
+                f"| {peer['title']} | {time(peer)} | {spread(peer['ratio'])} "
                 f"| {target} | {_extra(peer)} |"
             )
     return _table("| | CPU | ours to theirs | target | |", lines)

@@ -118,6 +118,11 @@ def summary(document: Plain) -> str:
         if document["crowd"]:
             held += document["crowd"][name]["met"]
             if not document["crowd"][name]["met"]:
-                misses.append(f"  many uploads at once: {name}")
+                seen = document["crowd"]["entries"][0][name]
+                limit = document["crowd"][name]["limit"]
+                misses.append(
+                    f"  many uploads at once: {name}: {duration(seen)}, "
+                    f"at most {duration(limit)}"
+                )
     lines = [f"{held} of {held + len(misses)} targets met; missed:", *misses]
     return "\n".join(lines if misses else [f"all {held} targets met"])
