@@ -5,8 +5,10 @@ And hypothesis without deadlines: a busy machine is no finding.
 
 from __future__ import annotations
 
+import asyncio
 import gc
-from collections.abc import Iterator
+import os
+from collections.abc import Callable, Iterator, Mapping
 
 import pytest
 from blockbuster import BlockBuster, blockbuster_ctx
@@ -14,6 +16,18 @@ from hypothesis import settings
 
 settings.register_profile("steady", deadline=None)
 settings.load_profile("steady")
+
+
+if os.environ.get("AIOSTREAMS_LOOP") == "uvloop":
+
+    @pytest.hookimpl
+    def pytest_asyncio_loop_factories() -> Mapping[
+        str, Callable[[], asyncio.AbstractEventLoop]
+    ]:
+        """Run all tests on the other event loop: `python -m tests.matrix uvloop`."""
+        import uvloop
+
+        return {"uvloop": uvloop.new_event_loop}
 
 
 @pytest.fixture(autouse=True)
