@@ -20,10 +20,10 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PYRIGHT_PYTHON_IGNORE_WARNINGS := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check lint types bench docs fuzz fmt clean
+.PHONY: help run test check lint types coverage matrix wheel bench docs fuzz fmt clean
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-7s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
 run: $(VENV)/.installed-all ## start the example app (HOST, PORT, STORAGE, ARGS)
 	@exec $(BIN)/python -m example_app --host $(HOST) --port $(PORT) --storage $(STORAGE) $(ARGS)
@@ -31,8 +31,9 @@ run: $(VENV)/.installed-all ## start the example app (HOST, PORT, STORAGE, ARGS)
 test: lint types ## lint, types and all tests (ARGS for pytest)
 	PYTHONASYNCIODEBUG=1 $(BIN)/python -m pytest $(ARGS)
 
-check: lint types ## lint, types, and the tests of the architecture
+check: lint types ## lint, types, the tests of the architecture, and the figures of coverage
 	$(BIN)/python -m pytest -q tests/test_architecture.py tests/test_exports.py
+	@$(BIN)/python -m tests.covered
 
 lint: $(VENV)/.installed-dev
 	$(BIN)/ruff format --check .
@@ -41,6 +42,17 @@ lint: $(VENV)/.installed-dev
 types: $(VENV)/.installed-dev
 	$(BIN)/mypy
 	$(BIN)/pyright --pythonpath $(BIN)/python
+	@$(BIN)/python -m tests.typed
+
+coverage: $(VENV)/.installed-dev ## measure what the tests reach, of each module by its own (PYTHON 3.12 or newer)
+	PYTHONASYNCIODEBUG=1 $(BIN)/python -m pytest --cov --cov-context=test --cov-report= $(ARGS)
+	$(BIN)/python -m tests.covered --gaps --least 100
+
+matrix: $(VENV)/.installed-dev ## all tests without extras, with the oldest versions, on each Python (ARGS=oldest)
+	$(BIN)/python -m tests.matrix $(ARGS)
+
+wheel: $(VENV)/.installed-dev ## build what is released, into dist
+	$(BIN)/python -m build
 
 bench: $(VENV)/.installed-bench ## measure beside the peers, into docs/benchmarks (ARGS=--quick)
 	$(BIN)/python -m tests.benchmarks --json docs/benchmarks/results.json $(ARGS)
