@@ -34,7 +34,7 @@ __all__ = ["msgspec", "parse", "parse_with", "serialise"]
 msgspec: ModuleType | None
 try:
     import msgspec
-except ImportError:  # pragma: no cover - tests replace the name instead
+except ImportError:
     msgspec = None
 
 _BOM: Final = b"\xef\xbb\xbf"

@@ -6,6 +6,7 @@ import dataclasses
 import datetime as dt
 import decimal
 import enum
+import importlib.util
 import json
 import math
 import sys
@@ -235,6 +236,18 @@ class Line:
 )
 def test_serialise(value: object, text: str) -> None:
     assert serialise(value) == text.encode()
+
+
+def test_msgspec_may_be_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """When the module is imported, that is; elsewhere here it is taken away later."""
+    monkeypatch.setitem(sys.modules, "msgspec", None)
+    spec = importlib.util.find_spec(jsontext.__name__)
+    assert spec is not None
+    assert spec.loader is not None
+    fresh = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(fresh)
+    assert fresh.msgspec is None
+    assert fresh.parse(b'{"a":1}') == {"a": 1}
 
 
 def test_serialise_a_struct() -> None:

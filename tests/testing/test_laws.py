@@ -142,6 +142,20 @@ class LosesCancelledBytes(Transform):
         return piece
 
 
+class DiesOfCancellation(Transform):
+    dead = False
+
+    async def readany(self) -> bytes:
+        if self.dead:
+            raise OSError("dead")
+        try:
+            await asyncio.sleep(0)
+        except asyncio.CancelledError:
+            self.dead = True
+            raise
+        return await super().readany()
+
+
 class LetsTwoRead(Transform):
     async def read(self, size: int | None = -1) -> bytes:
         return b"" if self._life.reader else await super().read(size)
@@ -194,6 +208,7 @@ BREAKERS: list[tuple[int, Any]] = [
     (8, DropsDataBeforeErrors),
     (8, HidesErrors),
     (9, LosesCancelledBytes),
+    (9, DiesOfCancellation),
     (9, LetsTwoRead),
     (10, HoldsTheLoop),
     (11, Hoards),
