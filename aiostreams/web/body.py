@@ -71,10 +71,10 @@ class RequestBody:
     )
 
     def __init__(self, request: web.BaseRequest, limits: Limits) -> None:
-        self.limits = limits
+        self.limits: Limits = limits
         self.remembered: bytes | None = None
         self.form: MultiPart | None = None
-        self.expecting = False
+        self.expecting: bool = False
         self.tally: Tally | None = None
         # Weakly, since the request has this object: in a circle, all that was read
         # of its body would wait for the garbage collector, which took 40 us of the

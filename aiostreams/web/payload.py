@@ -88,7 +88,7 @@ class StreamPayload(Payload):
     failure: type[BaseException] | None = None
 
     def __init__(self, value: Stream | Content, *args: Any, **kwargs: Any) -> None:
-        self.stream = value.encode() if isinstance(value, Content) else value
+        self.stream: Stream = value.encode() if isinstance(value, Content) else value
         if kwargs.get("content_type") is None:
             kwargs["content_type"] = (
                 self.stream.content_type or self._default_content_type

@@ -98,7 +98,7 @@ class BodyResponse(web.Response):
         digest: tuple[str, ...] = (),
     ) -> None:
         super().__init__(status=status, headers=headers)
-        self.stream = source.encode() if isinstance(source, Content) else source
+        self.stream: Stream = source.encode() if isinstance(source, Content) else source
         self._given = validators or Validators()
         self._sending: tuple[web.BaseRequest, AbstractStreamWriter] | None = None
         self._closers: list[Callable[[], Awaitable[None]]] = []

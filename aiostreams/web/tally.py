@@ -71,16 +71,16 @@ class Tally:
     )
 
     def __init__(self) -> None:
-        self.started = time.perf_counter()
+        self.started: float = time.perf_counter()
         self.listeners: list[Listener] = []
         self.response: web.StreamResponse | None = None
-        self.response_started = 0.0
+        self.response_started: float = 0.0
         self.raised: type[BaseException] | None = None
-        self.gone = False
+        self.gone: bool = False
         self.answered: tuple[type[StreamError], int] | None = None
-        self.sent = 0
-        self.sent_file = 0
-        self.parts = 0
+        self.sent: int = 0
+        self.sent_file: int = 0
+        self.parts: int = 0
         self.readers: tuple[PartReader[Any], ...] = ()
         self.decoded: Stream | None = None
         self.plain: Stream | int | None = None

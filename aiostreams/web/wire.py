@@ -54,7 +54,7 @@ class WireStream(Stream):
             size=size_of(reader, request.content_length),
             content_type=request.headers.get(hdrs.CONTENT_TYPE),
         )
-        self.expecting = expecting
+        self.expecting: bool = expecting
         self._reader = reader
         self._limits = limits
         self._received = 0
@@ -167,7 +167,7 @@ class Pace:
         self._now = self._loop.time
         self._opened = self._now()
         self._received = 0
-        self.waited = 0.0
+        self.waited: float = 0.0
         # Since when this read waits.
         self._since: float | None = None
         self._reader: asyncio.Task[Any] | None = None
