@@ -62,7 +62,7 @@ class Reporter:
         self._callbacks = (callbacks,) if callable(callbacks) else tuple(callbacks)
         self._under_way = 0
         self._telling: set[asyncio.Task[None]] = set()
-        self.stopping = False
+        self.stopping: bool = False
 
     def install(self, app: web.Application) -> None:
         """Have the requests of ``app`` reported."""
@@ -125,7 +125,6 @@ class Reporter:
                 tally.answered = type(cause), response.status
         tally.response = response
         tally.response_started = time.perf_counter()
-        tally.sent = 0
         body = response.body if isinstance(response, web.Response) else None
         if isinstance(body, StreamPayload) and isinstance(body.stream, EncodedStream):
             tally.plain = body.stream._source  # noqa: SLF001

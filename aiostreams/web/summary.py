@@ -123,7 +123,7 @@ def _outcome(
         if not whole or tally.response is None or tally.response.status == status:
             return "failed" if status >= 500 else "refused", kind.__name__
     if raised is not None:
-        if not whole and tally.gone and issubclass(raised, ConnectionError):
+        if tally.gone and issubclass(raised, ConnectionError):
             return "client_gone", ClientGone.__name__
         return "failed", raised.__name__
     if whole:

@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import dataclasses
+import gc
 import gzip
 import logging
 import os
 import pickle
+import weakref
 import zlib
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
@@ -504,14 +506,26 @@ async def test_aiohttp_that_encodes_by_itself() -> None:
 
 
 @pytest.mark.parametrize("method", ["HEAD", "GET"])
-async def test_response_without_a_body(method: str, tmp_path: Path) -> None:
-    (tmp_path / "file").write_bytes(TEXT)
+@pytest.mark.parametrize("by", ["ours", "aiohttp's", "encoded"])
+async def test_response_without_a_body(method: str, by: str, tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    path.write_bytes(TEXT)
 
     async def file(request: web.Request) -> web.StreamResponse:
-        return respond(File(tmp_path / "file"), etag="e")
+        if by == "ours":
+            return respond(File(path), etag="e")
+        if by == "aiohttp's":
+            return web.FileResponse(path)
+        response = web.Response(body=TEXT, status=200 if method == "HEAD" else 304)
+        response.enable_compression(web.ContentCoding.gzip)
+        return response
 
     async with reporting(file) as (address, told):
-        more = {"If_None_Match": '"e"'} if method == "GET" else {}
+        more = {}
+        if method == "GET":
+            etag = (await ask(address, "HEAD"))[2].get("ETag", "")
+            assert (await told.next()).method == "HEAD"
+            more = {"If_None_Match": etag}
         status, body, _ = await ask(address, method, **more)
         stats = await told.next()
     assert (status, body) == (304 if method == "GET" else 200, b"")
@@ -843,6 +857,20 @@ async def test_body_that_is_malformed_while_it_is_sent_back() -> None:
     assert stats.error == "MalformedBody"
 
 
+async def test_answer_of_which_nothing_is_sent() -> None:
+    """aiohttp sends the header section with the first bytes; here there are none."""
+
+    async def relay(request: web.Request) -> IterStream:
+        return IterStream(open_stream(request).iter_any())
+
+    async with reporting(relay) as (address, told):
+        with pytest.raises(aiohttp.ServerDisconnectedError):
+            await ask(address, data=b"no gzip", Content_Encoding="gzip")
+        stats = await told.next()
+    assert (stats.outcome, stats.error) == ("refused", "MalformedBody")
+    assert (stats.status, stats.response_start) == (None, None)
+
+
 async def test_client_gone_while_its_body_is_sent_back() -> None:
     async def relay(request: web.Request) -> IterStream:
         async def pieces() -> AsyncIterator[bytes]:
@@ -880,14 +908,17 @@ async def test_error_that_the_application_answers_otherwise() -> None:
     async def forgive(request: web.Request) -> web.Response:
         try:
             await read_json(request)
-        except StreamError:
+        except StreamError as error:
+            if request.method == "PUT":
+                raise web.HTTPConflict from error
             return web.Response(text="never mind")
         raise AssertionError
 
     async with reporting(forgive) as (address, told):
-        await ask(address, data=b"{", Content_Type="application/json")
-        stats = await told.next()
-    assert (stats.status, stats.outcome, stats.error) == (200, "ok", None)
+        for method, status in (("POST", 200), ("PUT", 409)):
+            await ask(address, method, data=b"{", Content_Type="application/json")
+            stats = await told.next()
+            assert (stats.status, stats.outcome, stats.error) == (status, "ok", None)
 
 
 async def sleep(request: web.Request) -> web.Response:
@@ -971,6 +1002,23 @@ async def test_each_request_of_a_connection_is_told_once() -> None:
             await told.next()
     sizes = [stats.response_body_size for stats in told.all]
     assert sizes == [*range(5), *range(5)]
+
+
+async def test_nothing_is_kept_when_all_is_told() -> None:
+    """aiohttp keeps a request until the next one of its connection."""
+    kept = []
+
+    async def read(request: web.Request) -> web.Response:
+        kept.append(weakref.ref(open_stream(request)))
+        return web.Response(body=await read_bytes(request))
+
+    async with reporting(read) as (address, told), connected(address) as raw:
+        coded = ("Content-Encoding", "gzip")
+        await raw.send(post(gzip.compress(TEXT), path="/things/x", headers=[coded]))
+        await raw.response()
+        await told.next()
+        gc.collect()
+        assert [stream() for stream in kept] == [None]
 
 
 async def test_several_callbacks_plain_and_async(
@@ -1103,6 +1151,7 @@ async def test_middleware_put_around_later_stays_inside() -> None:
     @web.middleware
     async def in_a_task(request: web.Request, handler: Any) -> web.StreamResponse:
         response: web.StreamResponse = await asyncio.create_task(handler(request))
+        await asyncio.sleep(0.05)
         return response
 
     app = web.Application()
