@@ -82,21 +82,35 @@ OWN: Mapping[str, tuple[str, ...]] = {
     "uploads/disk.py": ("uploads/test_promises.py", "uploads/test_put.py"),
     "uploads/diskattributes.py": ("uploads/test_disk.py",),
     "uploads/folders.py": ("uploads/test_disk.py",),
-    "uploads/objectdraft.py": ("uploads/test_disk.py", "uploads/test_put.py"),
+    "uploads/objectdraft.py": (
+        "uploads/test_disk.py",
+        "uploads/test_faults.py",
+        "uploads/test_put.py",
+    ),
     "uploads/client.py": ("uploads/test_objectstore.py",),
     "uploads/objectreader.py": (
         "uploads/test_objectstore.py",
         "uploads/test_promises.py",
     ),
     "uploads/objectstore.py": ("uploads/test_promises.py",),
-    "uploads/objectwriter.py": ("uploads/test_objectstore.py",),
+    "uploads/objectwriter.py": (
+        "uploads/test_objectstore.py",
+        "uploads/test_promises.py",
+    ),
     # Sniffing, by the files that were sniffed.
     "uploads/binary.py": ("uploads/test_sniff.py",),
     "uploads/markup.py": ("uploads/test_sniff.py",),
     "uploads/mpeg.py": ("uploads/test_sniff.py",),
+    "uploads/signatures.py": ("uploads/test_sniff.py",),
     # A form bound to a model, and the receiving of one.
-    "uploads/formmember.py": ("uploads/test_formmodel.py",),
-    "uploads/formtypes.py": ("uploads/test_formmodel.py",),
+    "uploads/formmember.py": (
+        "uploads/test_formmodel.py",
+        "uploads/test_formmodel_msgspec.py",
+    ),
+    "uploads/formtypes.py": (
+        "uploads/test_formmodel.py",
+        "uploads/test_formmodel_msgspec.py",
+    ),
     "uploads/receiver.py": ("web/test_receive.py", "uploads/test_faults.py"),
     "uploads/stored.py": ("web/test_receive.py",),
     "web/incoming.py": ("web/test_receive.py",),
@@ -112,7 +126,17 @@ OWN: Mapping[str, tuple[str, ...]] = {
         "web/test_request.py",
         "web/test_wire.py",
     ),
-    "web/wire.py": ("web/test_refusals.py",),
+    "web/wire.py": ("web/test_forms.py", "web/test_refusals.py"),
+    "web/middleware.py": (
+        "web/test_compression.py",
+        "web/test_ranges.py",
+        "web/test_refusals.py",
+    ),
+    # The numbers of a request, as callbacks hear them.
+    "web/reporter.py": ("web/test_stats.py",),
+    "web/summary.py": ("web/test_stats.py",),
+    "web/tally.py": ("web/test_stats.py",),
+    "web/buckets.py": ("web/test_opentelemetry.py", "web/test_prometheus.py"),
     "web/expect.py": ("web/test_wire.py",),
     "web/setup.py": ("web/test_middleware.py",),
     "web/errors.py": ("web/test_form_errors.py", "web/test_middleware.py"),
