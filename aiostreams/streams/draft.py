@@ -87,6 +87,11 @@ class Draft:
         """Whether there is nothing to discard."""
         return self._directory < 0
 
+    @property
+    def waits(self) -> bool:
+        """Whether a commit waits for the disk."""
+        return self._fsync
+
     def write(self, chunks: list[Buffer]) -> None:
         """Append the chunks; the first call makes the temporary file.
 

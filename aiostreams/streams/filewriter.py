@@ -24,7 +24,7 @@ class FileWriter:
 
     def __init__(self, draft: Draft) -> None:
         self._draft = draft
-        self.behind = WriteBehind(draft.write)
+        self.behind: WriteBehind = WriteBehind(draft.write)
         self._begun = False
         self._ended = False
 
@@ -39,7 +39,10 @@ class FileWriter:
         committing: Job[None] | None = None
         try:
             await self.behind.settle()
-            committing = Job(functools.partial(self._draft.commit, self.behind.take()))
+            committing = Job(
+                functools.partial(self._draft.commit, self.behind.take()),
+                waits=self._draft.waits,
+            )
             await committing.wait()
             committing.result()
         finally:

@@ -33,9 +33,11 @@ __all__ = ["Job", "finalize"]
 
 T = TypeVar("T")
 
-# As many as nginx keeps for its disk reads. They are started as they are needed;
-# one is enough until a disk or a network file system makes calls wait.
+# As many as nginx keeps for its disk reads. They are started as they are needed.
 _THREADS = 32
+# Beyond so many that are not waiting, what they gain they lose at the interpreter's
+# lock.
+_BUSY = 8
 
 # How long, in seconds, a clean-up waits for a call that hangs (a dead network file
 # system). Then the thread is left to clean up by itself.
@@ -55,7 +57,14 @@ def _pool() -> Threads:
     # for each 4 KiB: a third of the CPU time of a br encoder in a thread. Seeing one
     # large block is enough; it is never touched, so it costs nothing.
     bytes(_KEPT)
-    return Threads(_THREADS, "aiostreams")
+    return Threads(max(2, min(_processors(), _BUSY)), _THREADS, "aiostreams")
+
+
+def _processors() -> int:
+    try:
+        return len(os.sched_getaffinity(0))
+    except (AttributeError, OSError):  # not on macOS
+        return os.cpu_count() or 1
 
 
 @atexit.register
@@ -78,15 +87,21 @@ def finalize(function: Callable[[], None]) -> None:
 
 
 class Job(Generic[T]):
-    """One call in a thread, begun at once; make it on the event loop.
+    """One call in a thread, begun as soon as may be; make it on the event loop.
+
+    Args:
+        function: what is called.
+        waits: whether it waits for the disk more than it works (``fsync``).
 
     Attributes:
+        begun: whether a thread has taken it up.
         done: whether the call has returned or raised.
     """
 
-    __slots__ = ("_error", "_first", "_function", "_loop", "_value", "_waiters", "done")
+    __slots__ = ("_error", "_first", "_function", "_loop", "_value", "_waiters",
+                 "begun", "done")  # fmt: skip
 
-    def __init__(self, function: Callable[[], T]) -> None:
+    def __init__(self, function: Callable[[], T], *, waits: bool = False) -> None:
         self._loop = asyncio.get_running_loop()
         self._function: Callable[[], T] | None = function
         self._waiters: list[asyncio.Future[None]] = []
@@ -96,11 +111,13 @@ class Job(Generic[T]):
         # Waking the loop costs more than a small write; when nobody waits yet, it
         # is left out. setdefault() is atomic, so exactly one of them is first.
         self._first: dict[None, Job[T] | None] = {}
-        self.done = False
-        _pool().submit(self._run)
+        self.begun: bool = False
+        self.done: bool = False
+        _pool().submit(self._run, waits=waits)
 
     def _run(self) -> None:
         assert self._function is not None
+        self.begun = True
         try:
             self._value = self._function()
         except BaseException as error:  # noqa: BLE001 - kept for result()
@@ -126,10 +143,16 @@ class Job(Generic[T]):
         return self._error is not None
 
     def result(self) -> T:
-        """What the call returned, or raise what it raised; once it is done."""
+        """What the call returned, or raise what it raised; once it is done, and once.
+
+        The thread may still be on its way out, and refers to the job for as long. It
+        must not keep what the caller has got: a file is closed when it is dropped.
+        """
         if self._error is not None:
             raise self._error
-        return self._value
+        value = self._value
+        del self._value
+        return value
 
     async def wait(self) -> None:
         """Wait until it is done. A cancelled wait leaves it under way."""

@@ -129,7 +129,7 @@ class DiskStorage(Storage):
     ) -> None:
         """Store an object at once, see :meth:`Storage.put`: one trip to a thread."""
         draft = self._draft(key, content_type, metadata, overwrite=overwrite)
-        job = Job(functools.partial(draft.store, bytes(data)))
+        job = Job(functools.partial(draft.store, bytes(data)), waits=draft.waits)
         try:
             await job.wait()
         except asyncio.CancelledError:

@@ -32,6 +32,7 @@ from aiostreams.limits import KiB, MiB
 from aiostreams.streams import draft, filereader, openfile, worker, writebehind
 from aiostreams.streams.file import FileStream
 from aiostreams.streams.openfile import PIECE, OpenFile
+from aiostreams.streams.threads import Threads
 from aiostreams.streams.worker import Job
 from aiostreams.streams.writebehind import BATCH, MOST
 from aiostreams.testing import LAWS
@@ -1291,3 +1292,55 @@ def _write(path: Path, mode: str) -> None:
     with path.open(mode) as file:
         file.write(b"new")
     os.utime(path, ns=(1, 1))
+
+
+async def test_writer_waits_where_its_batch_waits_for_a_thread(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Many upload at once then, so each of them holds little."""
+    threads = Threads(1, 1, "test")
+    monkeypatch.setattr(worker, "_pool", lambda: threads)
+    gate = threading.Event()
+    threads.submit(functools.partial(gate.wait, 10))
+    async with FileStream(path, "wb") as stream:
+        await stream.write(BIG[:BATCH])
+        await stream.write(BIG[BATCH : 2 * BATCH - 1])
+        writing = asyncio.create_task(stream.write(BIG[2 * BATCH - 1 :]))
+        await asyncio.sleep(0.01)
+        assert not writing.done()
+        assert stream.position == 2 * BATCH - 1
+        gate.set()
+        await writing
+    assert path.read_bytes() == BIG
+
+
+async def test_writer_goes_on_while_its_batch_is_written(
+    disk: Disk, path: Path
+) -> None:
+    gate = disk.gate("writev")
+    async with FileStream(path, "wb") as stream:
+        await stream.write(BIG[:BATCH])
+        await disk.arrive("writev")
+        async with asyncio.timeout(5):
+            await stream.write(BIG[BATCH : BATCH + MOST - 1])
+        gate.set()
+        await stream.write(BIG[BATCH + MOST - 1 :])
+    assert path.read_bytes() == BIG
+
+
+async def test_save_that_syncs_is_no_obstacle_to_others(
+    disk: Disk, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    threads = Threads(1, 2, "test")
+    monkeypatch.setattr(worker, "_pool", lambda: threads)
+    monkeypatch.setattr("aiostreams.streams.threads._LONG", 10.0)
+    gate = disk.gate("fsync")
+    stream = FileStream(path, "wb", fsync=True)
+    await stream.write(b"new")
+    closing = asyncio.create_task(stream.close())
+    await disk.arrive("fsync")
+    async with asyncio.timeout(5):
+        await save(path.with_name("other"), b"quick")
+    gate.set()
+    await closing
+    assert path.read_bytes() == b"new"

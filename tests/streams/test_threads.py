@@ -14,6 +14,7 @@ from collections.abc import Callable
 
 import pytest
 
+from aiostreams.streams import threads
 from aiostreams.streams.threads import Threads
 
 PATIENCE = 10.0
@@ -22,20 +23,20 @@ PATIENCE = 10.0
 class Crew:
     """Calls that report the thread they ran in, and wait until they are let go."""
 
-    def __init__(self, most: int) -> None:
-        self.threads = Threads(most, "test")
+    def __init__(self, few: int, most: int | None = None) -> None:
+        self.threads = Threads(few, most or few, "test")
         self.names: list[str] = []
         self.order: list[int] = []
         self.gate = threading.Event()
         self.gate.set()
 
-    def submit(self, number: int = 0) -> None:
+    def submit(self, number: int = 0, *, waits: bool = False) -> None:
         def call() -> None:
             self.names.append(threading.current_thread().name)
             self.gate.wait(PATIENCE)
             self.order.append(number)
 
-        self.threads.submit(call)
+        self.threads.submit(call, waits=waits)
 
     def drain(self) -> None:
         assert self.threads.drain(PATIENCE)
@@ -82,6 +83,87 @@ def test_the_thread_that_ran_last_runs_next() -> None:
     assert len(set(crew.names)) == 1
 
 
+def test_only_a_few_run_at_once_while_they_are_quick(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(threads, "_LONG", PATIENCE)
+    pool = Threads(2, 8, "test")
+    lock = threading.Lock()
+    now = most = 0
+
+    def call() -> None:
+        nonlocal now, most
+        with lock:
+            now += 1
+            most = max(most, now)
+        time.sleep(0.001)
+        with lock:
+            now -= 1
+
+    for _ in range(100):
+        pool.submit(call)
+    assert pool.drain(PATIENCE)
+    assert most == 2
+
+
+def test_calls_that_take_long_let_others_begin() -> None:
+    """None of the few is free for as long as they hang: 4 of 6 are let through."""
+    crew = Crew(2, 6)
+    crew.gate.clear()
+    for number in range(20):
+        crew.submit(number)
+    until(lambda: len(crew.names) == 6)
+    time.sleep(3 * threads._LONG)
+    assert len(crew.names) == 6
+    crew.gate.set()
+    crew.drain()
+    assert sorted(crew.order) == list(range(20))
+    # All that took long has ended, so only the few run at once again.
+    assert crew.threads._running == 0
+    crew.gate.clear()
+    crew.names.clear()
+    for number in range(3):
+        crew.submit(number)
+    until(lambda: len(crew.names) == 3)
+    crew.gate.set()
+    crew.drain()
+
+
+def test_calls_that_wait_by_themselves_do_not_count(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(threads, "_LONG", PATIENCE)
+    crew = Crew(1, 4)
+    crew.gate.clear()
+    for number in range(5):
+        crew.submit(number, waits=True)
+    until(lambda: len(crew.names) == 4)
+    crew.gate.set()
+    crew.drain()
+    assert sorted(crew.order) == list(range(5))
+    assert crew.threads._running == 0
+
+
+def test_garbage_that_submits_while_a_thread_starts(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The collector may come at any allocation, also with the lock held."""
+    crew = Crew(4)
+    start = threading.Thread.start
+
+    def interrupted(thread: threading.Thread) -> None:
+        with monkeypatch.context() as patch:
+            patch.setattr(threading.Thread, "start", start)
+            crew.submit(2)
+        start(thread)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", interrupted)
+        crew.submit(1)
+    crew.drain()
+    assert sorted(crew.order) == [1, 2]
+
+
 def test_calls_beyond_the_most_wait_in_order() -> None:
     crew = Crew(1)
     crew.gate.clear()
@@ -97,12 +179,12 @@ def test_calls_beyond_the_most_wait_in_order() -> None:
 @pytest.mark.parametrize("most", [1, 2, 7])
 def test_every_call_is_made_once_from_many_threads(most: int) -> None:
     """Submitted while workers come to rest: none is forgotten or made twice."""
-    threads = Threads(most, "test")
+    pool = Threads(min(2, most), most, "test")
     made: list[tuple[int, int]] = []
 
     def submit(who: int) -> None:
         for number in range(500):
-            threads.submit(lambda number=number: made.append((who, number)))  # type: ignore[misc]
+            pool.submit(lambda number=number: made.append((who, number)))  # type: ignore[misc]
             if number % 7 == 0:
                 time.sleep(0)
 
@@ -111,7 +193,7 @@ def test_every_call_is_made_once_from_many_threads(most: int) -> None:
         submitter.start()
     for submitter in submitters:
         submitter.join()
-    assert threads.drain(PATIENCE)
+    assert pool.drain(PATIENCE)
     assert sorted(made) == [(who, number) for who in range(4) for number in range(500)]
 
 
@@ -136,11 +218,11 @@ def test_idle_thread_keeps_nothing_alive() -> None:
         def call(self) -> None:
             pass
 
-    threads = Threads(2, "test")
+    pool = Threads(2, 2, "test")
     held = Held()
     gone = weakref.ref(held)
-    threads.submit(held.call)
-    assert threads.drain(PATIENCE)
+    pool.submit(held.call)
+    assert pool.drain(PATIENCE)
     del held
     gc.collect()
     assert gone() is None
@@ -169,24 +251,23 @@ def test_no_thread_to_be_had_is_an_error(monkeypatch: pytest.MonkeyPatch) -> Non
     assert set(crew.names) == {crew.names[0]}
 
 
-def test_thread_that_came_to_rest_takes_the_call_that_could_not_have_its_own(
+def test_watch_that_cannot_be_started_is_tried_again(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    crew = Crew(4)
-    crew.gate.clear()
-    crew.submit(1)
-    until(lambda: len(crew.names) == 1)
-
     def fail(_: threading.Thread) -> None:
-        crew.gate.set()
-        until(lambda: bool(crew.threads._idle))
         raise RuntimeError("can't start new thread")
 
+    crew = Crew(1, 2)
+    crew.gate.clear()
+    crew.submit(1)
     with monkeypatch.context() as patch:
         patch.setattr(threading.Thread, "start", fail)
         crew.submit(2)
+    crew.submit(3)
+    until(lambda: len(crew.names) == 2)
+    crew.gate.set()
     crew.drain()
-    assert crew.order == [1, 2]
+    assert sorted(crew.order) == [1, 2, 3]
 
 
 _AT_THE_END = """
