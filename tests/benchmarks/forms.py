@@ -24,7 +24,7 @@ from tests.benchmarks.contestants import (
     aiostreams_app,
     starlette_app,
 )
-from tests.benchmarks.put_to_disk import blocking_writes
+from tests.benchmarks.put_to_disk import blocking_writes, removed
 from tests.benchmarks.rows import Entry, Peer, Row, at_most, times_less
 
 __all__ = ["ROWS"]
@@ -160,7 +160,7 @@ async def parts_to_disk(request: web.Request) -> web.Response:
     size = 0
     async for part in aiostreams.iter_parts(request):
         if part.filename is not None:
-            async with FileStream(FOLDER / "part", "wb") as file:
+            async with FileStream(await removed("part"), "wb") as file:
                 size += await copy(part, file)
     return web.Response(text=str(size))
 

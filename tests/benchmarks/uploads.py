@@ -24,6 +24,7 @@ from tests.benchmarks.contestants import (
     starlette_app,
 )
 from tests.benchmarks.forms import _TYPE, _large_form, _small_form
+from tests.benchmarks.put_to_disk import removed
 from tests.benchmarks.rows import Entry, Peer, Row, at_most, times_less
 
 __all__ = ["ROWS", "posted", "received", "starlette_posted"]
@@ -82,14 +83,14 @@ async def blocking_and_hashed(request: web.Request) -> web.Response:
 @aiostreams_app()
 async def drained_and_hashed(request: web.Request) -> web.Response:
     """Likewise, with the writes that we make."""
-    async with FileStream(FOLDER / "summed", "wb") as file:
+    async with FileStream(await removed("summed"), "wb") as file:
         size = await copy(open_stream(request), file)
     return web.Response(text=_hash_alone(size))
 
 
 @aiostreams_app()
 async def drained(request: web.Request) -> web.Response:
-    async with FileStream(FOLDER / "drained", "wb") as file:
+    async with FileStream(await removed("drained"), "wb") as file:
         size = await copy(open_stream(request), file)
     return web.Response(text=str(size))
 
