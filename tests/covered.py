@@ -148,11 +148,6 @@ OWN: Mapping[str, tuple[str, ...]] = {
         "web/test_forms.py",
         "web/test_ranges.py",
     ),
-    # What becomes of a request is counted at many places, and told at one.
-    "web/tally.py": ("web/test_stats.py",),
-    "web/summary.py": ("web/test_stats.py",),
-    "web/reporter.py": ("web/test_stats.py",),
-    "web/buckets.py": ("web/test_prometheus.py", "web/test_opentelemetry.py"),
     "web/validators.py": ("web/test_ranges.py", "web/test_response.py"),
     "web/payload.py": ("web/test_middleware.py", "web/test_response.py"),
     "web/opening.py": ("web/test_files.py",),

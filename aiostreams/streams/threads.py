@@ -124,8 +124,11 @@ class Threads:
         return True
 
     def _take(
-        self, worker: _Worker, call: Callable[[], object], waits: bool
-    ) -> _Worker:  # noqa: FBT001
+        self,
+        worker: _Worker,
+        call: Callable[[], object],
+        waits: bool,  # noqa: FBT001
+    ) -> _Worker:
         worker.call = call
         worker.counts = not waits
         worker.since = time.monotonic()
