@@ -39,6 +39,7 @@ PICTURE = Template("picture.html")
 PREVIEW = Template("preview.html")
 MORE = Template("more.html")
 NOTICE = Template("notice.html")
+SCRIPT = Template("script.html")
 DELETE_PAGE = Template("delete.html")
 ERROR_PAGE = Template("error.html")
 API_PAGE = Template("api.html")
@@ -68,6 +69,7 @@ async def files_page(request: web.Request) -> web.StreamResponse:
             listing=listing(found, search),
         ),
         here="files",
+        script="app.js",
     )
 
 
@@ -75,7 +77,7 @@ async def files_page(request: web.Request) -> web.StreamResponse:
 async def api_page(request: web.Request) -> web.StreamResponse:
     """The same service for programs, to be tried out."""
     address = f"{request.scheme}://{request.host}"
-    return page("API", API_PAGE(address=address), here="api")
+    return page("API", API_PAGE(address=address), here="api", script="numbers.js")
 
 
 @routes.get(r"/static/{name:(\w+\.(?:js|css|svg))}")
@@ -97,18 +99,21 @@ async def delete_page(request: web.Request) -> web.StreamResponse:
     return page("Delete a file", content)
 
 
-def page(title: str, content: Markup, *, here: str = "") -> web.StreamResponse:
+def page(
+    title: str, content: Markup, *, here: str = "", script: str = ""
+) -> web.StreamResponse:
     """A whole page, which is not sent to whoever has it already."""
-    text = framed(title, content, here)
+    text = framed(title, content, here, script)
     return respond(HTML(text), etag=hashlib.sha256(text.encode()).hexdigest()[:24])
 
 
-def framed(title: str, content: Markup, here: str = "") -> str:
+def framed(title: str, content: Markup, here: str = "", script: str = "") -> str:
     """A whole page, with what all of them have."""
     current = Markup(' aria-current="page"')
     return FRAME(
         title=title,
         content=content,
+        script=SCRIPT(name=script) if script else NOTHING,
         files_here=current if here == "files" else NOTHING,
         api_here=current if here == "api" else NOTHING,
     )

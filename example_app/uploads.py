@@ -108,6 +108,7 @@ async def room_left(request: web.Request, quota: int) -> int:
     async for stored in request.app[STORAGE].list():
         used += stored.size
     left = quota - used
+    # What is around the files of a form is not stored.
     if left <= 0 or (request.content_length or 0) > left + 64 * KiB:
         raise LimitExceeded(
             f"the storage has room for {size_in_words(max(0, left))} more, "

@@ -1,12 +1,7 @@
-// What the pages have in common, and which module each of them needs.
+// The page of files, put together.
 
-import { $, localTimes } from "./page.js";
+import { localTimes } from "./page.js";
+import "./transfers.js";
+import "./live.js";
 
 localTimes(document);
-
-if ($("upload")) {
-  import("./transfers.js");
-  import("./files.js");
-  import("./live.js");
-}
-if ($("numbers")) import("./numbers.js");

@@ -65,8 +65,11 @@ window.addEventListener("popstate", () => {
   $("query").value = new URLSearchParams(location.search).get("q") || "";
   show();
 });
+
 // Files came or went: by this page, or by what the log tells of others.
-document.addEventListener("changed", () => soon(() => show()));
+export function refresh() {
+  soon(() => show());
+}
 
 // -- one file ------------------------------------------------------------------------
 
@@ -92,20 +95,27 @@ async function digest({ url, name }, control) {
   output.textContent = answer?.ok ? (await answer.json()).sha256 : "It could not be read.";
 }
 
-async function remove({ url, name }, control) {
-  const dialog = $("confirm");
-  $("doomed").textContent = name;
-  dialog.returnValue = "keep";
-  dialog.showModal();
-  await new Promise((resolve) => dialog.addEventListener("close", resolve, { once: true }));
-  if (dialog.returnValue !== "delete") return;
-  const item = control.closest("li");
+let doomed = null;
+
+function remove(file, control) {
+  doomed = { ...file, item: control.closest("li") };
+  $("doomed").textContent = file.name;
+  $("confirm").showModal();
+}
+
+// When a button is pressed, and not when the dialog has closed: that is told later, and
+// by then it can be open again for another file.
+$("confirm").addEventListener("submit", ({ submitter }) => {
+  if (submitter.value === "delete") destroy(doomed);
+});
+
+async function destroy({ url, name, item }) {
   const place = [...$("files").children].indexOf(item);
   const answer = await fetch(url, { method: "DELETE" }).catch(() => null);
   if (answer?.ok || answer?.status === 404) {
     item.remove();
     say(`${name} is deleted`);
-    document.dispatchEvent(new Event("changed"));
+    refresh();
   } else {
     say(`${name} is not deleted: ${problemOf(answer?.status).words}`);
   }

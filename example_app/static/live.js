@@ -6,6 +6,7 @@
 // tab that is hidden hears nothing and catches up when it is shown. (Without TLS, other
 // than on localhost, there are no locks: each tab that is shown listens by itself.)
 
+import { refresh } from "./files.js";
 import { $, bytes, element } from "./page.js";
 
 const MOST = 100;
@@ -53,7 +54,7 @@ function hear(event) {
     list.lastElementChild.remove();
   }
   if (event.kind === "stored" || event.kind === "deleted") {
-    document.dispatchEvent(new Event("changed"));
+    refresh();
   }
 }
 

@@ -35,7 +35,9 @@ export function preview({ url, name, kind, size }) {
 
 // What plays has to end; and so has what is still loading.
 $("preview").addEventListener("close", () => $("shown").replaceChildren());
-// A click beside the dialog is one on its backdrop.
-$("preview").addEventListener("click", (event) => {
-  if (event.target === $("preview")) $("preview").close();
+// A click beside it is one on its backdrop, which is a part of the dialog.
+$("preview").addEventListener("click", ({ target, clientX, clientY }) => {
+  if (target !== $("preview")) return;
+  const { left, right, top, bottom } = target.getBoundingClientRect();
+  if (clientX < left || clientX > right || clientY < top || clientY > bottom) target.close();
 });

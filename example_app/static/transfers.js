@@ -1,6 +1,7 @@
 // Uploads: one form with one file each, a few of them at once. Each has its progress,
 // its result, and what can be done about it, in one line of a list.
 
+import { refresh } from "./files.js";
 import { $, BROKEN, button, bytes, element, problemBox, problemOf, say } from "./page.js";
 
 const AT_ONCE = 3;
@@ -141,7 +142,7 @@ class Transfer {
       element("small", { textContent: facts.join(" · ") }),
       element("small", {}, "SHA-256 ", element("span", { className: "mono", textContent: stored.sha256 })),
     );
-    document.dispatchEvent(new Event("changed"));
+    refresh();
   }
 
   fail(problem) {

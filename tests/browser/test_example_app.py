@@ -153,3 +153,190 @@ async def test_page_fits_a_phone(opened: Any) -> None:
     await opened.set_input_files("#picker", [file(long, "text/plain", TEXT)])
     await opened.wait_for_selector("#files li")
     assert await opened.evaluate("document.documentElement.scrollWidth") <= 320
+
+
+async def count(opened: Any, selector: str, expected: int) -> None:
+    await opened.wait_for_function(
+        "([selector, count]) => document.querySelectorAll(selector).length == count",
+        arg=[selector, expected],
+    )
+
+
+async def test_files_are_dropped_anywhere_and_pasted(
+    opened: Any, tmp_path: Path
+) -> None:
+    await opened.evaluate(
+        """() => {
+            const given = new DataTransfer();
+            for (const name of ['one.txt', 'two.txt', 'three.txt'])
+                given.items.add(new File([name], name, {type: 'text/plain'}));
+            const options = {dataTransfer: given, bubbles: true, cancelable: true};
+            document.body.dispatchEvent(new DragEvent('dragenter', options));
+            window.marked = document.querySelector('#drop').classList.contains('over');
+            document.querySelector('h2').dispatchEvent(new DragEvent('drop', options));
+            window.after = document.querySelector('#drop').classList.contains('over');
+            const pasted = new DataTransfer();
+            pasted.items.add(new File(['four'], 'four.txt', {type: 'text/plain'}));
+            document.dispatchEvent(new ClipboardEvent('paste', {clipboardData: pasted}));
+        }"""
+    )
+    assert await opened.evaluate("[marked, after]") == [True, False]
+    await count(opened, "#transfers li.done", 4)
+    await count(opened, "#files li", 4)
+    assert sorted(path.read_text() for path in stored(tmp_path)) == [
+        "four",
+        "one.txt",
+        "three.txt",
+        "two.txt",
+    ]
+    await opened.locator("#clear").click()
+    await count(opened, "#transfers li", 0)
+
+
+async def test_upload_that_failed_is_tried_again(opened: Any, tmp_path: Path) -> None:
+    calls = 0
+
+    async def broken(route: Any) -> None:
+        nonlocal calls
+        calls += 1
+        if calls == 1:
+            await route.abort("connectionreset")
+        elif calls == 2:
+            await route.fulfill(
+                status=507,
+                content_type="application/problem+json",
+                body='{"title": "Insufficient Storage", "status": 507, "detail": "no room"}',
+            )
+        else:
+            await route.continue_()
+
+    await opened.route("**/files", broken)
+    await opened.set_input_files("#picker", [file("a.txt", "text/plain", TEXT)])
+    failed = opened.locator("#transfers li.failed")
+    for words in ("The connection broke", "The storage is full"):
+        await failed.locator(f"text={words}").wait_for()
+        await failed.locator("button", has_text="Try again").click()
+    await count(opened, "#transfers li.done", 1)
+    await count(opened, "#files li", 1)
+    assert [path.read_bytes() for path in stored(tmp_path)] == [TEXT]
+    # What would be too large is not even sent.
+    await opened.evaluate(
+        """() => {
+            const given = new DataTransfer();
+            given.items.add(new File([new Uint8Array(31 << 20)], 'big.txt'));
+            document.dispatchEvent(new DragEvent('drop', {dataTransfer: given}));
+        }"""
+    )
+    await failed.wait_for()
+    assert "31 MiB, and 30 MiB is the most" in await failed.inner_text()
+    assert await failed.locator("button").count() == 0
+    assert calls == 3
+
+
+async def test_previews_search_and_link(opened: Any, tmp_path: Path) -> None:
+    await opened.context.grant_permissions(["clipboard-read", "clipboard-write"])
+    files = [
+        file("sun.png", "image/png", SUN),
+        file("words.txt", "text/plain", b"In <script>alert(1)</script> " + TEXT * 10),
+    ]
+    await opened.set_input_files("#picker", files)
+    await count(opened, "#files li", 2)
+    picture = opened.locator("#files li", has_text="sun.png")
+    await picture.locator("[data-action=preview]").click()
+    await opened.wait_for_function(
+        "() => document.querySelector('#shown img')?.naturalWidth == 2"
+    )
+    # A click beside it closes it, and nothing of it stays loaded.
+    await opened.mouse.click(2, 2)
+    await count(opened, "#shown > *", 0)
+    text = opened.locator("#files li", has_text="words.txt")
+    await text.locator("[data-action=preview]").click()
+    await opened.locator("#shown pre", has_text="a few words").wait_for()
+    shown = await opened.locator("#shown pre").inner_text()
+    assert shown.startswith("In <script>alert(1)</script> a few words")
+    assert "[the first 64 KiB of 117 KiB]" in shown
+    await opened.keyboard.press("Escape")
+
+    await opened.fill("#query", "WORDS")
+    await count(opened, "#files li", 1)
+    assert "q=WORDS" in opened.url
+    await opened.reload()
+    await count(opened, "#files li", 1)
+    assert await opened.input_value("#query") == "WORDS"
+    await opened.locator("[data-action=copy]").click()
+    await opened.locator("button", has_text="Copied").wait_for()
+    link = await opened.evaluate("navigator.clipboard.readText()")
+    assert link.endswith("/words.txt")
+    assert (
+        await opened.evaluate(
+            "async link => (await fetch(link)).headers.get('Content-Disposition')", link
+        )
+        == 'attachment; filename="words.txt"'
+    )
+    await opened.fill("#query", "")
+    await count(opened, "#files li", 2)
+
+
+async def test_pages_of_the_list(opened: Any, tmp_path: Path) -> None:
+    (tmp_path / "root").mkdir()
+    for number in range(60):
+        (tmp_path / f"root/{number:02}.txt").write_text("x")
+    await opened.reload()
+    await count(opened, "#files li", 50)
+    assert await opened.inner_text("#summary") == "60 files"
+    await opened.click("text=Older files")
+    await count(opened, "#files li", 10)
+    assert await opened.evaluate("document.activeElement.id") == "files-title"
+    await opened.go_back()
+    await count(opened, "#files li", 50)
+    await opened.go_forward()
+    await count(opened, "#files li", 10)
+    await opened.click("text=Back to the newest")
+    await count(opened, "#files li", 50)
+
+
+async def test_page_without_scripts(opened: Any, tmp_path: Path) -> None:
+    context = await opened.context.browser.new_context(java_script_enabled=False)
+    page = await context.new_page()
+    await page.goto(opened.url)
+    assert await page.locator("#happening").is_hidden()
+    files = [file("a.txt", "text/plain", b"a"), file("sun.png", "image/png", SUN)]
+    await page.set_input_files("#picker", files)
+    await page.click("#upload button")
+    await page.locator("text=2 stored").wait_for()
+    assert await page.locator("#files li").count() == 2
+    await page.fill("#query", "sun")
+    await page.click("#search button")
+    assert await page.locator("#files li").count() == 1
+    await page.click("#files [data-action=delete]")
+    await page.locator("h1", has_text="Delete this file?").wait_for()
+    await page.click("button.danger")
+    await page.wait_for_url(opened.url)
+    assert await page.locator("#files li").count() == 1
+    assert [path.read_bytes() for path in stored(tmp_path)] == [b"a"]
+    await page.set_input_files("#picker", [file("b.txt", "text/plain", b"<html>")])
+    await page.click("#upload button")
+    await page.locator("h1", has_text="This kind of file is not welcome").wait_for()
+    await page.click("text=To the files")
+    assert await page.locator("#files li").count() == 1
+    # And whoever has scripts has seen it happen.
+    await opened.locator("#log .deleted", has_text="sun.png").wait_for()
+    await count(opened, "#files li", 1)
+
+
+async def test_numbers_as_json_and_line_by_line(opened: Any) -> None:
+    await opened.click("text=API")
+    answer = opened.locator("#answer")
+    await opened.click("text=Send as JSON")
+    await answer.locator("pre", has_text='"count":3').wait_for()
+    await opened.locator("button", has_text="Line by line").click()
+    await answer.locator("pre", has_text='"count":2').wait_for()
+    for fault, words in [
+        ("type", "Something in it is not as it should be"),
+        ("syntax", "This cannot be done"),
+        ("size", "This is too large"),
+        ("media", "This kind of file is not welcome here"),
+    ]:
+        await opened.select_option("#fault", fault)
+        await opened.click("text=Send as JSON")
+        await answer.locator(f"text={words}").wait_for()

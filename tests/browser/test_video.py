@@ -101,9 +101,6 @@ async def test_a_video_is_played_and_sought_in(page: Any, tmp_path: Path) -> Non
     app.on_response_prepare.append(note)
     async with serving(app, auto_decompress=False) as (host, port):
         site = f"http://{host}:{port}"
-        # The app's own page plays none, and says so by its policy.
-        session = await page.context.new_cdp_session(page)
-        await session.send("Page.setBypassCSP", {"enabled": True})
         await page.goto(site)
         if not await page.evaluate("'VideoEncoder' in window"):
             pytest.skip("this chromium encodes no video")

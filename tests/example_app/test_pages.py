@@ -26,9 +26,12 @@ NAVIGATION = {
 }
 
 
-@pytest.mark.parametrize("path", ["/", "/api", "/delete/a.txt", "/nothing/here"])
+@pytest.mark.parametrize(
+    ("path", "script"),
+    [("/", "app.js"), ("/api", "numbers.js"), ("/delete/a.txt", ""), ("/no/thing", "")],
+)
 async def test_page_and_what_it_loads(
-    url: URL, client: ClientSession, tmp_path: Path, path: str
+    url: URL, client: ClientSession, tmp_path: Path, path: str, script: str
 ) -> None:
     (tmp_path / "uploads/a.txt").write_text("a")
     async with client.get(url.join(URL(path)), headers=NAVIGATION) as response:
@@ -40,9 +43,10 @@ async def test_page_and_what_it_loads(
     # Nothing in the page needs what the policy forbids.
     assert not re.search(r"<style|\sstyle=|\son\w+=|<script(?! src=)", page)
     loaded = set(re.findall(r'(?:href|src)="(/static/[^"]+)"', page))
-    assert {Path(path).name for path in loaded} == {"app.js", "icon.svg", "style.css"}
+    names = {Path(path).name for path in loaded}
+    assert names == {"icon.svg", "style.css", *filter(None, [script])}
     types = {"icon.svg": "image/svg+xml", "style.css": "text/css"}
-    # What app.js imports is loaded as well.
+    # What the scripts import is loaded as well.
     for name in [file.name for file in STATIC.iterdir()]:
         async with client.get(url / "static" / name) as response:
             assert response.status == 200
