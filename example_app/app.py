@@ -40,7 +40,7 @@ from example_app import (
     security,
     uploads,
 )
-from example_app.settings import SETTINGS, STORAGE, Settings
+from example_app.settings import SETTINGS, Settings
 
 if TYPE_CHECKING:
     import socket
@@ -64,7 +64,6 @@ def create_app(
     """
     app = web.Application(middlewares=security.middlewares)
     app[SETTINGS] = settings
-    app[STORAGE] = storage
     for area in AREAS:
         app.add_routes(area.routes)
     events.install(app, channel)

@@ -10,11 +10,18 @@ from typing import TYPE_CHECKING
 
 from aiohttp import hdrs, web
 
-from aiostreams import JSON, HashStream, KiB, Text, UnsupportedContent, respond
+from aiostreams import (
+    JSON,
+    HashStream,
+    KiB,
+    Text,
+    UnsupportedContent,
+    respond,
+    storage_of,
+)
 from example_app.events import EVENTS
 from example_app.media import decode, kind_of, media_type, shown_path, size_in_words
 from example_app.security import PREVIEW_HEADERS, UPLOAD_HEADERS
-from example_app.settings import STORAGE
 
 if TYPE_CHECKING:
     from aiostreams import Stream
@@ -31,7 +38,7 @@ routes = web.RouteTableDef()
 async def download(request: web.Request) -> web.StreamResponse:
     """Send a file, or the ranges of it that are asked for."""
     key = request.match_info["key"]
-    stored = await request.app[STORAGE].open(key)
+    stored = await storage_of(request).open(key)
     if request.method == hdrs.METH_GET:
         request.app[EVENTS].publish(
             "download",
@@ -46,7 +53,7 @@ async def download(request: web.Request) -> web.StreamResponse:
 async def preview(request: web.Request) -> web.StreamResponse:
     """Send what is to be shown: pictures, sounds, videos; of a text the beginning."""
     key = request.match_info["key"]
-    stored = await request.app[STORAGE].open(key)
+    stored = await storage_of(request).open(key)
     content_type = media_type(key, stored.content_type)
     kind = kind_of(content_type)
     if kind is None:
@@ -73,7 +80,7 @@ async def beginning(stored: Stream, content_type: str) -> str:
 @routes.get("/sha256/{key:.+}")
 async def sha256(request: web.Request) -> web.StreamResponse:
     """Read a file back, and tell its digest."""
-    stored = await request.app[STORAGE].open(request.match_info["key"])
+    stored = await storage_of(request).open(request.match_info["key"])
     async with HashStream(stored, "sha256") as hashed:
         async for _piece in hashed.iter_any():
             pass

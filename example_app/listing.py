@@ -24,9 +24,9 @@ from urllib.parse import quote
 
 from aiohttp import hdrs, web
 
-from aiostreams import JSON, NDJSON, MalformedBody, respond
+from aiostreams import JSON, NDJSON, MalformedBody, respond, storage_of
 from example_app.media import kind_of, media_type, shown_path
-from example_app.settings import SETTINGS, STORAGE
+from example_app.settings import SETTINGS
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping
@@ -176,7 +176,7 @@ def entry_of(stored: StoredObject) -> dict[str, Any]:
 async def files(request: web.Request) -> web.StreamResponse:
     """List files: a page of them as JSON, or all of them as NDJSON."""
     search = Search.of(request.query)
-    storage = request.app[STORAGE]
+    storage = storage_of(request)
     if "application/x-ndjson" in request.headers.get(hdrs.ACCEPT, ""):
         return respond(NDJSON(every(storage, search)))
     settings = request.app[SETTINGS]

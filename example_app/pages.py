@@ -16,11 +16,11 @@ from typing import TYPE_CHECKING, Any, Final
 
 from aiohttp import hdrs, web
 
-from aiostreams import HTML, File, respond
+from aiostreams import HTML, File, respond, storage_of
 from example_app.listing import Page, Search, entry_of, find
 from example_app.markup import Markup, Template
 from example_app.media import size_in_words, types_in_words
-from example_app.settings import SETTINGS, STORAGE
+from example_app.settings import SETTINGS
 
 if TYPE_CHECKING:
     from aiohttp.typedefs import Handler
@@ -54,7 +54,7 @@ async def files_page(request: web.Request) -> web.StreamResponse:
     """The page: a place to upload, and what is there."""
     settings = request.app[SETTINGS]
     search = Search.of(request.query)
-    found = await find(request.app[STORAGE], search)
+    found = await find(storage_of(request), search)
     accept = sorted(settings.accept or ())
     each = f"up to {size_in_words(settings.max_file)} each"
     welcome = ", ".join([*types_in_words(accept), each])
@@ -89,7 +89,7 @@ async def static(request: web.Request) -> web.StreamResponse:
 @routes.get("/delete/{key:.+}")
 async def delete_page(request: web.Request) -> web.StreamResponse:
     """Ask before a file is removed, where no script does."""
-    stored = await request.app[STORAGE].stat(request.match_info["key"])
+    stored = await storage_of(request).stat(request.match_info["key"])
     described = entry_of(stored)
     content = DELETE_PAGE(
         path=described["path"],

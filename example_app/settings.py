@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING
 
 from aiohttp import web
 
-from aiostreams import Limits, MiB, Storage
+from aiostreams import Limits, MiB
 
 if TYPE_CHECKING:
     from yarl import URL
 
-__all__ = ["SETTINGS", "STORAGE", "Settings"]
+__all__ = ["SETTINGS", "Settings"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,4 +52,3 @@ class Settings:
 
 
 SETTINGS = web.AppKey("settings", Settings)
-STORAGE = web.AppKey("storage", Storage)

@@ -24,12 +24,13 @@ from aiostreams import (
     expect_continue,
     receive,
     respond,
+    storage_of,
 )
 from example_app.events import EVENTS
 from example_app.listing import entry
 from example_app.media import shown_path, size_in_words
 from example_app.pages import wants_page
-from example_app.settings import SETTINGS, STORAGE
+from example_app.settings import SETTINGS
 
 if TYPE_CHECKING:
     from aiostreams import Incoming
@@ -105,7 +106,7 @@ async def room_left(request: web.Request, quota: int) -> int:
         LimitExceeded: none, or fewer than the body has by its own account.
     """
     used = 0
-    async for stored in request.app[STORAGE].list():
+    async for stored in storage_of(request).list():
         used += stored.size
     left = quota - used
     # What is around the files of a form is not stored.
@@ -169,6 +170,6 @@ async def remove(request: web.Request) -> None:
         ObjectNotFound: there is none.
     """
     key = request.match_info["key"]
-    await request.app[STORAGE].stat(key)  # to delete what is not there is no error
-    await request.app[STORAGE].delete(key)
+    await storage_of(request).stat(key)  # to delete what is not there is no error
+    await storage_of(request).delete(key)
     request.app[EVENTS].publish("deleted", name=shown_path(key))

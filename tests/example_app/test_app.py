@@ -233,7 +233,7 @@ async def test_upload_that_is_too_large(
 async def test_upload_that_breaks_off_leaves_nothing(url: URL, tmp_path: Path) -> None:
     async with connected((str(url.host), url.port or 0)) as raw:
         head = post(method="PUT", path="/files/half")
-        await raw.send(head[:-2] + b"Content-Length: 1000000\r\n\r\n" + b"x" * 300_000)
+        await raw.send(head[:-2] + b"Content-Length: 9000000\r\n\r\n" + bytes(5 * MiB))
         async with asyncio.timeout(5):
             while not kept(tmp_path):  # the draft of the file
                 await asyncio.sleep(0.01)
