@@ -54,7 +54,8 @@ def incomplete(found: dict[str, Any]) -> Iterator[str]:
             continue
         if symbol["isTypeKnown"] and not symbol.get("isTypeAmbiguous"):
             continue
-        for diagnostic in symbol["diagnostics"] or [{"message": "not known"}]:
+        diagnostics: list[dict[str, Any]] = symbol["diagnostics"]
+        for diagnostic in diagnostics or [{"message": "not known"}]:
             where = diagnostic.get("file", "")
             if where:
                 where = f"{where}:{diagnostic['range']['start']['line'] + 1}: "

@@ -687,7 +687,8 @@ async def test_a_rule_that_is_not_met_is_an_error_although_all_can_be_bound() ->
 
     page: Part = ("pages", "p.pdf", None, PDF)
     assert await run(script, posted([page, page])) == 2
-    for parts in ([page], []):
+    wrong: list[list[Part]] = [[page], []]
+    for parts in wrong:
         with pytest.raises(InvalidContent) as caught:
             await run(script, posted(parts))
         assert [field for field, _ in caught.value.errors] == ["pages"]

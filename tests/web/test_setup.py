@@ -6,7 +6,7 @@ import sys
 import types
 import zlib
 from collections.abc import Awaitable, Callable, Iterator
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from aiohttp import set_zlib_backend as set_aiohttps
@@ -22,7 +22,7 @@ Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 @pytest.fixture(autouse=True)
 def backends() -> Iterator[None]:
     yield
-    set_aiohttps(zlib)
+    set_aiohttps(cast("Any", zlib))
     set_zlib_backend(None)
 
 
@@ -104,7 +104,7 @@ async def test_the_zlib_that_aiohttp_was_given_is_taken() -> None:
     vars(module).update(vars(zlib), __name__=name)
     sys.modules[name] = module
     try:
-        set_aiohttps(module)
+        set_aiohttps(cast("Any", module))
         async with serving(setup(web.Application())):
             assert zlib_backend().name == name
     finally:
