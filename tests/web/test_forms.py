@@ -50,6 +50,7 @@ from aiostreams.streams.memory import ByteStream
 from aiostreams.web.byteranges import byteranges
 from tests.multiparts import cut, form, plain
 from tests.servers import CHUNKED, chunk, connected, post, serving
+from tests.streams.disks import descriptors
 
 Handler = Callable[[web.Request], Awaitable[Any]]
 Answer = tuple[int, dict[str, str], bytes]
@@ -517,10 +518,6 @@ async def test_read_content_gives_a_multipart() -> None:
 
     with pytest.raises(UnsupportedContent):
         await outcome(other, GOOD)
-
-
-def descriptors() -> int:
-    return len(os.listdir("/proc/self/fd"))
 
 
 @pytest.fixture
