@@ -40,6 +40,9 @@ TEXTUAL: Final = frozenset(
 # Shown as text they would do no harm; but who looks at a page wants to see the page.
 PAGES: Final = frozenset({"text/html", "text/xml"})
 
+# What is said of a file by those who do not know.
+UNKNOWN: Final = "application/octet-stream"
+
 # The folder that an upload by form has for itself.
 OWN_FOLDER: Final = re.compile("[0-9a-f]{16}/")
 CHARSET: Final = re.compile(r';\s*charset="?([\w.:-]{1,40})', re.IGNORECASE)
@@ -51,10 +54,10 @@ MARKS: Final = (
 
 
 def media_type(key: str, content_type: str | None) -> str:
-    """The type as it was stored, else by the extension."""
-    if content_type is None:
+    """The type as it was stored, if that says anything, else by the extension."""
+    if content_type in {None, UNKNOWN}:
         content_type = mimetypes.guess_type(key)[0]
-    return content_type or "application/octet-stream"
+    return content_type or UNKNOWN
 
 
 def kind_of(content_type: str) -> Kind | None:

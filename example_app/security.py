@@ -53,12 +53,13 @@ UPLOAD_HEADERS: Final = {
     "X-Content-Type-Options": "nosniff",
 }
 # Opened in a tab of its own, a picture or video is a document that shows itself, with
-# styles that are the browser's.
+# styles that are the browser's. To fetch itself it has to be of this origin; scripts
+# are kept from it all the same.
 PREVIEW_HEADERS: Final = {
     **UPLOAD_HEADERS,
     "Content-Security-Policy": (
         "default-src 'none'; img-src 'self'; media-src 'self'; "
-        "style-src 'unsafe-inline'; frame-ancestors 'none'; sandbox"
+        "style-src 'unsafe-inline'; frame-ancestors 'none'; sandbox allow-same-origin"
     ),
 }
 
