@@ -196,6 +196,12 @@ async def test_workers_share_a_port_and_their_events_and_are_replaced(
             behind = await events(url, 7 - place, after=told[0][place][0])
             assert behind == told[0][place + 1 :]
 
+        # Those who share a port share it with nobody else.
+        another = await start("--port", str(url.port), *flags[2:])
+        _, errors = await asyncio.wait_for(another.process.communicate(), 20)
+        assert another.process.returncode == 1
+        assert b"is in use" in errors
+
         victim = min(first)
         os.kill(victim, signal.SIGKILL)
         await command.says(r"worker \d was killed by SIGKILL; another one")
