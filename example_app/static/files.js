@@ -51,25 +51,27 @@ async function search() {
   if (await show(url)) say($("summary").textContent);
 }
 
-let timer = 0;
+// Once, however often it is wanted in a moment.
 function soon(action) {
-  clearTimeout(timer);
-  timer = setTimeout(action, PATIENCE);
+  let timer = 0;
+  return () => {
+    clearTimeout(timer);
+    timer = setTimeout(action, PATIENCE);
+  };
 }
-$("query").addEventListener("input", () => soon(search));
+
+// Files came or went: by this page, or by what the log tells of others.
+export const refresh = soon(() => show());
+
+$("query").addEventListener("input", soon(search));
 $("search").addEventListener("submit", (event) => {
   event.preventDefault();
-  soon(search);
+  search();
 });
 window.addEventListener("popstate", () => {
   $("query").value = new URLSearchParams(location.search).get("q") || "";
   show();
 });
-
-// Files came or went: by this page, or by what the log tells of others.
-export function refresh() {
-  soon(() => show());
-}
 
 // -- one file ------------------------------------------------------------------------
 

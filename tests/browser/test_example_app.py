@@ -258,6 +258,8 @@ async def test_previews_search_and_link(opened: Any, tmp_path: Path) -> None:
     await opened.keyboard.press("Escape")
 
     await opened.fill("#query", "WORDS")
+    # What happens meanwhile does not make it forget what is looked for.
+    await opened.evaluate("import('/static/files.js').then(files => files.refresh())")
     await count(opened, "#files li", 1)
     assert "q=WORDS" in opened.url
     await opened.reload()
