@@ -118,10 +118,10 @@ def receive(
         async with receive(request, accept={"image/*"}) as upload:
             return JSON({"keys": [file.key for file in upload.files.values()]})
 
-    All or nothing: when the block is left by an exception, or the upload fails by a
-    limit, a disconnect, a cancellation or the storage, every file of the request is
-    removed. A form is ``multipart/form-data`` or urlencoded; any other body but a
-    multipart one is stored as the file of the field ``"file"``.
+    All or nothing: when the block is left by an exception (a redirect that is raised
+    is one; return it), or the upload fails by a limit, a disconnect, a cancellation
+    or the storage, every file of the request is removed. A form is multipart or
+    urlencoded; a body of another type is stored as the file of the field ``"file"``.
 
     Args:
         request: whose body.
