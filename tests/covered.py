@@ -49,7 +49,11 @@ OWN: Mapping[str, tuple[str, ...]] = {
     # that is how the base, and what all of them share, is tested.
     "streams/base.py": ("streams/test_laws.py", "streams/test_machine.py"),
     "streams/guards.py": ("streams/test_base.py", "streams/test_machine.py"),
-    "streams/life.py": ("streams/test_base.py", "streams/test_machine.py"),
+    "streams/life.py": (
+        "streams/test_base.py",
+        "streams/test_guards.py",
+        "streams/test_machine.py",
+    ),
     "streams/blocking.py": ("streams/test_base.py",),
     "streams/memory.py": ("streams/test_iterable.py", "streams/test_laws.py"),
     "streams/iterable.py": ("streams/test_laws.py",),
@@ -62,7 +66,8 @@ OWN: Mapping[str, tuple[str, ...]] = {
     "streams/filereader.py": ("streams/test_file.py",),
     "streams/filewriter.py": ("streams/test_file.py",),
     "streams/openfile.py": ("streams/test_file.py", "streams/test_spooled.py"),
-    "streams/worker.py": ("streams/test_file.py",),
+    "streams/worker.py": ("streams/test_file.py", "streams/test_threads.py"),
+    "streams/threads.py": ("streams/test_file.py",),
     "streams/writebehind.py": ("streams/test_file.py", "streams/test_spooled.py"),
     # Codings, in both directions.
     "streams/codecs.py": ("streams/test_decoding.py",),
@@ -115,15 +120,17 @@ OWN: Mapping[str, tuple[str, ...]] = {
     "uploads/stored.py": ("web/test_receive.py",),
     "web/incoming.py": ("web/test_receive.py",),
     "web/progress.py": ("web/test_receive.py",),
-    "web/forms.py": ("web/test_receive.py",),
+    "web/forms.py": ("web/test_receive.py", "web/test_stats.py"),
+    "web/receive.py": ("web/test_stats.py",),
     "web/arrived.py": ("web/test_forms.py",),
     "web/byteranges.py": ("web/test_forms.py",),
-    "web/parts.py": ("web/test_forms.py",),
+    "web/parts.py": ("web/test_forms.py", "web/test_stats.py"),
     # The state of a request, asked for in every way.
     "web/body.py": (
         "web/test_codings.py",
         "web/test_middleware.py",
         "web/test_request.py",
+        "web/test_stats.py",
         "web/test_wire.py",
     ),
     "web/wire.py": ("web/test_forms.py", "web/test_refusals.py"),
@@ -138,8 +145,12 @@ OWN: Mapping[str, tuple[str, ...]] = {
     "web/tally.py": ("web/test_stats.py",),
     "web/buckets.py": ("web/test_opentelemetry.py", "web/test_prometheus.py"),
     "web/expect.py": ("web/test_wire.py",),
-    "web/setup.py": ("web/test_middleware.py",),
-    "web/errors.py": ("web/test_form_errors.py", "web/test_middleware.py"),
+    "web/setup.py": ("web/test_middleware.py", "web/test_stats.py"),
+    "web/errors.py": (
+        "web/test_form_errors.py",
+        "web/test_middleware.py",
+        "web/test_stats.py",
+    ),
     "web/request.py": ("web/test_codings.py", "web/test_forms.py"),
     # An answer: of a value or a file, whole or in ranges, encoded or not.
     "web/response.py": (
@@ -151,9 +162,13 @@ OWN: Mapping[str, tuple[str, ...]] = {
     "web/validators.py": ("web/test_ranges.py", "web/test_response.py"),
     "web/payload.py": ("web/test_middleware.py", "web/test_response.py"),
     "web/opening.py": ("web/test_files.py",),
-    "web/sendfile.py": ("web/test_files.py", "web/test_response.py"),
+    "web/sendfile.py": (
+        "web/test_files.py",
+        "web/test_response.py",
+        "web/test_stats.py",
+    ),
     "web/compression.py": ("web/test_digests.py",),
-    "web/encoded.py": ("web/test_compression.py",),
+    "web/encoded.py": ("web/test_compression.py", "web/test_stats.py"),
     "web/precompressed.py": ("web/test_compression.py",),
 }
 

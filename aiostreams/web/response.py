@@ -152,8 +152,8 @@ class BodyResponse(web.Response):
         except BaseException:
             await self.discard()
             raise
-        if writer is not None:
-            self._sending = request, writer
+        assert writer is not None  # None is for responses that are over
+        self._sending = request, writer
         return writer
 
     async def _decide(self, request: web.BaseRequest) -> None:

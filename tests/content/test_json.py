@@ -16,7 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from aiostreams.content import jsontext
-from aiostreams.content.json import JSON, _cached_reader
+from aiostreams.content.json import JSON, _cached_reader, json_checker
 from aiostreams.errors import (
     InvalidContent,
     LimitExceeded,
@@ -264,6 +264,15 @@ async def test_null_can_be_asked_for() -> None:
     assert (await JSON.decode(body("null"), type=type(None))).data is None
     with pytest.raises(InvalidContent, match="expected null, got int"):
         await JSON.decode(body("0"), type=type(None))
+
+
+def test_a_value_that_is_there_already_can_be_checked() -> None:
+    check = json_checker(list[int])
+    assert check([1, 2]) == [1, 2]
+    with pytest.raises(InvalidContent, match=r"\$\[0\]: expected int"):
+        check(["x"])
+    with pytest.raises(TypeError):
+        json_checker(dict[str, int] | Item)
 
 
 @given(VALUES)

@@ -18,7 +18,11 @@ from hypothesis import strategies as st
 from aiostreams.content.file import File
 from aiostreams.content.files import Files
 from aiostreams.content.form import Form
-from aiostreams.content.formreader import WHOLE, parse_form_parts
+from aiostreams.content.formreader import (
+    WHOLE,
+    parse_form_parts,
+    read_form_parts,
+)
 from aiostreams.content.json import JSON
 from aiostreams.content.multipart import MultiPart
 from aiostreams.content.ndjson import NDJSON
@@ -593,6 +597,17 @@ async def test_what_helpers_of_a_request_are_made_of() -> None:
     assert parse_form_parts(body, quoted, Limits()) == parts
     with pytest.raises(MalformedBody):
         parse_form_parts(body, "multipart/form-data", Limits())
+
+
+async def test_who_asks_is_told_of_the_parts_when_the_form_is_opened() -> None:
+    """Of their number where the form is in memory, else of what counts them."""
+    body = form((plain("a"), b"1"), (plain("b"), b"2"))
+    told: list[Any] = []
+    await read_form_parts(ByteStream(body, content_type=TYPE), opened=told.append)
+    assert told == [2]
+    dripping = DripStream(body, 7, content_type=TYPE)
+    await read_form_parts(dripping, opened=told.append)
+    assert told[1].seen == [2]
 
 
 # -- limits and memory -----------------------------------------------------------------

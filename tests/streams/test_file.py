@@ -906,6 +906,19 @@ async def test_error_behind_a_write_is_raised_by_the_next(
         await stream.close()
 
 
+async def test_memory_is_made_to_stay_once_and_for_files_that_are_read_ahead(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept = functools.cache(openfile._keep_memory.__wrapped__)
+    monkeypatch.setattr(openfile, "_keep_memory", kept)
+    path = tmp_path / "large"
+    path.write_bytes(BIG * 2)
+    for _ in range(2):
+        async with FileStream(path) as stream:
+            assert await stream.read() == BIG * 2
+    assert kept.cache_info().misses == 1
+
+
 async def test_other_errors_leave_nothing_either(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -263,6 +263,14 @@ async def test_a_slice_reads_no_further_than_it_must() -> None:
             SliceStream(spy, offset, length)
 
 
+async def test_a_transform_that_changes_nothing_passes_everything() -> None:
+    """The base class is one; its subclasses say what they do otherwise."""
+    plain = Transform(ByteStream(b"abc", content_type="text/plain"))
+    assert (plain.size, plain.content_type, plain.live) == (3, "text/plain", False)
+    async with plain:
+        assert await plain.readany() == b"abc"
+
+
 async def test_a_slice_behind_the_end_is_empty() -> None:
     for source in (ByteStream(b"abc"), IterStream([b"a", b"bc"])):
         for offset in (3, 4, 99):

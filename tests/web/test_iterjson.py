@@ -6,7 +6,9 @@ import asyncio
 import gc
 import json
 import sys
+import types
 import weakref
+from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -182,3 +184,24 @@ async def test_iter_json_names_the_value_that_does_not_fit() -> None:
     with pytest.raises(InvalidContent, match=r"^value 2: \$.id: expected int, got str"):
         await run(script, post(body))
     assert got == [Row(1)]
+
+
+async def test_an_ijson_that_lets_the_decoders_error_pass(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Some versions of some of its back ends do."""
+
+    async def items_async(source: Any, path: str, **_kwargs: Any) -> AsyncIterator[Any]:
+        while data := await source.read(99):
+            yield data.decode()
+
+    error = type("JSONError", (Exception,), {})
+    fake = types.SimpleNamespace(JSONError=error, items_async=items_async)
+    monkeypatch.setitem(sys.modules, "ijson", fake)
+
+    async def script(request: web.BaseRequest) -> Any:
+        return [value async for value in iter_json(request)]
+
+    assert await run(script, post(b"abc")) == ["abc"]
+    with pytest.raises(MalformedBody, match="not UTF-8, at byte 2"):
+        await run(script, post(b"ab\xff"))

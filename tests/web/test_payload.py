@@ -3,14 +3,24 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 from collections.abc import AsyncIterator
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 from aiohttp import ClientConnectionError, ClientSession, web
 
-from aiostreams import NDJSON, IterStream, KiB, iter_ndjson, setup
-from aiostreams.web.payload import StreamPayload
+from aiostreams import (
+    JSON,
+    NDJSON,
+    IterStream,
+    KiB,
+    SizeMismatch,
+    iter_ndjson,
+    setup,
+)
+from aiostreams.web.payload import StreamPayload, _reset_unless_chunked, send
 from tests.servers import serving
 
 
@@ -21,6 +31,75 @@ def _echo() -> web.Application:
     app = web.Application()
     app.router.add_post("/", echo)
     return setup(app)
+
+
+class Writer:
+    """Notes what it is told to write."""
+
+    def __init__(self, transport: Any = None, *, chunked: bool = False) -> None:
+        self.written: list[bytes] = []
+        self.transport = transport
+        self.chunked = chunked
+
+    async def write(self, data: bytes) -> None:
+        self.written.append(data)
+
+    def send_headers(self) -> None:
+        self.written.append(b"<head>")
+
+
+@pytest.mark.parametrize(
+    ("pieces", "length", "written"),
+    [
+        ([b"abc"], 3, [b"abc"]),
+        ([b"a", b"bc"], 3, [b"a", b"bc"]),
+        ([b"abc", b"d"], 3, []),
+        ([b"a", b"bcd"], 3, [b"a"]),
+        ([b"ab"], 3, [b"ab"]),
+        ([], 3, []),
+    ],
+)
+async def test_no_body_of_another_length_than_promised_looks_whole(
+    pieces: list[bytes], length: int, written: list[bytes]
+) -> None:
+    """The bytes that would complete it are held back until the end is seen."""
+    writer: Any = Writer()
+    seen = sum(map(len, pieces))
+    if seen == length:
+        await send(IterStream(pieces), writer, length)
+    else:
+        with pytest.raises(SizeMismatch, match=f"promised 3 .* {seen}"):
+            await send(IterStream(pieces), writer, length)
+    assert writer.written == written
+
+
+async def test_a_live_body_begins_with_its_head() -> None:
+    class Live(IterStream):
+        live = True
+
+    writer: Any = Writer()
+    await send(Live([b"a"]), writer, None)
+    assert writer.written == [b"<head>", b"a"]
+
+
+def test_a_payload_has_the_type_that_it_is_given_or_that_of_its_stream() -> None:
+    for given, expected in ((None, "application/json"), ("text/x", "text/x")):
+        made = StreamPayload(JSON([1]), content_type=given)
+        assert made.content_type == expected
+    assert StreamPayload(IterStream([])).content_type == "application/octet-stream"
+
+
+@pytest.mark.parametrize("family", [socket.AF_INET, socket.AF_UNIX, None])
+async def test_a_cut_body_resets_what_can_be_reset_and_aborts_the_rest(
+    family: socket.AddressFamily | None,
+) -> None:
+    """Over a Unix socket, or TLS in some event loops, there is nothing to set."""
+    sock = None if family is None else Mock(family=family)
+    transport = Mock(get_extra_info=lambda name: {"socket": sock}[name])
+    _reset_unless_chunked(Writer(transport))  # type: ignore[arg-type]
+    transport.abort.assert_called_once_with()
+    if sock is not None:
+        assert sock.setsockopt.called is (family == socket.AF_INET)
 
 
 async def test_an_upload_goes_on_after_its_answer_has_begun() -> None:

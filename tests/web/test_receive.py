@@ -770,6 +770,19 @@ async def test_a_file_that_is_the_body_has_the_name_of_its_head(
     assert await run(script, post(b"hello", headers=headers)) == f"mine/{name}"
 
 
+async def test_a_key_may_be_made_of_the_name_of_a_file_in_a_form() -> None:
+    async def script(request: web.Request) -> Any:
+        storage = MemoryStorage()
+        async with receive(
+            request, storage, key=lambda file: f"mine/{file.safe_filename}"
+        ) as upload:
+            return [file.key for file in upload.files.values()]
+
+    found = [f"mine/{name}" for name in ("me.png", "you.png", "p.pdf")]
+    assert await run(script, posted(FORM)) == found
+    assert await run(script, *chunked(FORM, 1000)) == found
+
+
 async def test_policies_for_fields_unknown_and_twice() -> None:
     parts: list[Part] = [
         ("tags", None, None, b"{}"),

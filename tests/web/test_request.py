@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import gzip
+import json
 from typing import Any
 
 import pytest
@@ -188,6 +189,28 @@ async def test_read_json_takes_only_json_unless_told() -> None:
     assert await run(read_json, post(b"[1]")) == [1]
     for name in ("application/json; charset=utf-8", "application/problem+json"):
         assert await run(read_json, typed(name, b"[1]")) == [1]
+
+
+@pytest.mark.parametrize("charset", ["latin-1", "utf-16", "utf-8"])
+async def test_read_json_in_the_charset_that_the_client_names(charset: str) -> None:
+    body = '{"name":"é"}'.encode(charset)
+    sent = typed(f"application/json; charset={charset}", body)
+    assert await run(read_json, sent) == {"name": "é"}
+
+
+async def test_read_json_of_a_large_body_is_parsed_beside_the_loop() -> None:
+    values = list(range(30_000))
+    sent = typed("application/json", json.dumps(values).encode())
+    assert await run(read_json, sent) == values
+
+
+async def test_limits_of_an_inner_middleware_replace_those_of_the_outer() -> None:
+    async def script(request: web.BaseRequest) -> Any:
+        found = [body_of(request).limits.max_parts]
+        found.append(body_of(request, Limits(max_parts=3)).limits.max_parts)
+        return [*found, body_of(request).limits.max_parts]
+
+    assert await run(script, post(b"")) == [Limits().max_parts, 3, 3]
 
 
 async def test_read_json_with_another_parser() -> None:

@@ -588,3 +588,41 @@ def _run_on(new_loop: Callable[[], asyncio.AbstractEventLoop], path: Path) -> An
 
     with asyncio.Runner(loop_factory=new_loop) as runner:
         return runner.run(main())
+
+
+# -- the order of events -----------------------------------------------------------
+
+
+async def test_a_response_that_cannot_be_begun_closes_its_source() -> None:
+    spies = []
+
+    async def refuse(_request: web.Request, _response: web.StreamResponse) -> None:
+        raise ZeroDivisionError
+
+    async def handler(request: web.Request) -> web.StreamResponse:
+        spy = SpyStream(IterStream([b"x"]))
+        spies.append(spy)
+        return respond(spy)
+
+    app = web.Application()
+    app.router.add_get("/", handler)
+    app.on_response_prepare.append(refuse)
+    async with serving(app) as address, connected(address) as raw:
+        await raw.send(post(None, method="GET"))
+        assert await raw.reader.read() == b""
+    assert [spy.closings for spy in spies] == [1]
+    assert all(spy.reads == 0 for spy in spies)
+
+
+async def test_a_response_is_begun_once() -> None:
+    """A handler may begin it by itself, to know that it will be sent."""
+
+    async def handler(request: web.Request) -> web.StreamResponse:
+        response = respond(IterStream([b"ab", b"c"]))
+        assert await response.prepare(request) is await response.prepare(request)
+        return response
+
+    async with serving(handler) as address, connected(address) as raw:
+        await raw.send(post(None, method="GET"))
+        status, _, body = await raw.response()
+    assert (status, body) == (200, b"abc")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import time
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -13,6 +14,7 @@ from aiohttp import web
 from aiostreams import (
     JSON,
     BodyTimeout,
+    LimitExceeded,
     Limits,
     Text,
     UnsupportedContent,
@@ -21,7 +23,9 @@ from aiostreams import (
     read_bytes,
     setup,
 )
+from aiostreams.web.body import body_of
 from aiostreams.web.expect import expect_continue
+from aiostreams.web.wire import Pace, WireStream
 from tests.servers import CHUNKED, Raw, chunk, connected, post, serving
 
 HEADS = [post(headers=[("Content-Length", "1000")]), post(headers=CHUNKED)]
@@ -169,6 +173,107 @@ async def test_a_total_time_that_ran_out_between_two_reads() -> None:
         "the body is not complete after 0.1 seconds, 3 bytes have arrived",
         BodyTimeout,
     )
+
+
+@pytest.mark.parametrize("head", HEADS, ids=KINDS)
+async def test_without_any_limit_a_client_may_be_as_slow_as_it_likes(
+    head: bytes,
+) -> None:
+    async with serving(app_of()) as address, connected(address) as raw:
+        await raw.send(head)
+        chunked = b"chunked" in head
+        for _ in range(4):
+            await raw.send(chunk(b"x" * 250) if chunked else b"x" * 250)
+            await asyncio.sleep(0.05)
+        if chunked:
+            await raw.send(chunk(b""))
+        assert (await raw.response())[2] == b"1000"
+
+
+async def test_the_limit_itself_passes_and_the_next_byte_is_refused() -> None:
+    """Also when it comes alone: no empty piece, which would be the end."""
+    got = []
+
+    async def handler(request: web.Request) -> Any:
+        stream = open_stream(request)
+        got.append(await stream.readany())
+        with pytest.raises(LimitExceeded):
+            await stream.readany()
+        return Text("refused")
+
+    app = web.Application()
+    app.router.add_post("/", handler)
+    setup(app, limits=Limits(max_body=3))
+    async with serving(app) as address, connected(address) as raw:
+        await raw.send(post(headers=CHUNKED), chunk(b"abc"))
+        await asyncio.sleep(0.02)
+        await raw.send(chunk(b"d"))
+        assert (await raw.response())[2] == b"refused"
+    assert got == [b"abc"]
+
+
+async def test_a_cancel_before_anything_is_waited_for() -> None:
+    """While ``100 Continue`` is on its way, say: there is no pace to be asked yet."""
+    caught = []
+
+    async def handler(request: web.Request) -> Any:
+        body = body_of(request)
+        wire: Any = body.stream
+        while not isinstance(wire, WireStream):
+            wire = wire._source
+        begun = asyncio.Event()
+
+        async def begin() -> bytes:
+            begun.set()
+            await asyncio.Event().wait()
+            return b""
+
+        wire._begin = begin  # type: ignore[method-assign]
+        task = asyncio.create_task(wire.readany())
+        await begun.wait()
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        caught.append(wire.waited)
+        return Text("done")
+
+    app = web.Application()
+    app.router.add_post("/", handler)
+    async with serving(setup(app)) as address, connected(address) as raw:
+        await raw.send(post(b"abc"))
+        assert (await raw.response())[2] == b"done"
+    assert caught == [0.0]
+
+
+async def test_a_cancel_from_outside_wins_over_the_timer() -> None:
+    """Both in one turn of the event loop: the task was to end, not to answer 408."""
+    limits = Limits(idle_timeout=0.01, min_rate=0)
+    pace = Pace(limits)
+
+    async def read() -> None:
+        pace.begin(asyncio.current_task(), 0)
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError as error:
+            pace.interrupted(error)
+            raise
+        finally:
+            pace.end()
+
+    alone = asyncio.create_task(read())
+    with pytest.raises(BodyTimeout):
+        await alone
+    pace.stop()
+    pace = Pace(limits)
+    both = asyncio.create_task(read())
+    await asyncio.sleep(0)
+    pace._fire()
+    time.sleep(0.011)
+    pace._fire()
+    both.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await both
+    pace.stop()
 
 
 async def test_a_cancel_from_outside_stays_a_cancel() -> None:
