@@ -111,7 +111,7 @@ class Environment:
         with tempfile.TemporaryDirectory() as folder:
             for name in BESIDE:
                 if (ROOT / name).is_dir():
-                    ignored = shutil.ignore_patterns("__pycache__", "results", "corpus")
+                    ignored = shutil.ignore_patterns("__pycache__", "results")
                     shutil.copytree(ROOT / name, Path(folder, name), ignore=ignored)
                 else:
                     shutil.copy(ROOT / name, folder)
