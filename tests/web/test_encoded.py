@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import threading
 
 import pytest
 from aiohttp.test_utils import make_mocked_request
@@ -35,33 +36,54 @@ async def test_a_body_is_encoded_whole(coding: str, size: int) -> None:
     assert decoded(await encode_whole(request, data, coding, None), coding) == data
 
 
-async def test_others_have_their_turn_while_a_large_body_is_encoded(
+@pytest.mark.parametrize("turn", [0.0, 10.0])
+async def test_a_quick_encoder_gives_others_a_turn_when_theirs_is_due(
+    turn: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(encoded, "_QUICK", 0)
+    monkeypatch.setattr(encoded, "_TURN", turn)
+    request = make_mocked_request("GET", "/")
+    turns = 0
+
+    async def count() -> None:
+        nonlocal turns
+        while True:
+            await asyncio.sleep(0)
+            turns += 1
+
+    counting = asyncio.create_task(count())
+    data = await encode_whole(request, DATA, "gzip", 9)
+    counting.cancel()
+    assert decoded(data, "gzip") == DATA
+    if turn:
+        assert turns <= 1
+    else:
+        assert turns >= len(DATA) // encoded._PIECE
+
+
+async def test_a_slow_encoder_works_beside_the_event_loop(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """With a quick encoder in place, with a slow one beside the event loop."""
+    released = threading.Event()
+
+    class Slow:
+        inline = 0
+
+        def encode(self, data: bytes) -> bytes:
+            assert released.wait(10), "the event loop had no turn"
+            return data
+
+        def finish(self) -> bytes:
+            return b"."
+
+    monkeypatch.setattr(encoded, "make_encoder", lambda coding, level: Slow())
     request = make_mocked_request("GET", "/")
-    for turn in (0.0, 10.0):
-        monkeypatch.setattr(encoded, "_TURN", turn)
-        for quick in (0, 10**9):
-            monkeypatch.setattr(encoded, "_QUICK", quick)
-            turns = 0
-
-            async def count() -> None:
-                nonlocal turns
-                while True:
-                    await asyncio.sleep(0)
-                    turns += 1
-
-            counting = asyncio.create_task(count())
-            data = await encode_whole(request, DATA, "gzip", 9)
-            counting.cancel()
-            assert decoded(data, "gzip") == DATA
-            if quick == 0 and turn == 0:
-                assert turns >= len(DATA) // encoded._PIECE
-            if quick == 0 and turn == 10:
-                assert turns <= 1
-            if quick:
-                assert turns > 1
+    encoding = asyncio.create_task(encode_whole(request, b"slow", "br", None))
+    for _ in range(10):
+        await asyncio.sleep(0)
+    assert not encoding.done()
+    released.set()
+    assert await encoding == b"slow."
 
 
 def test_what_was_said_of_the_bytes_is_of_others_now() -> None:
