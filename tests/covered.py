@@ -127,6 +127,7 @@ OWN: Mapping[str, tuple[str, ...]] = {
     "web/parts.py": ("web/test_forms.py", "web/test_stats.py"),
     # The state of a request, asked for in every way.
     "web/body.py": (
+        "web/test_appstorage.py",
         "web/test_codings.py",
         "web/test_middleware.py",
         "web/test_request.py",

@@ -6,6 +6,7 @@ import asyncio
 import dataclasses
 import gzip
 import json
+import threading
 from typing import Any
 
 import pytest
@@ -30,6 +31,7 @@ from aiostreams import (
     read_json,
     read_text,
 )
+from aiostreams.content.base import INLINE
 from aiostreams.web.body import body_of
 from tests.servers import CHUNKED, chunk, connected, post, serving
 from tests.web.scripts import Script, dripped, run, typed
@@ -198,10 +200,20 @@ async def test_read_json_in_the_charset_that_the_client_names(charset: str) -> N
     assert await run(read_json, sent) == {"name": "é"}
 
 
-async def test_read_json_of_a_large_body_is_parsed_beside_the_loop() -> None:
-    values = list(range(30_000))
-    sent = typed("application/json", json.dumps(values).encode())
-    assert await run(read_json, sent) == values
+@pytest.mark.parametrize("over", [0, 1])
+async def test_read_json_of_a_large_body_is_parsed_beside_the_loop(over: int) -> None:
+    body = json.dumps("x" * (INLINE + over - 2)).encode()
+    assert len(body) == INLINE + over
+    here = threading.get_ident()
+
+    async def script(request: web.BaseRequest) -> Any:
+        return await read_json(
+            request, loads=lambda text: (threading.get_ident(), json.loads(text))
+        )
+
+    where, value = await run(script, typed("application/json", body))
+    assert (where != here) is bool(over)
+    assert len(value) == len(body) - 2
 
 
 async def test_limits_of_an_inner_middleware_replace_those_of_the_outer() -> None:
