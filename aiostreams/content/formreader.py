@@ -131,20 +131,21 @@ def parse_form_parts(
 
 
 def _of_whole(parts: list[FormPart]) -> FormParts:
-    form = FormParts(count=len(parts))
-    fields, types = form.fields, form.types
     default = None
     for part in [part for part in parts if part[1] == CHARSET_FIELD]:
         if part.filename is None:
             default = charset_of_field(part.body)
+    fields: list[tuple[str, str]] = []
+    files: list[tuple[str, File]] = []
+    places: list[int] = []
+    types: dict[int, str] = {}
     for raw, name, filename, content_type, body in parts:
         if default is not None:
             name = _renamed(name, default)  # noqa: PLW2901 - the name from here on
         if filename is not None:
             if filename or body:
-                file = ReceivedFile(body, filename, content_type, raw)
-                form.files.append((name, file))
-                form.places.append(len(fields))
+                files.append((name, ReceivedFile(body, filename, content_type, raw)))
+                places.append(len(fields))
             continue
         if content_type is not None:
             types[len(fields)] = content_type
@@ -155,7 +156,7 @@ def _of_whole(parts: list[FormPart]) -> FormParts:
                 raise _not_of_charset(len(fields), "utf-8") from None
             continue
         fields.append((name, _text(body, content_type, default, len(fields))))
-    return form
+    return FormParts(fields, files, places, types, None, len(parts))
 
 
 def _text(

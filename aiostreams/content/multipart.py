@@ -157,9 +157,12 @@ class MultiPart(Content):
     def of_parts(cls, parts: FormParts) -> Self:
         """The value of a body that ``formreader`` has read."""
         self = cls.__new__(cls)
+        self.form = Form._of(parts.fields)  # noqa: SLF001 - its sibling
+        self.files = Files.received(parts)
         self._types = parts.types
-        self._start(Form._of(parts.fields), Files.received(parts))  # noqa: SLF001
         self._places = parts.places
+        self._boundary = None
+        self._subtype = "form-data"
         return self
 
     @classmethod

@@ -10,7 +10,6 @@ from aiostreams.content.formreader import WHOLE, parse_form_parts, read_form_par
 from aiostreams.content.multipart import MultiPart
 from aiostreams.content.text import Text
 from aiostreams.errors import UnsupportedContent
-from aiostreams.streams.memory import ByteStream
 from aiostreams.uploads.formmodel import bind, json_fields
 from aiostreams.web.arrived import take_arrived
 from aiostreams.web.body import body_of
@@ -79,7 +78,10 @@ async def read_form(
             ``max_file``, the headers', or ``max_memory`` for all fields together.
         StreamError: as raised by the stream.
     """
-    form = await _read_form(request, limits)
+    body = body_of(request)
+    form = body.form or _take_form(request, body, limits or body.limits)
+    if form is None:
+        form = body.form = await _read_form(request, body, limits or body.limits)
     if model is None:
         return form
     fields = list(form.form.items())
@@ -102,42 +104,40 @@ async def read_form(
     )
 
 
-async def _read_form(request: web.BaseRequest, limits: Limits | None) -> MultiPart:
-    body = body_of(request)
-    if body.form is not None:
-        return body.form
-    limits = limits or body.limits
+def _take_form(
+    request: web.BaseRequest, body: RequestBody, limits: Limits
+) -> MultiPart | None:
+    """The form, if it is an ordinary one that has arrived: then nothing is awaited."""
+    content_type = request.headers.get("Content-Type", "")
+    if not content_type.startswith("multipart/form-data;"):
+        return None
+    data = take_arrived(request, body, min(WHOLE, limits.max_memory))
+    if data is None:
+        return None
+    parts = parse_form_parts(data, content_type, limits)
+    if parts is None:
+        body.remembered = data  # and so the stream's
+        return None
+    if body.tally is not None:
+        body.tally.divided(parts.count)
+    body.form = form = MultiPart.of_parts(parts)
+    return form
+
+
+async def _read_form(
+    request: web.BaseRequest, body: RequestBody, limits: Limits
+) -> MultiPart:
     content_type = request.headers.get("Content-Type", "")
     media_type = content_type.partition(";")[0].strip().lower()
-    if media_type == _MULTIPART:
-        form = await _multipart(request, body, content_type, limits)
-    elif media_type == _URLENCODED:
-        form = MultiPart.of_form(await Form.decode(body.stream, limits=limits))
-    else:
+    if media_type == _URLENCODED:
+        return MultiPart.of_form(await Form.decode(body.stream, limits=limits))
+    if media_type != _MULTIPART:
         raise UnsupportedContent(
             f"the body must be a form, not {media_type[:80] or 'of no type'!r}",
             accept=f"{_MULTIPART}, {_URLENCODED}",
         )
-    body.form = form
-    return form
-
-
-async def _multipart(
-    request: web.BaseRequest, body: RequestBody, content_type: str, limits: Limits
-) -> MultiPart:
-    tally = body.tally
-    data = take_arrived(request, body, min(WHOLE, limits.max_memory))
-    if data is None:
-        stream = body.stream
-    else:
-        whole = parse_form_parts(data, content_type, limits)
-        if whole is not None:
-            if tally is not None:
-                tally.divided(whole.count)
-            return MultiPart.of_parts(whole)
-        stream = ByteStream(data, content_type=content_type)
-    opened = None if tally is None else tally.divided
-    parts = await read_form_parts(stream, limits, opened=opened)
+    opened = None if body.tally is None else body.tally.divided
+    parts = await read_form_parts(body.stream, limits, opened=opened)
     form = MultiPart.of_parts(parts)
     if form.spooled:
         body.closing(form.close)
