@@ -13,6 +13,7 @@ from typing import Any
 import aiohttp
 import pytest
 from aiohttp import web
+from multidict import CIMultiDict, CIMultiDictProxy
 
 from aiostreams import File, IterStream, Limits, proxy, respond, setup
 from aiostreams.testing import DripStream
@@ -23,7 +24,11 @@ CLIENT = web.AppKey("client", aiohttp.ClientSession)
 
 @contextlib.asynccontextmanager
 async def proxied(
-    upstream: Any, *, timeout: float = 10, **limits: Any
+    upstream: Any,
+    *,
+    timeout: float = 10,
+    response_class: type[aiohttp.ClientResponse] = aiohttp.ClientResponse,
+    **limits: Any,
 ) -> AsyncIterator[tuple[str, int]]:
     """A proxy before an upstream: a handler, an application or an address."""
 
@@ -33,7 +38,9 @@ async def proxied(
 
     async def client(app: web.Application) -> AsyncIterator[None]:
         times = aiohttp.ClientTimeout(total=timeout)
-        async with aiohttp.ClientSession(timeout=times) as session:
+        async with aiohttp.ClientSession(
+            timeout=times, response_class=response_class
+        ) as session:
             app[CLIENT] = session
             yield
 
@@ -187,7 +194,7 @@ async def test_an_upstream_without_a_reason() -> None:
 async def test_a_field_that_cannot_be_passed_on_is_the_upstreams_fault(
     odd: bytes,
 ) -> None:
-    """aiohttp's parser refuses the first; the second is refused here."""
+    """aiohttp's parser refuses the first, and the second where asyncio debugs."""
     answer = b"HTTP/1.1 200 OK\r\nX-Odd: a%bb\r\nContent-Length: 2\r\n\r\nhi" % odd
     async with (
         answering(answer) as port,
@@ -197,6 +204,33 @@ async def test_a_field_that_cannot_be_passed_on_is_the_upstreams_fault(
         await raw.send(post(None, method="GET"))
         status, headers, _ = await raw.response()
     assert (status, headers.get("x-odd")) == (502, None)
+
+
+async def test_a_field_that_a_parser_has_let_in_is_refused_here() -> None:
+    over = asyncio.Event()
+    upstreams: list[aiohttp.ClientResponse] = []
+
+    async def upstream(request: web.Request) -> web.StreamResponse:
+        response = web.StreamResponse()
+        await response.prepare(request)
+        await over.wait()
+        return response
+
+    class Lax(aiohttp.ClientResponse):
+        @property
+        def headers(self) -> CIMultiDictProxy[str]:
+            upstreams.append(self)
+            return CIMultiDictProxy(CIMultiDict({"X-Odd": "a\x7fb"}))
+
+    async with (
+        proxied(upstream, response_class=Lax) as address,
+        connected(address) as raw,
+    ):
+        await raw.send(post(None, method="GET"))
+        status, headers, _ = await raw.response()
+        assert (status, headers.get("x-odd")) == (502, None)
+        assert upstreams[0].closed, "and its connection with it"
+        over.set()
 
 
 async def test_the_clients_own_faults_are_not_the_gateways() -> None:

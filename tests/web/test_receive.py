@@ -771,6 +771,8 @@ async def test_a_file_that_is_the_body_has_the_name_of_its_head(
 
 
 async def test_a_key_may_be_made_of_the_name_of_a_file_in_a_form() -> None:
+    """However it is read: with an escape in it, in chunks, or plain and in one piece."""
+
     async def script(request: web.Request) -> Any:
         storage = MemoryStorage()
         async with receive(
@@ -781,6 +783,8 @@ async def test_a_key_may_be_made_of_the_name_of_a_file_in_a_form() -> None:
     found = [f"mine/{name}" for name in ("me.png", "you.png", "p.pdf")]
     assert await run(script, posted(FORM)) == found
     assert await run(script, *chunked(FORM, 1000)) == found
+    plain = [part for part in FORM if "\\" not in (part[1] or "")]
+    assert await run(script, posted(plain)) == found[1:]
 
 
 async def test_policies_for_fields_unknown_and_twice() -> None:

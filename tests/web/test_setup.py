@@ -30,9 +30,11 @@ async def text(_request: web.Request) -> Any:
     return Text("value")
 
 
-async def ask(app: web.Application) -> tuple[int, dict[str, str], bytes]:
+async def ask(
+    app: web.Application, *headers: tuple[str, str]
+) -> tuple[int, dict[str, str], bytes]:
     async with serving(app) as address, connected(address) as raw:
-        await raw.send(post(b""))
+        await raw.send(post(b"", headers=headers))
         return await raw.response()
 
 
@@ -40,6 +42,18 @@ def test_twice_is_an_error() -> None:
     app = setup(web.Application())
     with pytest.raises(RuntimeError, match="called twice"):
         setup(app)
+
+
+async def test_responses_are_compressed_unless_told_otherwise() -> None:
+    async def long(_request: web.Request) -> Any:
+        return Text("word " * 1000)
+
+    codings = []
+    for made in (setup(web.Application()), setup(web.Application(), compression=None)):
+        made.router.add_post("/", long)
+        _, headers, _ = await ask(made, ("Accept-Encoding", "gzip"))
+        codings.append(headers.get("content-encoding"))
+    assert codings == ["gzip", None]
 
 
 @pytest.mark.parametrize("when", ["before", "after"])
