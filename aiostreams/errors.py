@@ -23,7 +23,8 @@ A message says what, how much, and the limit; never bytes of a body. Only
 from __future__ import annotations
 
 import errno
-from typing import TYPE_CHECKING, ClassVar
+import math
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -55,7 +56,7 @@ class StreamError(Exception):
             is answered to a client.
     """
 
-    status: ClassVar[int] = 500
+    status: int = 500
 
 
 class StreamClosed(StreamError, ValueError):
@@ -70,12 +71,15 @@ class SizeMismatch(StreamError, ValueError):
     """A source delivered more or fewer bytes than its ``size`` promised.
 
     Attributes:
-        expected: the promised number of bytes.
-        seen: the bytes delivered when that became known; when the source was
-            longer this is the first count beyond ``expected``.
+        expected: the promised number of bytes, if told.
+        seen: the bytes delivered when that became known, if told; when the source
+            was longer this is the first count beyond ``expected``.
     """
 
-    def __init__(self, message: str, *, expected: int, seen: int) -> None:
+    # Optional, since unpickling and copying call the class with the message alone.
+    def __init__(
+        self, message: str = "", *, expected: int | None = None, seen: int | None = None
+    ) -> None:
         super().__init__(message)
         self.expected = expected
         self.seen = seen
@@ -103,13 +107,20 @@ class LimitExceeded(StreamError, ValueError):
     """A body, or a piece of one, is larger than a ceiling allows.
 
     Attributes:
-        limit: the ceiling, in the unit the message names (bytes or a count).
-        seen: what was declared, or counted when reading stopped.
+        limit: the ceiling, in the unit the message names (bytes or a count); NaN
+            when it was not told.
+        seen: what was declared, or counted when reading stopped; or NaN.
     """
 
     status = 413
 
-    def __init__(self, message: str, *, limit: float, seen: float) -> None:
+    def __init__(
+        self,
+        message: str = "",
+        *,
+        limit: float = math.nan,
+        seen: float = math.nan,
+    ) -> None:
         super().__init__(message)
         self.limit = limit
         self.seen = seen
@@ -129,7 +140,7 @@ class UnsupportedContent(StreamError):
 
     def __init__(
         self,
-        message: str,
+        message: str = "",
         *,
         accept: str | None = None,
         accept_encoding: str | None = None,
@@ -188,12 +199,10 @@ class StorageError(StreamError, OSError):
     that is an ``OSError``.
     """
 
-    def __init__(self, message: str, cause: BaseException | None = None) -> None:
+    def __init__(self, message: str = "", cause: BaseException | None = None) -> None:
         super().__init__(message)
         self.errno: int | None = cause.errno if isinstance(cause, OSError) else None
         self.__cause__: BaseException | None = cause
-
-    @property
-    def status(self) -> int:  # type: ignore[override]
-        """507 Insufficient Storage (RFC 4918 section 11.5) when full, else 500."""
-        return 507 if self.errno in _FULL else 500
+        if self.errno in _FULL:
+            # Insufficient Storage (RFC 4918 section 11.5).
+            self.status = 507

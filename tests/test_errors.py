@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import errno
+import pickle
 
 import pytest
 
@@ -54,3 +56,28 @@ def test_errors_carry_what_a_handler_needs() -> None:
     invalid = InvalidContent("a: bad", errors=[("a", "bad")])
     assert invalid.errors == (("a", "bad"),)
     assert InvalidContent("bad").errors == ()
+
+
+@pytest.mark.parametrize("error", ALL, ids=lambda error: error.__name__)
+def test_the_class_tells_its_status(error: type[StreamError]) -> None:
+    assert isinstance(error.status, int)
+    assert error("told").status == error.status
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        *(error("told") for error in ALL),
+        LimitExceeded("too large", limit=1, seen=2),
+        SizeMismatch("too short", expected=3, seen=2),
+        UnsupportedContent("no", accept="text/plain", accept_encoding="gzip"),
+        InvalidContent("no", errors=[("age", "too low")]),
+        StorageError("full", OSError(errno.ENOSPC, "full")),
+    ],
+    ids=repr,
+)
+def test_an_error_survives_the_way_to_another_process(error: StreamError) -> None:
+    for other in (copy.copy(error), pickle.loads(pickle.dumps(error))):
+        assert type(other) is type(error)
+        assert (str(other), other.status) == (str(error), error.status)
+        assert repr(vars(other)) == repr(vars(error))

@@ -77,11 +77,17 @@ class Stream(Guarded, ABC):
     Args:
         size: the number of bytes of the whole stream, if known.
         content_type: the media type with its parameters, if known.
+
+    Raises:
+        TypeError: it is ``Stream`` itself, which can be neither read nor written.
     """
 
     def __init__(
         self, *, size: int | None = None, content_type: str | None = None
     ) -> None:
+        # Not by abstract methods: which ones a stream has depends on its direction.
+        if type(self) is Stream:
+            raise TypeError("Stream is abstract: implement readany() or write()")
         self.__size = size
         self.__content_type = content_type
 

@@ -69,7 +69,7 @@ class Compression:
 
     Args:
         codings: what may be used, best first among what a client likes equally.
-            One whose library is missing is left out.
+            One whose library is missing is left out. deflate is for the odd old one.
         minimum_size: smaller bodies are sent as they are, in bytes. One network
             packet holds about 1,400.
         when: what is worth it; ``compressible()`` knows the types that are. Combine
@@ -87,12 +87,12 @@ class Compression:
         ValueError: there is no such coding or level.
     """
 
-    codings: tuple[str, ...] = ("zstd", "br", "gzip")
+    codings: tuple[str, ...] = ("zstd", "br", "gzip", "deflate")
     minimum_size: int = 1 * KiB
     when: Predicate = field(default_factory=compressible)
     levels: Mapping[str, int] = field(default_factory=lambda: {"zstd": 2})
     static_levels: Mapping[str, int] = field(
-        default_factory=lambda: {"zstd": 6, "br": 5, "gzip": 6}
+        default_factory=lambda: {"zstd": 6, "br": 5, "gzip": 6, "deflate": 6}
     )
     precompressed: bool = True
 

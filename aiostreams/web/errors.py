@@ -11,6 +11,7 @@ import asyncio
 import json
 import logging
 from dataclasses import dataclass
+from math import isfinite
 from typing import TYPE_CHECKING, Any, Final
 
 from aiohttp import hdrs, web
@@ -162,7 +163,8 @@ def describe(error: StreamError, request: web.BaseRequest) -> Problem:
     headers: dict[str, str] = {}
     extra: dict[str, Any] = {}
     if isinstance(error, LimitExceeded):
-        extra = {"limit": error.limit, "seen": error.seen}
+        numbers = {"limit": error.limit, "seen": error.seen}
+        extra = {name: value for name, value in numbers.items() if isfinite(value)}
     elif isinstance(error, InvalidContent) and error.errors:
         extra["errors"] = [
             {"field": field, "message": text} for field, text in error.errors

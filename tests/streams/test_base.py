@@ -53,8 +53,17 @@ async def test_a_method_reached_through_super_is_the_plain_one() -> None:
     assert stream.closed
 
 
+class Neither(Stream):
+    """Implements nothing."""
+
+
+def test_the_abstract_class_makes_no_streams() -> None:
+    with pytest.raises(TypeError, match="Stream is abstract"):
+        Stream(size=3)
+
+
 async def test_a_stream_that_is_neither_readable_nor_writable() -> None:
-    stream = Stream(size=3, content_type="text/plain")
+    stream = Neither(size=3, content_type="text/plain")
     assert (stream.size, stream.content_type, stream.live) == (3, "text/plain", False)
     assert not stream.seekable
     with pytest.raises(NotImplementedError, match="not writable"):

@@ -93,6 +93,13 @@ async def test_a_limit_may_say_that_the_body_is_malformed() -> None:
     assert (got, problem["limit"], problem["seen"]) == (400, 1, 2)
 
 
+async def test_a_limit_without_numbers_has_none_in_the_document() -> None:
+    """NaN is no JSON."""
+    got, _, body = await answer_to(LimitExceeded("too many comments", limit=3))
+    assert (got, json.loads(body).get("limit")) == (413, 3)
+    assert b"seen" not in body
+
+
 async def test_a_long_message_is_cut(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO, "aiostreams.web")
     _, _, body = await answer_to(MalformedBody("x" * 5000))
