@@ -12,7 +12,9 @@ was made by this request.
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import dataclasses
+import functools
 import inspect
 import logging
 import re
@@ -21,11 +23,13 @@ from typing import TYPE_CHECKING, Final, Protocol
 
 from aiostreams.errors import LimitExceeded
 from aiostreams.sansio.filename import safe_filename
+from aiostreams.sansio.mediatype import OCTET_STREAM
 from aiostreams.streams.hashing import HashStream, hash_whole
 from aiostreams.streams.pump import copy
-from aiostreams.streams.transforms import LimitStream
+from aiostreams.streams.worker import Job
+from aiostreams.uploads.ceiling import Ceiling, CeilingStream
 from aiostreams.uploads.rules import FileRule
-from aiostreams.uploads.sniff import SNIFF_BYTES
+from aiostreams.uploads.sniff import SNIFF_BYTES, named_type
 from aiostreams.uploads.stored import StoredFile
 
 if TYPE_CHECKING:
@@ -129,28 +133,31 @@ class Receiver:
             StreamError: as raised by the stream, and by the storage.
         """
         size = stream.size
-        rule, storage, ceiling = self._admit(field, size)
-        head = await stream.read(SNIFF_BYTES)
-        content_type, key = await self._identify(rule, field, incoming, head)
-        stream.unread(head)
-        source = LimitStream(stream, ceiling, what=f"the file in {field[:40]!a}")
-        hashing = HashStream(source, *self._hashes) if self._hashes else None
-        sink = await self._create(
-            storage, key, content_type, ceiling if size is None else size
-        )
-        async with sink:
-            count = await copy(hashing or source, sink)
-            file = StoredFile(
-                field,
-                incoming.filename,
-                content_type,
-                count,
-                {} if hashing is None else hashing.digests,
-                key,
-                incoming.content_type,
-                storage,
+        rule, storage, ceiling = self._admit(field, incoming, size)
+        source = CeilingStream(stream, ceiling, field, incoming.filename)
+        try:
+            head = await source.read(SNIFF_BYTES)
+            content_type, key = await self._identify(rule, field, incoming, head)
+            source.unread(head)
+            hashing = HashStream(source, *self._hashes) if self._hashes else None
+            sink = await self._create(
+                storage, key, content_type, ceiling.size if size is None else size
             )
-            self._remember(file, committed=False)
+            async with sink:
+                count = await copy(hashing or source, sink)
+                file = StoredFile(
+                    field,
+                    incoming.filename,
+                    content_type,
+                    count,
+                    {} if hashing is None else hashing.digests,
+                    key,
+                    incoming.content_type,
+                    storage,
+                )
+                self._remember(file, committed=False)
+        except LimitExceeded as error:
+            raise source.named(error)  # noqa: B904 - has its cause, or is itself
         return self._remember(file, committed=True)
 
     async def take_whole(
@@ -166,7 +173,7 @@ class Receiver:
         Raises:
             StreamError: as :meth:`take`.
         """
-        rule, storage, _ = self._admit(field, len(data))
+        rule, storage, _ = self._admit(field, incoming, len(data))
         content_type, key = await self._identify(
             rule, field, incoming, data[:SNIFF_BYTES]
         )
@@ -186,7 +193,9 @@ class Receiver:
         )
         return self._remember(file, committed=True)
 
-    def _admit(self, field: str, size: int | None) -> tuple[FileRule, Storage, int]:
+    def _admit(
+        self, field: str, incoming: Incoming, size: int | None
+    ) -> tuple[FileRule, Storage, Ceiling]:
         """Whether one more file, of that size, may come; to where; how large."""
         rule = self.rule(field)
         count = self._counts[field] = self._counts.get(field, 0) + 1
@@ -197,13 +206,9 @@ class Receiver:
                 "receive() needs a storage: give it one, or setup(app, storage=...)"
             )
         ceiling = self._ceiling(rule)
-        if size is not None and size > ceiling:
+        if size is not None and size > ceiling.size:
             # By its own account: nothing of it needs to be waited for.
-            raise LimitExceeded(
-                f"the file in {field[:40]!a} has {size} bytes, limit {ceiling}",
-                limit=ceiling,
-                seen=size,
-            )
+            raise ceiling.exceeded(field, incoming.filename, size)
         return rule, storage, ceiling
 
     async def _identify(
@@ -215,12 +220,18 @@ class Receiver:
             content_type = rule.check_type(field, head, declared, filename)
         else:
             # Somebody else's: nobody knows how long it takes.
-            content_type = await asyncio.to_thread(
+            check = functools.partial(
                 rule.check_type, field, head, declared, filename, sniffer=self._sniffer
             )
+            job = Job(functools.partial(contextvars.copy_context().run, check))
+            await job.wait()  # one that is cancelled has bytes of its own
+            content_type = job.result()
         key = self._key(incoming)
         if inspect.isawaitable(key):
             key = await key
+        if content_type == OCTET_STREAM and not self._own_keys and rule.accept is None:
+            # Neither the bytes nor the client know: a key may be called "report.csv".
+            content_type = named_type(head, declared, key)
         return content_type, key
 
     async def _create(
@@ -264,13 +275,15 @@ class Receiver:
             if (message := rule.miscount(self._counts.get(field, 0))) is not None
         ]
 
-    def _ceiling(self, rule: FileRule) -> int:
-        ceilings = [self._limits.max_file]
-        if rule.max_size is not None:
-            ceilings.append(rule.max_size)
+    def _ceiling(self, rule: FileRule) -> Ceiling:
+        size = self._limits.max_file
+        if rule.max_size is not None and rule.max_size < size:
+            size = rule.max_size
         if self._quota is not None:
-            ceilings.append(max(0, self._quota - self._received))
-        return min(ceilings)
+            left = max(0, self._quota - self._received)
+            if left < size:
+                return Ceiling(left, self._quota)
+        return Ceiling(size)
 
     async def undo(self) -> None:
         """Remove everything that was stored; whoever cancels waits for it."""

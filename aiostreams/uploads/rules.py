@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from aiostreams.errors import InvalidContent, LimitExceeded, UnsupportedContent
+from aiostreams.sansio.filename import safe_filename
 from aiostreams.uploads.sniff import (
     accepted_type,
     check_pattern,
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 
     from aiostreams.uploads.storage import Storage
 
-__all__ = ["FileRule"]
+__all__ = ["FileRule", "call_file"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,7 +86,8 @@ class FileRule:
             field: for the message.
             head: the beginning of the file, ``SNIFF_BYTES`` of it or all.
             declared: what the client says.
-            filename: whose extension counts when the client does not know.
+            filename: whose extension counts when the client does not know; for the
+                message, too.
             sniffer: asked in place of the table of this package.
 
         Raises:
@@ -102,8 +104,8 @@ class FileRule:
         if found is None:
             welcome = ", ".join(sorted(self.accept))
             raise UnsupportedContent(
-                f"the file in {_short(field)} is {shown or 'of an unknown type'}; "
-                f"accepted: {welcome}",
+                f"{call_file(field, filename)} is "
+                f"{shown or 'of an unknown type'}; accepted: {welcome}",
                 accept=welcome,
             )
         return found
@@ -152,10 +154,23 @@ class FileRule:
 
 # What senders write who do not know.
 _UNSAID = frozenset({"", "application/octet-stream"})
+# How much of a filename a message shows, in characters.
+_LONGEST_NAME = 60
 
 
 def _files(count: int) -> str:
     return f"{count} file{'s' * (count != 1)}"
+
+
+def call_file(field: str, filename: str | None) -> str:
+    """What a message calls a file: as its sender knows it, and harmless."""
+    if not filename:
+        return f"the file in {_short(field)}"
+    name = safe_filename(filename)
+    shown = (
+        f"{name!r}" if len(name) <= _LONGEST_NAME else f"{name[:_LONGEST_NAME]!r}..."
+    )
+    return f"the file {shown} in {_short(field)}"
 
 
 def _short(field: str) -> str:

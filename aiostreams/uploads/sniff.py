@@ -40,6 +40,7 @@ __all__ = [
     "looks_like_text",
     "magic_sniffer",
     "matches",
+    "named_type",
     "resolve_type",
     "sniff",
 ]
@@ -154,7 +155,7 @@ def resolve_type(
     Returns:
         What the bytes show, or a member of its family that the client declares; else
         what it declares, cleaned of what is no media type; else what the name promises,
-        unless the bytes would show that; else ``application/octet-stream``.
+        unless the bytes speak against it; else ``application/octet-stream``.
     """
     actual = _canonical((sniffer or sniff)(head)) or OCTET_STREAM
     said = _clean(declared)
@@ -166,8 +167,32 @@ def resolve_type(
         return said
     if actual != OCTET_STREAM:  # text, says another sniffer than ours
         return actual
-    guess = guess_content_type(filename or "")
-    return OCTET_STREAM if _canonical(guess) in _KNOWN else guess
+    return named_type(head, None, filename)
+
+
+def named_type(head: bytes, declared: str | None, name: str | None) -> str:
+    """The type of a file by its name, where the bytes show none.
+
+    Args:
+        head: the beginning of the file.
+        declared: what the client says; it comes before any name.
+        name: a filename or a key, or ``None``.
+
+    Returns:
+        What is declared; else what the extension promises, unless the bytes speak
+        against it: they would show that type, or it is text and they are none. Else
+        ``application/octet-stream``.
+    """
+    said = _clean(declared)
+    if said is not None:
+        return said
+    guess = guess_content_type(name or "")
+    essence = _essence(guess)
+    if ALIASES.get(essence, essence) in _KNOWN:
+        return OCTET_STREAM
+    if _is_plain(essence) and not looks_like_text(head):
+        return OCTET_STREAM
+    return guess
 
 
 def magic_sniffer() -> Callable[[bytes], str | None]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from aiostreams.errors import InvalidContent, LimitExceeded, UnsupportedContent
-from aiostreams.uploads.rules import FileRule
+from aiostreams.uploads.rules import FileRule, call_file
 
 PNG = b"\x89PNG\r\n\x1a\n"
 
@@ -57,8 +57,32 @@ def test_check_type_says_what_it_is_and_what_is_accepted() -> None:
         "the file in '" + "a\\n" * 20 + "'... is text/html; "
         "accepted: application/pdf, image/*"
     )
+    with pytest.raises(UnsupportedContent, match=r"^the file 'b.png' in 'a' is text/"):
+        FileRule(accept={"image/*"}).check_type("a", b"x", "image/png", "../b.png")
     with pytest.raises(UnsupportedContent, match="is of an unknown type; accepted"):
         FileRule(accept={"image/*"}).check_type("a", b"\x00\x01", "image/png")
+
+
+@pytest.mark.parametrize(
+    ("filename", "called"),
+    [
+        (None, "the file in 'a'"),
+        ("", "the file in 'a'"),
+        ("me.png", "the file 'me.png' in 'a'"),
+        ("/etc/\x1b[31mred\n.png", "the file '[31mred.png' in 'a'"),
+        ("gpj.\u202eexe", "the file 'gpj.exe' in 'a'"),
+        (
+            "\u0444\u043e\u0442\u043e.png",
+            "the file '\u0444\u043e\u0442\u043e.png' in 'a'",
+        ),
+        ("x" * 60, f"the file '{'x' * 60}' in 'a'"),
+        ("x" * 8000 + ".png", f"the file '{'x' * 60}'... in 'a'"),
+    ],
+)
+def test_a_file_is_called_by_its_name_made_harmless(
+    filename: str | None, called: str
+) -> None:
+    assert call_file("a", filename) == called
 
 
 def test_check_type_asks_another_sniffer() -> None:

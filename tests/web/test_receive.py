@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import concurrent.futures
+import contextvars
 import dataclasses
 import functools
 import hashlib
 import logging
+import threading
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Annotated, Any
@@ -248,6 +251,43 @@ async def test_what_is_refused_leaves_nothing(
         assert folder(tmp_path) == []
 
 
+@pytest.mark.parametrize("pieces", [None, 100], ids=["whole", "100"])
+@pytest.mark.parametrize(
+    ("kwargs", "message", "limit"),
+    [
+        ({"accept": {"image/*"}}, "the file 'p.pdf' in 'paper' is appl", None),
+        (
+            {"files": {"photo": FileRule(max_size=len(PNG))}},
+            "the file 'you.png' in 'photo' has [a-z ]*10249 bytes, limit 10248$",
+            len(PNG),
+        ),
+        (
+            {"limits": Limits(max_file=len(PNG))},
+            f"the file 'you.png' in 'photo'(: part 4)? has .* {len(PNG)}( bytes)?$",
+            len(PNG),
+        ),
+        (
+            {"quota": len(PNG) * 2},
+            "'you.png' in 'photo' has .* bytes, 10248 are left of the quota of 20496$",
+            len(PNG),
+        ),
+    ],
+)
+async def test_an_error_names_the_file_and_the_field(
+    kwargs: dict[str, Any], message: str, limit: int | None, pieces: int | None
+) -> None:
+    async def script(request: web.Request) -> Any:
+        async with receive(request, MemoryStorage(), **kwargs):
+            raise AssertionError("entered")
+
+    sent = [posted(FORM)] if pieces is None else chunked(FORM, pieces)
+    with pytest.raises((LimitExceeded, UnsupportedContent), match=message) as caught:
+        await run(script, *sent)
+    assert getattr(caught.value, "limit", None) == limit
+    if limit is not None:
+        assert getattr(caught.value, "seen", None) == len(PNG) + 1
+
+
 @pytest.mark.parametrize(
     "kwargs",
     [
@@ -301,6 +341,43 @@ async def test_a_sniffer_of_ones_own() -> None:
     assert await run(script, posted(parts)) == ["image/x-mine", "text/plain"]
     with pytest.raises(UnsupportedContent):
         await run(script, posted([("a", "a", None, b"\0\1\2")]))
+
+
+async def test_a_sniffer_needs_no_place_in_the_loops_own_executor() -> None:
+    """Whatever blocks there, an application's work say, no upload waits for it."""
+    word: contextvars.ContextVar[str] = contextvars.ContextVar("word")
+    free = threading.Event()
+
+    def sniffer(head: bytes) -> str:
+        return f"text/x-{word.get()}"
+
+    async def script(request: web.Request) -> Any:
+        loop = asyncio.get_running_loop()
+        pool = concurrent.futures.ThreadPoolExecutor(1)
+        loop.set_default_executor(pool)
+        blocked = loop.run_in_executor(None, free.wait)
+        word.set("mine")
+        try:
+            async with receive(request, MemoryStorage(), sniffer=sniffer) as upload:
+                assert not blocked.done()
+                return upload.files["a"].content_type
+        finally:
+            free.set()
+            await blocked
+
+    assert await run(script, posted([("a", "a", None, b"x")])) == "text/x-mine"
+
+
+async def test_what_a_sniffer_raises_is_the_uploads_error() -> None:
+    def sniffer(head: bytes) -> str | None:
+        raise UnsupportedContent("not this one")
+
+    async def script(request: web.Request) -> Any:
+        async with receive(request, MemoryStorage(), sniffer=sniffer):
+            raise AssertionError("entered")
+
+    with pytest.raises(UnsupportedContent, match="not this one"):
+        await run(script, posted([("a", "a", None, b"x")]))
 
 
 async def test_a_storage_of_a_fields_own() -> None:
@@ -785,6 +862,55 @@ async def test_a_key_may_be_made_of_the_name_of_a_file_in_a_form() -> None:
     assert await run(script, *chunked(FORM, 1000)) == found
     plain = [part for part in FORM if "\\" not in (part[1] or "")]
     assert await run(script, posted(plain)) == found[1:]
+
+
+@pytest.mark.parametrize(
+    ("body", "declared", "filename", "key", "kind"),
+    [
+        (b"1,2", None, None, "a/b.csv", "text/csv; charset=utf-8"),
+        (b"1,2", None, "x.json", "a/b.csv", "application/json"),
+        (b"1,2", None, "x.unknown", "a/b.csv", "text/csv; charset=utf-8"),
+        (b"1,2", "text/plain", None, "b.csv", "text/plain"),
+        (b"1,2", "application/octet-stream", None, "b.csv", "application/octet-stream"),
+        (b"1,2", None, None, "b.png", "application/octet-stream"),
+        (b"\0\1", None, None, "b.csv", "application/octet-stream"),
+        (b"\0\1", None, None, "b.stl", "model/stl"),
+        (PNG, None, None, "b.csv", "image/png"),
+        (b"1,2", None, None, "csv", "application/octet-stream"),
+        (b"1,2", None, "x.csv", None, "text/csv; charset=utf-8"),
+    ],
+)
+async def test_a_body_of_no_declared_type_is_what_its_name_or_key_says(
+    body: bytes, declared: str | None, filename: str | None, key: str | None, kind: str
+) -> None:
+    storage = MemoryStorage()
+
+    async def script(request: web.Request) -> Any:
+        making = None if key is None else lambda file: key
+        async with receive(request, storage, key=making) as upload:
+            return upload.files["file"]
+
+    headers = []
+    if declared is not None:
+        headers.append(("Content-Type", declared))
+    if filename is not None:
+        headers.append(("Content-Disposition", f'attachment; filename="{filename}"'))
+    file = await run(script, post(body, headers=headers, method="PUT"))
+    assert (file.content_type, file.declared_type) == (kind, declared)
+    assert (await storage.stat(file.key)).content_type == kind
+
+
+async def test_a_key_does_not_widen_what_is_accepted() -> None:
+    async def script(request: web.Request) -> Any:
+        async with receive(
+            request,
+            MemoryStorage(),
+            key=lambda file: "a.stl",
+            accept={"application/octet-stream"},
+        ) as upload:
+            return upload.files["file"].content_type
+
+    assert await run(script, post(b"\0\1")) == "application/octet-stream"
 
 
 async def test_policies_for_fields_unknown_and_twice() -> None:
