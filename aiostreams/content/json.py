@@ -46,7 +46,7 @@ class JSON(Content, Generic[T]):
 
     Args:
         data: what ``json`` can write, and dataclasses, ``msgspec.Struct``, dates,
-            times, ``UUID``, ``Decimal``, ``Enum`` and sets.
+            times, ``UUID``, ``Decimal``, ``Enum``, sets and read-only dicts.
     """
 
     def __init__(self, data: T) -> None:

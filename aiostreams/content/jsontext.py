@@ -20,6 +20,7 @@ import enum
 import json
 import re
 import sys
+import types
 import uuid
 from typing import TYPE_CHECKING, Any, Final
 
@@ -27,11 +28,10 @@ from aiostreams.errors import MalformedBody
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from types import ModuleType
 
 __all__ = ["msgspec", "parse", "parse_with", "serialise"]
 
-msgspec: ModuleType | None
+msgspec: types.ModuleType | None
 try:
     import msgspec
 except ImportError:
@@ -162,6 +162,8 @@ def _plain(value: Any) -> Any:
         return value.value
     if isinstance(value, (set, frozenset)):
         return list(value)
+    if isinstance(value, types.MappingProxyType):
+        return dict(value)
     raise TypeError(f"JSON has no word for {type(value).__name__}")
 
 
@@ -174,7 +176,8 @@ def serialise(value: Any) -> bytes:
     """``value`` as compact JSON in UTF-8, in the order of its members.
 
     Besides what ``json`` writes: dataclasses, ``msgspec.Struct``, dates and times
-    (ISO 8601), ``UUID`` and ``Decimal`` (as strings), ``Enum`` (its value), sets.
+    (ISO 8601), ``UUID`` and ``Decimal`` (as strings), ``Enum`` (its value), sets,
+    and read-only views of dicts.
 
     Raises:
         ValueError: NaN, an infinity, a lone surrogate, a value inside itself, or

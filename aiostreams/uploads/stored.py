@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass
-from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from aiostreams.content.pairs import Pairs
@@ -44,7 +43,8 @@ class StoredFile:
     storage: Storage | None = dataclasses.field(default=None, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "digests", MappingProxyType(dict(self.digests)))
+        # A plain dict: a read-only view can be neither written as JSON nor copied.
+        object.__setattr__(self, "digests", dict(self.digests))
 
     async def open(self) -> Stream:
         """A stream over the stored bytes, which can seek.

@@ -10,6 +10,7 @@ import importlib.util
 import json
 import math
 import sys
+import types
 import uuid
 from collections.abc import Iterator
 from typing import Any
@@ -231,6 +232,7 @@ class Line:
         (Color.RED, '"red"'),
         ({1}, "[1]"),
         (frozenset(), "[]"),
+        (types.MappingProxyType({"a": {1}}), '{"a":[1]}'),
         (Line(Color.RED, Line(1, [2])), '{"start":"red","end":{"start":1,"end":[2]}}'),
     ],
 )

@@ -8,6 +8,7 @@ import contextvars
 import dataclasses
 import functools
 import hashlib
+import json
 import logging
 import threading
 from collections.abc import Awaitable, Callable
@@ -147,6 +148,7 @@ async def test_fields_and_files_in_any_order(
     assert (first.filename, first.size) == ("C:\\me.png", len(PNG))
     assert first.digests["sha256"] == hashlib.sha256(PNG).hexdigest()
     assert first.digests["md5"] == hashlib.md5(PNG).hexdigest()
+    assert json.loads(json.dumps(first.digests)) == first.digests
     assert first.content_type == "image/png"
     assert first.declared_type == "application/octet-stream"
     assert first.key.endswith(".png")
