@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import functools
 import os
 import threading
@@ -64,4 +65,5 @@ async def test_a_pool_is_made_for_the_first_job_and_kept(
         threads.append(job.result())
     assert made.cache_info().misses == 1
     assert all(thread.name.startswith("aiostreams") for thread in threads)
-    assert made().drain(5)
+    # It waits for the last thread to be idle, and the event loop must not.
+    assert await asyncio.to_thread(made().drain, 30)
