@@ -554,7 +554,13 @@ async def check_stream(make: Make) -> None:
             laws then decide how the bytes arrive. Sync or async.
 
     Raises:
-        AssertionError: a law is broken; the traceback names it.
+        AssertionError: a law is broken; the traceback names it. Whatever else a
+            stream raises where it must not is the cause of one.
     """
     for law in LAWS:
-        await law(make)
+        try:
+            await law(make)
+        except AssertionError:
+            raise
+        except Exception as error:
+            raise AssertionError(f"{law.__name__}: {error!r}") from error

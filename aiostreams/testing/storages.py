@@ -578,4 +578,9 @@ async def check_storage(make: Make, *, attributes: bool = True) -> None:
     for promise in PROMISES:
         if promise is promise_08_attributes_are_kept and not attributes:
             continue
-        await promise(make)
+        try:
+            await promise(make)
+        except AssertionError:
+            raise
+        except Exception as error:
+            raise AssertionError(f"{promise.__name__}: {error!r}") from error

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from aiostreams.errors import SizeMismatch
 from aiostreams.streams.base import Stream
 from aiostreams.streams.memory import ByteStream
 from aiostreams.streams.transforms import Transform
@@ -236,6 +237,19 @@ async def test_check_stream_runs_every_law() -> None:
     await check_stream(Transform)
     with pytest.raises(AssertionError):
         await check_stream(lambda: Nameless(SAMPLE))
+
+
+class Truncating(Transform):
+    """Drops bytes, and so runs into its own guards."""
+
+    async def readany(self) -> bytes:
+        return (await self._source.readany())[:3]
+
+
+async def test_what_a_broken_stream_raises_is_a_broken_law() -> None:
+    with pytest.raises(AssertionError, match="law_01_read_is_exact: ") as caught:
+        await check_stream(Truncating)
+    assert isinstance(caught.value.__cause__, SizeMismatch)
 
 
 @pytest.mark.parametrize("data", [b"", b"x", b"\n", b"no line end"])

@@ -139,6 +139,18 @@ async def test_broken_promise_is_told(
         await check_storage(make)
 
 
+class Raising(MemoryStorage):
+    """Fails where it must not."""
+
+    async def stat(self, key: str) -> StoredObject:
+        raise OSError("not there")
+
+
+async def test_what_a_broken_storage_raises_is_a_broken_promise() -> None:
+    with pytest.raises(AssertionError, match=r"promise_.*OSError.*not there"):
+        await check_storage(Raising)
+
+
 class Plain(MemoryStorage):
     """Lists by an iterator that is no generator."""
 
