@@ -54,9 +54,12 @@ class StreamError(Exception):
     Attributes:
         status: the HTTP status (RFC 9110 section 15) that fits when the error
             is answered to a client.
+        logged: what a log says instead, where the message has a name that the client
+            has given to a file; ``None`` where the message will do.
     """
 
     status: int = 500
+    logged: str | None = None
 
 
 class StreamClosed(StreamError, ValueError):

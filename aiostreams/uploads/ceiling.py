@@ -5,7 +5,8 @@ what the files before have left of the quota. A message names the file as its se
 knows it, by field and filename, and the quota where that is what is used up. ``limit``
 and ``seen`` of the error are about this file in each case.
 
-A name is put into words when there is an error, not for each file.
+A name is put into words when there is an error, not for each file. A log gets the
+field alone: what people call their files is nobody else's business.
 """
 
 from __future__ import annotations
@@ -43,11 +44,18 @@ class Ceiling:
         if self.quota is not None:
             most = f"{self.size} are left of the quota of {self.quota}"
         count = f"at least {seen}" if so_far else f"{seen}"
-        return LimitExceeded(
-            f"{call_file(field, filename)} has {count} bytes, {most}",
-            limit=self.size,
-            seen=seen,
-        )
+        wrong = f" has {count} bytes, {most}"
+        return _error(field, filename, wrong, wrong, self.size, seen)
+
+
+def _error(
+    field: str, filename: str | None, wrong: str, logged: str, limit: float, seen: float
+) -> LimitExceeded:
+    error = LimitExceeded(
+        f"{call_file(field, filename)}{wrong}", limit=limit, seen=seen
+    )
+    error.logged = f"{call_file(field, None)}{logged}"
+    return error
 
 
 class CeilingStream(LimitStream):
@@ -76,8 +84,7 @@ class CeilingStream(LimitStream):
         """``error`` with the file in its message: what is below knows no names."""
         if error is self._own or type(error) is not LimitExceeded:
             return error
-        named = LimitExceeded(
-            f"{call_file(*self._names)}: {error}", limit=error.limit, seen=error.seen
-        )
+        wrong, logged = f": {error}", f": {error.logged or error}"
+        named = _error(*self._names, wrong, logged, error.limit, error.seen)
         named.__cause__ = error
         return named

@@ -103,11 +103,12 @@ class FileRule:
         found = accepted_type(shown, declared, self.accept)
         if found is None:
             welcome = ", ".join(sorted(self.accept))
-            raise UnsupportedContent(
-                f"{call_file(field, filename)} is "
-                f"{shown or 'of an unknown type'}; accepted: {welcome}",
-                accept=welcome,
+            wrong = f"is {shown or 'of an unknown type'}; accepted: {welcome}"
+            error = UnsupportedContent(
+                f"{call_file(field, filename)} {wrong}", accept=welcome
             )
+            error.logged = f"{call_file(field, None)} {wrong}"
+            raise error
         return found
 
     def check_size(self, field: str, size: int) -> None:
@@ -163,7 +164,10 @@ def _files(count: int) -> str:
 
 
 def call_file(field: str, filename: str | None) -> str:
-    """What a message calls a file: as its sender knows it, and harmless."""
+    """What a message calls a file: as its sender knows it, and harmless.
+
+    For the sender's eyes. What goes to a log is called without its filename.
+    """
     if not filename:
         return f"the file in {_short(field)}"
     name = safe_filename(filename)

@@ -158,7 +158,7 @@ def describe(error: StreamError, request: web.BaseRequest) -> Problem:
             status,
             request.method,
             _path(request),
-            message,
+            message if error.logged is None else error.logged[:_LONGEST],
         )
     headers: dict[str, str] = {}
     extra: dict[str, Any] = {}

@@ -13,6 +13,7 @@ def test_the_message_names_file_field_and_numbers() -> None:
     error = Ceiling(100).exceeded("photo", "C:\\tmp\\me.png", 101)
     assert str(error) == "the file 'me.png' in 'photo' has 101 bytes, limit 100"
     assert (error.limit, error.seen) == (100, 101)
+    assert error.logged == "the file in 'photo' has 101 bytes, limit 100"
     error = Ceiling(5).exceeded("photo", None, 6, so_far=True)
     assert str(error) == "the file in 'photo' has at least 6 bytes, limit 5"
 
@@ -34,6 +35,8 @@ async def test_the_stream_names_its_own_error_once_and_that_of_its_source() -> N
     named = stream.named(below)
     assert str(named) == "the file 'b.txt' in 'a': part 2 has more than 3 bytes"
     assert (named.limit, named.seen, named.__cause__) == (3, 4, below)
+    assert named.logged == "the file in 'a': part 2 has more than 3 bytes"
+    assert stream.named(named).logged == f"the file in 'a': {named.logged}"
 
 
 def test_an_error_of_an_applications_own_class_stays_what_it_is() -> None:

@@ -57,8 +57,11 @@ def test_check_type_says_what_it_is_and_what_is_accepted() -> None:
         "the file in '" + "a\\n" * 20 + "'... is text/html; "
         "accepted: application/pdf, image/*"
     )
-    with pytest.raises(UnsupportedContent, match=r"^the file 'b.png' in 'a' is text/"):
+    with pytest.raises(
+        UnsupportedContent, match=r"^the file 'b.png' in 'a' is text/"
+    ) as e:
         FileRule(accept={"image/*"}).check_type("a", b"x", "image/png", "../b.png")
+    assert e.value.logged == "the file in 'a' is text/plain; accepted: image/*"
     with pytest.raises(UnsupportedContent, match="is of an unknown type; accepted"):
         FileRule(accept={"image/*"}).check_type("a", b"\x00\x01", "image/png")
 

@@ -888,7 +888,7 @@ async def test_a_body_of_no_declared_type_is_what_its_name_or_key_says(
     storage = MemoryStorage()
 
     async def script(request: web.Request) -> Any:
-        making = None if key is None else lambda file: key
+        making: Any = None if key is None else lambda file: key
         async with receive(request, storage, key=making) as upload:
             return upload.files["file"]
 
