@@ -2,17 +2,19 @@
 
 Nothing is held: a client that stops reading stops the upstream, one that leaves ends
 the upstream's response, and an upstream that fails breaks the connection instead of
-ending the body early.
+ending the body early. That is no fault of this application: it takes one line of the
+log, and no traceback.
 """
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING, Final
 
-from aiohttp import ClientError, hdrs, web
+from aiohttp import ClientError, ClientPayloadError, hdrs, web
 from multidict import CIMultiDict
 
-from aiostreams.errors import StreamError
+from aiostreams.errors import ClientGone, StreamError
 from aiostreams.sansio.forwarding import end_to_end, forwarded_for
 from aiostreams.streams.http import HTTPStream, is_decoded
 from aiostreams.streams.transforms import Transform
@@ -26,6 +28,8 @@ if TYPE_CHECKING:
     from yarl import URL
 
 __all__ = ["proxy"]
+
+_logger = logging.getLogger("aiostreams.web")
 
 _VIA: Final = "1.1 aiostreams"
 # What aiohttp's client would say of itself, where the client has said nothing.
@@ -84,24 +88,65 @@ async def proxy(
         if isinstance(error, TimeoutError):
             raise web.HTTPGatewayTimeout from error
         raise web.HTTPBadGateway from error
+    if upload is not None:
+        upload.upstream = upstream
     try:
-        return _response(upstream)
+        return _response(request, upstream, upload)
     except ValueError as error:  # a field that no parser should have let in
         upstream.close()
         raise web.HTTPBadGateway from error
 
 
 class _Upload(Transform):
-    """The client's body, which remembers why it failed: aiohttp would not tell."""
+    """The client's body, which remembers why it failed: aiohttp would not tell.
+
+    Nor would it wake who waits for more of the upstream's answer, when that in turn
+    waits for the rest of the body.
+    """
 
     failure: StreamError | None = None
+    upstream: ClientResponse | None = None
 
     async def readany(self) -> bytes:
         try:
             return await super().readany()
         except StreamError as error:
             self.failure = error
+            if self.upstream is not None and not self.upstream.content.is_eof():
+                self.upstream.close()
             raise
+
+
+class UpstreamBroken(ClientPayloadError, ConnectionError):
+    """The rest of an answer will not come; it has been logged.
+
+    aiohttp closes the connection to the client for a ``ConnectionError``, quietly.
+    """
+
+
+class _Download(HTTPStream):
+    """The upstream's body; when it breaks off, one line says so."""
+
+    request: web.BaseRequest
+    upload: _Upload | None = None
+
+    async def readany(self) -> bytes:
+        try:
+            return await super().readany()
+        except (ClientError, OSError) as error:  # a timeout is an OSError
+            failure = None if self.upload is None else self.upload.failure
+            if isinstance(failure, ClientGone):
+                raise failure from error
+            cause = type(failure or error).__name__
+            whole = "" if self.size is None else f" of {self.size}"
+            seen = f"{cause} after {self.position}{whole} bytes"
+            request = self.request
+            path = request.path[:200].encode("unicode_escape").decode()
+            # No traceback: it would be aiohttp's, and the same each time.
+            _logger.error(  # noqa: TRY400
+                "upstream broke off: %s %s: %s", request.method, path, seen
+            )
+            raise UpstreamBroken(f"the upstream broke off: {seen}") from error
 
 
 def _request_headers(
@@ -123,8 +168,11 @@ def _request_headers(
     return headers
 
 
-def _response(upstream: ClientResponse) -> web.StreamResponse:
-    stream = HTTPStream.from_response(upstream)
+def _response(
+    request: web.BaseRequest, upstream: ClientResponse, upload: _Upload | None
+) -> web.StreamResponse:
+    stream = _Download.from_response(upstream)
+    stream.request, stream.upload = request, upload
     headers = CIMultiDict(end_to_end(upstream.headers.items()))
     headers.add(hdrs.VIA, _VIA)
     response = _Passed(stream, status=upstream.status, headers=headers)

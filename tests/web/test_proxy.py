@@ -6,6 +6,8 @@ import asyncio
 import contextlib
 import gzip
 import json
+import logging
+import re
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -15,7 +17,7 @@ import pytest
 from aiohttp import web
 from multidict import CIMultiDict, CIMultiDictProxy
 
-from aiostreams import File, IterStream, Limits, proxy, respond, setup
+from aiostreams import BodyStats, File, IterStream, Limits, proxy, respond, setup
 from aiostreams.testing import DripStream
 from tests.servers import CHUNKED, chunk, connected, post, serving
 
@@ -164,13 +166,14 @@ async def test_an_upstream_that_cannot_be_reached_or_does_not_answer() -> None:
 
 
 @contextlib.asynccontextmanager
-async def answering(answer: bytes) -> AsyncIterator[int]:
-    """An upstream that says the same to everybody; its port."""
+async def answering(answer: bytes, *, waits: bool = True) -> AsyncIterator[int]:
+    """An upstream that says the same to everybody, and waits or goes; its port."""
 
     async def say(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.readuntil(b"\r\n\r\n")
         writer.write(answer)
-        await reader.read()
+        if waits:
+            await reader.read()
         writer.close()
 
     server = await asyncio.start_server(say, "127.0.0.1", 0)
@@ -245,23 +248,93 @@ async def test_the_clients_own_faults_are_not_the_gateways() -> None:
         assert (await raw.response())[0] == 408
 
 
-async def test_an_upstream_that_fails_midway_breaks_the_connection() -> None:
-    async def upstream(request: web.Request) -> web.StreamResponse:
-        response = web.StreamResponse()
-        if request.query:
-            response.content_length = 100
-        await response.prepare(request)
-        await response.write(b"some")
-        assert request.transport is not None
-        request.transport.close()
-        return response
+@pytest.mark.parametrize(
+    ("head", "version", "seen"),
+    [
+        ("Transfer-Encoding: chunked\r\n\r\n4\r\nsome\r\n", "1.1", "4 bytes"),
+        ("Content-Length: 100\r\n\r\nsome", "1.1", "4 of 100 bytes"),
+        ("Content-Length: 100\r\n\r\nsome", "1.0", "4 of 100 bytes"),
+        ("Transfer-Encoding: chunked\r\n\r\n4\r\nsome\r\n", "1.0", "4 bytes"),
+        ("Content-Length: 100\r\n\r\n", "1.1", "0 of 100 bytes"),
+    ],
+)
+@pytest.mark.parametrize("way", ["ends", "waits"])
+async def test_an_upstream_that_fails_midway_breaks_the_connection(
+    head: str, version: str, seen: str, way: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The client sees a broken body; one line of the log says so, with numbers."""
+    caplog.set_level(logging.INFO)
+    answer = f"HTTP/1.1 200 OK\r\n{head}".encode()
+    ends = way == "ends"
+    async with answering(answer, waits=not ends) as port:
+        client = proxied(port, timeout=10 if ends else 0.2)
+        async with client as address, connected(address) as raw:
+            request = f"GET /a HTTP/{version}\r\nHost: a\r\n\r\n"
+            await raw.send(request.encode())
+            reset = False
+            got = b""
+            try:
+                while data := await raw.reader.read(1000):
+                    got += data
+            except ConnectionResetError:
+                reset = True
+    assert not got.endswith(b"0\r\n\r\n")
+    # Without a length and without chunks only a reset says that something is missing.
+    assert reset or not got or b"Content-Length: 100" in got or b"chunked" in got
+    [record] = [record for record in caplog.records if record.levelno > logging.INFO]
+    assert record.name == "aiostreams.web"
+    cause = "ClientPayloadError" if ends else "[A-Za-z]*TimeoutError"
+    line = rf"upstream broke off: GET /a: {cause} after {seen}"
+    assert re.fullmatch(line, record.getMessage()), record.getMessage()
+    assert record.exc_info is None
 
-    for path in ("/", "/?length"):
-        async with proxied(upstream) as address, connected(address) as raw:
-            await raw.send(post(None, method="GET", path=path))
-            got = await raw.reader.read()
-        assert b"some" in got
-        assert not got.endswith(b"0\r\n\r\n")
+
+async def test_a_body_refused_midway_breaks_the_answer_to_it_off(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """What the upstream still waits for will not come, and the client is not left."""
+    async with (
+        proxied(talking, max_body=10) as address,
+        connected(address) as raw,
+    ):
+        await raw.send(post(headers=CHUNKED), chunk(b"hello"))
+        await raw.reader.readuntil(b"hello")
+        await raw.send(chunk(b"x" * 11))
+        assert not (await raw.reader.read()).endswith(b"0\r\n\r\n")
+    messages = [r.getMessage() for r in caplog.records if r.levelno > logging.INFO]
+    assert messages[:1] == ["upstream broke off: POST /: LimitExceeded after 5 bytes"]
+
+
+async def test_an_upstream_that_breaks_off_counts_as_a_failure() -> None:
+    told: asyncio.Future[BodyStats] = asyncio.get_running_loop().create_future()
+
+    async def handler(request: web.Request) -> web.StreamResponse:
+        return await proxy(request, session, f"http://127.0.0.1:{port}/")
+
+    app = web.Application()
+    app.router.add_get("/", handler)
+    setup(app, on_stats=told.set_result)
+    answer = b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nsome"
+    async with (
+        answering(answer, waits=False) as port,
+        aiohttp.ClientSession() as session,
+        serving(app) as address,
+        connected(address) as raw,
+    ):
+        await raw.send(post(None, method="GET"))
+        stats = await told
+    assert (stats.outcome, stats.error) == ("failed", "UpstreamBroken")
+
+
+async def talking(request: web.Request) -> web.StreamResponse:
+    response = web.StreamResponse()
+    await response.prepare(request)
+    try:
+        async for piece in request.content.iter_any():
+            await response.write(piece)
+    except ConnectionError:
+        pass
+    return response
 
 
 async def test_a_client_that_stops_reading_stops_the_upstream() -> None:
