@@ -41,6 +41,7 @@ from aiostreams.web.opening import open_source
 from aiostreams.web.payload import StreamPayload
 from aiostreams.web.sendfile import may_sendfile, sendfile
 from aiostreams.web.validators import find_validators, given_validators
+from aiostreams.web.watch import Watch
 
 if TYPE_CHECKING:
     import datetime as dt
@@ -242,11 +243,14 @@ class BodyResponse(web.Response):
     async def write_eof(self, data: bytes = b"") -> None:
         """Send the body; whatever happens, its stream is closed afterwards."""
         sending, self._sending = self._sending, None
+        watch = None if sending is None else Watch.over(sending[0])
         try:
             if sending is not None and await self._sendfile(*sending):
                 self.body = None
             await super().write_eof(data)
         finally:
+            if watch is not None:
+                watch.stop()
             await self.discard()
 
     async def _sendfile(
