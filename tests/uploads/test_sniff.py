@@ -24,6 +24,7 @@ from aiostreams.uploads.sniff import (
     looks_like_text,
     magic_sniffer,
     matches,
+    named_type,
     resolve_type,
     sniff,
 )
@@ -421,6 +422,23 @@ def test_resolve_type(
     head: bytes, declared: str | None, filename: str | None, expected: str
 ) -> None:
     assert resolve_type(head, declared, filename) == expected
+
+
+@pytest.mark.parametrize(
+    ("declared", "name", "expected"),
+    [
+        (None, "report.csv", "text/csv; charset=utf-8"),
+        ("text/plain", "report.csv", "text/plain"),
+        ("application/octet-stream", "report.csv", "application/octet-stream"),
+        ("no type", "report.csv", "text/csv; charset=utf-8"),
+        (None, "report.png", "application/octet-stream"),
+        (None, None, "application/octet-stream"),
+    ],
+)
+def test_a_name_counts_where_nothing_is_declared(
+    declared: str | None, name: str | None, expected: str
+) -> None:
+    assert named_type(b"a,b\n", declared, name) == expected
 
 
 def test_resolve_type_asks_another_sniffer() -> None:

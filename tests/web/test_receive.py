@@ -263,6 +263,11 @@ async def test_what_is_refused_leaves_nothing(
             "the file 'you.png' in 'photo' has [a-z ]*10249 bytes, limit 10248$",
             len(PNG),
         ),
+        (  # enough is left of the quota
+            {"files": {"photo": FileRule(max_size=len(PNG))}, "quota": len(PNG) * 4},
+            "the file 'you.png' in 'photo' has [a-z ]*10249 bytes, limit 10248$",
+            len(PNG),
+        ),
         (
             {"limits": Limits(max_file=len(PNG))},
             f"the file 'you.png' in 'photo'(: part 4)? has .* {len(PNG)}( bytes)?$",
