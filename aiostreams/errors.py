@@ -14,7 +14,7 @@
     ├── InvalidKey         ValueError    400  a storage key that could escape its root
     ├── ObjectNotFound     FileNotFoundError  404
     ├── ObjectExists       FileExistsError    409
-    └── StorageError       OSError       507 for a full disk or quota, else 500
+    └── StorageError       OSError       507 for a full disk or quota, else 503, 500
 
 A message says what, how much, and the limit; never bytes of a body. Only
 ``aiostreams.web.errors`` turns a status into an HTTP response.
@@ -24,7 +24,7 @@ from __future__ import annotations
 
 import errno
 import math
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, cast
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -192,20 +192,45 @@ class ObjectExists(StreamError, FileExistsError):
     status = 409
 
 
-_FULL = frozenset({errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC)})
+# Insufficient Storage (RFC 4918 section 11.5) when a disk or a quota is full; Service
+# Unavailable when all file descriptors are taken, which passes by itself.
+_STATUSES = {
+    errno.ENOSPC: 507,
+    getattr(errno, "EDQUOT", errno.ENOSPC): 507,
+    errno.EMFILE: 503,
+    errno.ENFILE: 503,
+}
+
+
+class _Status:
+    """500 on the class; on an error what its cause says, as in ``raise ... from``."""
+
+    def __get__(self, error: StorageError | None, owner: type[StorageError]) -> int:
+        if error is None:
+            return 500
+        cause = error.__cause__
+        number = error.errno
+        if number is None and isinstance(cause, OSError):
+            number = cause.errno
+        return 500 if number is None else _STATUSES.get(number, 500)
 
 
 class StorageError(StreamError, OSError):
     """Storage failed; ``status`` is 507 when a disk or a quota is full.
 
+    It is 503 when the process or the system has no file descriptor left.
+
     The first argument is the message; ``errno`` is taken from ``cause`` when
     that is an ``OSError``.
     """
+
+    status = cast("int", _Status())
 
     def __init__(self, message: str = "", cause: BaseException | None = None) -> None:
         super().__init__(message)
         self.errno: int | None = cause.errno if isinstance(cause, OSError) else None
         self.__cause__: BaseException | None = cause
-        if self.errno in _FULL:
-            # Insufficient Storage (RFC 4918 section 11.5).
-            self.status = 507
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # OSError's own forgets what is not in ``args``.
+        return type(self), self.args, {**vars(self), "errno": self.errno}

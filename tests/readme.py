@@ -84,8 +84,8 @@ def errors_table() -> str:
         ]
         if name == "ClientGone":
             status = "none is sent"
-        elif isinstance(error.status, property):
-            status = "507 or 500"
+        elif name == "StorageError":
+            status = "507, 503 or 500"
         else:
             status = str(error.status)
         also_a = f"`{also[0]}`" if also and name != "StreamError" else ""

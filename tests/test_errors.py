@@ -31,6 +31,8 @@ def test_every_error_is_a_stream_error(error: type[StreamError]) -> None:
     [
         (OSError(errno.ENOSPC, "full"), 507),
         (OSError(errno.EDQUOT, "over quota"), 507),
+        (OSError(errno.EMFILE, "too many open files"), 503),
+        (OSError(errno.ENFILE, "too many open files in the system"), 503),
         (OSError(errno.EIO, "broken"), 500),
         (OSError("without a number"), 500),
         (ValueError("no system error"), 500),
@@ -42,6 +44,9 @@ def test_a_full_disk_is_told_from_a_broken_one(
 ) -> None:
     error = StorageError("cannot write", cause)
     assert (error.status, str(error)) == (status, "cannot write")
+    with pytest.raises(StorageError, match="cannot write") as caught:
+        raise StorageError("cannot write") from cause
+    assert caught.value.status == status
     assert error.errno == getattr(cause, "errno", None)
     assert error.__cause__ is cause
 

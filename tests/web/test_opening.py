@@ -1,4 +1,4 @@
-"""A source that cannot be opened: 404, 403, or whatever it says itself; and closed."""
+"""A source that cannot be opened: 404, 403, 503, or whatever it says itself; and closed."""
 
 from __future__ import annotations
 
@@ -57,9 +57,20 @@ async def test_what_may_not_be_read_is_403(number: int) -> None:
 
 
 @pytest.mark.parametrize(
+    "number", [errno.EMFILE, errno.ENFILE], ids=errno.errorcode.get
+)
+async def test_while_too_many_are_open_it_is_503(number: int) -> None:
+    stream = Unopened(os_error(number))
+    with pytest.raises(StorageError, match="too many files") as caught:
+        await open_source(stream)
+    assert (caught.value.status, stream.closed) == (503, True)
+
+
+@pytest.mark.parametrize(
     "error",
     [
         os_error(errno.EIO),
+        StorageError("too many files are open", os_error(errno.EMFILE)),
         StorageError("the bucket does not answer"),
         ObjectNotFound("no object 'x'"),
         StreamClosed("over"),
