@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from aiostreams.content.json import json_checker
 from aiostreams.errors import InvalidContent, LimitExceeded, MalformedBody
 from aiostreams.extras import require
+from aiostreams.limits import KiB
 from aiostreams.sansio.nesting import NestingGauge
 from aiostreams.web.body import body_of
 
@@ -18,6 +19,11 @@ if TYPE_CHECKING:
     from aiostreams.streams.base import Stream
 
 __all__ = ["iter_json"]
+
+# What ijson itself reads at once, unless told otherwise.
+_LARGEST: Final = 64 * KiB
+# Beyond the ceiling of a value, one part in so many may pass.
+_PARTS: Final = 16
 
 
 def iter_json(
@@ -41,7 +47,9 @@ def iter_json(
 
     Raises:
         ImportError: ijson is not installed.
-        LimitExceeded: one value has more than ``max_memory`` bytes.
+        LimitExceeded: one value, with what stands between it and the last one, has
+            more than ``max_memory`` bytes. Up to a sixteenth of that more may pass,
+            and at most 64 KiB: the parser does not say where in a piece a value ends.
         MalformedBody: it is not JSON, ends too early, or nests deeper than 1,000.
         InvalidContent: a value is not of ``type``; it is named by its number.
         TypeError: nothing here can validate into ``type``.
@@ -110,25 +118,41 @@ def _reason(error: Exception) -> str:
 
 
 class _Source:
-    """What ijson reads from: pieces as they arrive, counted between two values."""
+    """What ijson reads from: pieces as they arrive, counted between two values.
+
+    A piece in which a value has ended counts for nothing: what of it belongs to the
+    next one is not known. So the pieces are small beside the ceiling, and the last one
+    that may pass ends at it.
+    """
 
     def __init__(self, stream: Stream, ceiling: int) -> None:
         self._stream = stream
         self._ceiling = ceiling
+        self._step = max(1, min(_LARGEST, ceiling // _PARTS))
         self._gauge = NestingGauge()
+        self._arrived = b""
+        self._given = 0
         self.unclaimed = 0
 
     async def read(self, size: int = -1) -> bytes:
         if size == 0:
             return b""  # ijson asks what type it will get
-        if self.unclaimed > self._ceiling:
+        if self._given == len(self._arrived):
+            self._arrived = await self._stream.readany()
+            self._given = 0
+            self._gauge.feed(self._arrived)
+            if not self._arrived:
+                return b""
+        room = self._ceiling - self.unclaimed
+        if room <= 0:
             raise LimitExceeded(
-                f"{self.unclaimed} bytes of JSON without a value at the path, "
-                f"limit {self._ceiling}",
+                f"{self.unclaimed + 1} bytes of JSON or more without a value at the "
+                f"path, limit {self._ceiling}",
                 limit=self._ceiling,
-                seen=self.unclaimed,
+                seen=self.unclaimed + 1,
             )
-        piece = await self._stream.readany()
-        self._gauge.feed(piece)
+        begin = self._given
+        piece = self._arrived[begin : begin + min(room, self._step)]
+        self._given = begin + len(piece)
         self.unclaimed += len(piece)
         return piece

@@ -110,6 +110,37 @@ async def test_iter_json_bounds_one_value() -> None:
 
 
 @with_ijson
+@pytest.mark.parametrize("before", [0, 3])
+@pytest.mark.parametrize(
+    ("ceiling", "pieces"),
+    [(160, 1), (160, 7), (160, None), (1600, 7), (1600, 100), (1600, None)]
+    + [(16_000, 1000), (16_000, 16_000), (16_000, None)],
+)
+async def test_iter_json_lets_no_more_than_a_sixteenth_pass_beyond_its_bound(
+    ceiling: int, before: int, pieces: int | None
+) -> None:
+    """However much arrives at once, and whatever stands before the value."""
+
+    async def script(request: web.BaseRequest) -> Any:
+        body_of(request).limits = Limits(max_memory=ceiling)
+        return [len(value) async for value in iter_json(request)]
+
+    def body(size: int) -> bytes:
+        values = ["x" * 10] * before + ["y" * (size - 2)]  # and its quotes
+        return json.dumps(values, separators=(",", ":")).encode()
+
+    def sent(size: int) -> list[bytes]:
+        cut = body(size)
+        return [post(cut)] if pieces is None else dripped_in(cut, pieces)
+
+    fits = ceiling - 1  # and a comma or a bracket
+    assert await run(script, *sent(fits)) == [10] * before + [fits - 2]
+    with pytest.raises(LimitExceeded) as caught:
+        await run(script, *sent(ceiling + ceiling // 16))
+    assert (caught.value.limit, caught.value.seen) == (ceiling, ceiling + 1)
+
+
+@with_ijson
 @pytest.mark.parametrize("path", ["item", "*"])
 async def test_iter_json_of_a_bad_coding_keeps_nothing(path: str) -> None:
     """Its parser is out of the garbage collector's sight: no circle may go through."""
