@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from aiohttp import ClientResponse, ClientSession
     from yarl import URL
 
-__all__ = ["proxy"]
+__all__ = ["UpstreamBroken", "proxy"]
 
 _logger = logging.getLogger("aiostreams.web")
 
