@@ -6,7 +6,7 @@ escape makes unambiguous is an error of ``encode()``, before any byte.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Self, TypeAlias
+from typing import TYPE_CHECKING, Any, Self, TypeAlias, overload
 
 from aiostreams.content.base import Content
 from aiostreams.content.file import File
@@ -15,38 +15,56 @@ from aiostreams.content.pairs import Pairs, flat_pairs
 from aiostreams.content.received import ReceivedFile
 from aiostreams.sansio.disposition import format_disposition
 from aiostreams.sansio.headers import format_content_type
+from aiostreams.streams.base import Stream
 from aiostreams.streams.memory import ByteStream
 from aiostreams.streams.multipart import MultiPartStream, random_boundary
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Mapping, Sequence
 
     from aiostreams.limits import Limits
-    from aiostreams.streams.base import Stream
     from aiostreams.streams.spooled import SpooledStream
 
-__all__ = ["Files", "Upload", "file_head", "uploads_of"]
+__all__ = ["Bytes", "Files", "Upload", "file_head", "uploads_of"]
 
-Upload: TypeAlias = (
-    "str | os.PathLike[str] | bytes | bytearray | memoryview | Stream | Content"
-)
+Bytes: TypeAlias = "bytes | bytearray | memoryview | Stream | Content"
+Upload: TypeAlias = "str | os.PathLike[str] | Bytes"
 
 
 class Files(Pairs[File], Content):
     """Files by field name: ``multipart/form-data`` (RFC 7578). An immutable multidict.
 
     Made of a mapping of names to a :class:`File`, or to a list or tuple of them; or of
-    pairs. ``[]`` and ``get`` give the first file of a name, ``getall`` every one.
+    pairs. What has the bytes already may stand for a File: ``bytes`` and their like, a
+    Stream, and any other Content, which brings its type. It is called by its field. A
+    ``str`` may not: it would be a path as well as a text, so say ``File(path)``. ``[]``
+    and ``get`` give the first file of a name, ``getall`` every one.
 
     Raises:
-        TypeError: a name is not a ``str``, or a value not a File.
+        TypeError: a name is not a ``str``, or a value none of these.
     """
 
     _value_type = File
     _boundary: str | None = None
     # Of a form that was received: where the files are.
     _spool: SpooledStream | None = None
+
+    @overload
+    def __init__(self, pairs: Mapping[str, Bytes | Sequence[Bytes]]) -> None: ...
+    @overload
+    def __init__(self, pairs: Iterable[tuple[str, Bytes]] | None = None) -> None: ...
+    def __init__(
+        self,
+        pairs: Mapping[str, Any] | Iterable[tuple[str, Any]] | None = None,
+    ) -> None:
+        super().__init__(pairs)
+
+    def _check(self, name: object, value: Any) -> tuple[str, File]:
+        # A name that is none is told before anything is encoded.
+        if isinstance(name, str) and isinstance(value, _BYTES):
+            value = _file_of(value)
+        return super()._check(name, value)
 
     @property
     def boundary(self) -> str:
@@ -127,6 +145,7 @@ def file_head(name: str, file: File, subtype: str = "form-data") -> dict[str, st
     return head
 
 
+_BYTES = (bytes, bytearray, memoryview, Stream, Content)
 # What a received part said of itself is undone, and no longer true.
 _OF_THE_SENDER = ("content-length", "content-encoding", "content-transfer-encoding")
 

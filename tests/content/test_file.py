@@ -7,6 +7,8 @@ import pytest
 
 from aiostreams.content.file import File
 from aiostreams.content.files import Files
+from aiostreams.content.json import JSON
+from aiostreams.content.multipart import MultiPart
 from aiostreams.errors import LimitExceeded, SizeMismatch, StreamClosed
 from aiostreams.limits import Limits
 from aiostreams.streams.base import Stream
@@ -225,6 +227,47 @@ def test_files_keep_several_files_of_a_field_and_give_defaults() -> None:
 def test_files_take_nothing_but_files() -> None:
     with pytest.raises(TypeError, match="field 'a' takes a File, not str"):
         Files({"a": "/etc/passwd"})  # type: ignore[dict-item]
+    with pytest.raises(TypeError, match="field 'a' takes a File, not int"):
+        Files({"a": [b"1", 2]})  # type: ignore[list-item]
+
+
+async def test_files_take_what_has_the_bytes_already() -> None:
+    files = Files(
+        {
+            "a": b"1",
+            "b": [bytearray(b"2"), memoryview(b"3")],
+            "c": IterStream([b"4"], content_type="text/x"),
+            "d": JSON([5]),
+            "e": File(b"6", name="six.txt"),
+        }
+    )
+    assert all(isinstance(file, File) for file in files.values())
+    files = files.copy_append("f", File(b"7"))
+    async with files as stream:
+        got = await MultiPart.decode(stream)
+    found = [
+        (name, file.name, file.content_type, await file.encode().read())
+        for name, file in got.files.items()
+    ]
+    await got.close()
+    plain = "application/octet-stream"
+    assert found == [
+        ("a", "a", plain, b"1"),
+        ("b", "b", plain, b"2"),
+        ("b", "b", plain, b"3"),
+        ("c", "c", "text/x", b"4"),
+        ("d", "d", "application/json", b"[5]"),
+        ("e", "six.txt", "text/plain; charset=utf-8", b"6"),
+        ("f", "f", plain, b"7"),
+    ]
+    assert len(Files([("a", b"1"), ("a", ByteStream(b"2"))]).getall("a")) == 2
+
+
+def test_files_of_a_name_that_is_none_leave_the_stream_alone() -> None:
+    stream = ByteStream(b"x")
+    with pytest.raises(TypeError, match="a field name is a str, not int"):
+        Files([(3, stream)])  # type: ignore[list-item]
+    assert not stream.closed
 
 
 async def test_a_stream_under_another_type_keeps_what_else_it_knows() -> None:
