@@ -113,8 +113,10 @@ async def test_iter_json_bounds_one_value() -> None:
 @pytest.mark.parametrize("before", [0, 3])
 @pytest.mark.parametrize(
     ("ceiling", "pieces"),
-    [(160, 1), (160, 7), (160, None), (1600, 7), (1600, 100), (1600, None)]
-    + [(16_000, 1000), (16_000, 16_000), (16_000, None)],
+    [
+        *[(160, 1), (160, 7), (160, None), (1600, 7), (1600, 100), (1600, None)],
+        *[(16_000, 1000), (16_000, 16_000), (16_000, None)],
+    ],
 )
 async def test_iter_json_lets_no_more_than_a_sixteenth_pass_beyond_its_bound(
     ceiling: int, before: int, pieces: int | None
