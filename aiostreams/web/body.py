@@ -117,11 +117,20 @@ class RequestBody:
             if self.remembered is None:
                 self._stream = self._decoded(self.open_encoded())
             else:
-                self._stream = ByteStream(
-                    self.remembered,
-                    content_type=self._request.headers.get(hdrs.CONTENT_TYPE),
-                )
+                self._stream = self._again(self.remembered)
         return self._stream
+
+    @property
+    def source(self) -> Stream:
+        """What a helper reads: the stream, or what is remembered from its beginning."""
+        stream = self.stream
+        if self.remembered is None or not (stream.closed or stream.position):
+            return stream
+        return self._again(self.remembered)
+
+    def _again(self, data: bytes) -> Stream:
+        content_type = self._request.headers.get(hdrs.CONTENT_TYPE)
+        return ByteStream(data, content_type=content_type)
 
     def open_encoded(self) -> Stream:
         """The body as it comes, limited; instead of :attr:`stream`, not beside it."""

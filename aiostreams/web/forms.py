@@ -130,14 +130,14 @@ async def _read_form(
     content_type = request.headers.get("Content-Type", "")
     media_type = content_type.partition(";")[0].strip().lower()
     if media_type == _URLENCODED:
-        return MultiPart.of_form(await Form.decode(body.stream, limits=limits))
+        return MultiPart.of_form(await Form.decode(body.source, limits=limits))
     if media_type != _MULTIPART:
         raise UnsupportedContent(
             f"the body must be a form, not {media_type[:80] or 'of no type'!r}",
             accept=f"{_MULTIPART}, {_URLENCODED}",
         )
     opened = None if body.tally is None else body.tally.divided
-    parts = await read_form_parts(body.stream, limits, opened=opened)
+    parts = await read_form_parts(body.source, limits, opened=opened)
     form = MultiPart.of_parts(parts)
     if form.spooled:
         body.closing(form.close)

@@ -87,7 +87,7 @@ async def _values(
     request: web.BaseRequest, path: str, ijson: Any
 ) -> AsyncIterator[Any]:
     body = body_of(request)
-    source = _Source(body.stream, body.limits.max_memory)
+    source = _Source(body.source, body.limits.max_memory)
     try:
         # The parser has no name here: its object cannot be seen by the garbage
         # collector, and would keep the request alive in a circle with an error whose

@@ -68,7 +68,7 @@ def iter_parts(
         body = body_of(source)
         found = source.headers.get("Content-Type")
         outer = body.limits
-        stream = body.stream
+        stream = body.source
     kind = found if content_type is None else content_type
     media_type = (kind or "").partition(";")[0].strip().lower()
     if not kind or not media_type.startswith("multipart/"):

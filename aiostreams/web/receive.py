@@ -272,7 +272,7 @@ class Receiving(Generic[T]):
         return bound
 
     def _stream(self) -> Stream:
-        stream = body_of(self._request).stream
+        stream = body_of(self._request).source
         if self._on_progress is None:
             return stream
         # Not closed: the body is the request's.

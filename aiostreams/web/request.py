@@ -67,8 +67,8 @@ async def read_bytes(
 ) -> bytes:
     """The whole body, at most ``max_memory`` bytes, and remembered.
 
-    It can be had again, by this or any other helper: a middleware that checks a
-    signature and the handler can both have the body.
+    It can be had again, by this or any other helper, from its beginning and as often
+    as wanted: a middleware that checks a signature and the handler can both have it.
 
     Args:
         request: whose body.
@@ -218,7 +218,7 @@ async def _iter_ndjson(
 ) -> AsyncIterator[Any]:
     body = body_of(request)
     lines = await NDJSON.decode(
-        body.stream, type=kind, limits=body.limits, max_line_length=max_line_length
+        body.source, type=kind, limits=body.limits, max_line_length=max_line_length
     )
     async for value in lines:
         yield value
@@ -264,6 +264,6 @@ async def read_content(request: web.BaseRequest, *types: type[Content]) -> Conte
     if kind is MultiPart:
         return await read_form(request)
     if kind in {File, NDJSON}:
-        return await kind.decode(body.stream, limits=body.limits)
+        return await kind.decode(body.source, limits=body.limits)
     stream = await _in_memory(request, body.limits)
     return await kind.decode(stream, limits=body.limits)

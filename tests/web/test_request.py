@@ -22,14 +22,19 @@ from aiostreams import (
     LimitExceeded,
     Limits,
     MalformedBody,
+    MemoryStorage,
     Text,
     UnsupportedContent,
+    iter_json,
     iter_ndjson,
+    iter_parts,
     open_stream,
     read_bytes,
     read_content,
+    read_form,
     read_json,
     read_text,
+    receive,
 )
 from aiostreams.content.base import INLINE
 from aiostreams.web.body import body_of
@@ -60,6 +65,36 @@ async def test_read_bytes_is_remembered_for_every_helper() -> None:
 
     got = await run(script, typed("application/json", b"[1]"))
     assert got == [b"[1]", b"[1]", [1], "[1]", [1], b"[1]", b"[1]"]
+
+
+async def test_what_is_remembered_is_parsed_from_its_beginning_each_time() -> None:
+    async def multipart(request: web.BaseRequest) -> Any:
+        await read_bytes(request)
+        names = []
+        for _ in range(2):
+            names += [part.name async for part in iter_parts(request)]
+            async with receive(request, MemoryStorage()) as upload:
+                names += upload.form
+            async for part in iter_parts(request):
+                names.append(part.name)
+                break
+        return names, list((await read_form(request)).form.items())
+
+    async def values(request: web.BaseRequest) -> Any:
+        await read_bytes(request)
+        got: list[Any] = []
+        for _ in range(2):
+            got += [value async for value in iter_json(request)]
+            got += [value async for value in iter_ndjson(request)]
+        return got
+
+    form = (
+        b'--x\r\nContent-Disposition: form-data; name="a"\r\n\r\n1\r\n'
+        b'--x\r\nContent-Disposition: form-data; name="b"\r\n\r\n2\r\n--x--\r\n'
+    )
+    got = await run(multipart, typed("multipart/form-data; boundary=x", form))
+    assert got == (["a", "b", "a", "b", "a"] * 2, [("a", "1"), ("b", "2")])
+    assert await run(values, typed("application/json", b"[1]")) == [1, [1]] * 2
 
 
 @pytest.mark.parametrize("rest", [(), (b"cd",)], ids=["arrived", "arriving"])
