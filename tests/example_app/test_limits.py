@@ -56,7 +56,7 @@ async def test_quota_is_of_all_files_together(client: ClientSession) -> None:
         # Together they would be too much: neither is kept.
         files = form(("a", bytes(60 * KiB)), ("b", bytes(60 * KiB)))
         async with client.post(url / "files", data=files, headers=HEADERS) as response:
-            assert "limit" in await problem(response, 413)
+            assert "left of the quota" in await problem(response, 413)
         # By its own account it is too much.
         async with client.put(
             url / "files/c", data=bytes(200 * KiB), headers=HEADERS
