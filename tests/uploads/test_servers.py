@@ -217,7 +217,9 @@ async def upload(address: str, files: int, size: int) -> bool:
         try:
             async with session.post(address, data=form) as response:
                 return response.status == 200
-        except aiohttp.ClientError:
+        # aiohttp says AttributeError if the connection is lost between the last byte
+        # of the request and the first wait for the response.
+        except (aiohttp.ClientError, AttributeError):
             return False
 
 
