@@ -8,7 +8,7 @@ begins with ``tests/streams/test_http_``; ``OWN`` below names others, with the r
 
     python -m tests.covered              the figures of the last whole run
     python -m tests.covered --gaps       and each line and branch that is missing
-    python -m tests.covered --least 100  fail below that (in percent)
+    python -m tests.covered --least 100  fail where own tests reach less (in percent)
     python -m tests.covered http.py      run the own tests of what is named so, now
 
 ``make coverage`` measures, with the id of the test as the context of each line that
@@ -159,8 +159,11 @@ OWN: Mapping[str, tuple[str, ...]] = {
         "web/test_digests.py",
         "web/test_forms.py",
         "web/test_ranges.py",
+        "web/test_watch.py",
     ),
     "web/validators.py": ("web/test_ranges.py", "web/test_response.py"),
+    # One that is made of its own request, whose client may leave meanwhile.
+    "web/proxy.py": ("web/test_watch.py",),
     "web/payload.py": ("web/test_middleware.py", "web/test_response.py"),
     "web/opening.py": ("web/test_files.py",),
     "web/sendfile.py": (
@@ -345,7 +348,8 @@ def main(arguments: list[str] | None = None) -> int:
     when = datetime.fromtimestamp(file.stat().st_mtime, UTC)
     print(f"coverage, as measured {when:%Y-%m-%d %H:%M} UTC")
     print(*report(everything, own, gaps=options.gaps), sep="\n")
-    return int(total("", everything).percent < options.least)
+    # Each module by its own tests, which is never more than by all of them.
+    return int(any(figure.percent < options.least for figure in own))
 
 
 if __name__ == "__main__":
