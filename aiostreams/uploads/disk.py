@@ -49,7 +49,7 @@ from aiostreams.uploads.storage import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Generator, Mapping
+    from collections.abc import AsyncGenerator, Callable, Generator, Mapping
 
     from aiostreams.streams.base import Stream
 
@@ -182,7 +182,7 @@ class DiskStorage(Storage):
     async def delete(self, key: str) -> None:
         await _run(functools.partial(self._delete, key))
 
-    async def list(self, prefix: str = "") -> AsyncIterator[StoredObject]:
+    async def list(self, prefix: str = "") -> AsyncGenerator[StoredObject, None]:
         found = self._list(*check_prefix(prefix))
         take = functools.partial(itertools.islice, found, _BATCH)
         try:

@@ -26,7 +26,7 @@ from aiostreams.uploads.storage import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Mapping
+    from collections.abc import AsyncGenerator, Callable, Mapping
 
 __all__ = ["MemoryStorage"]
 
@@ -96,7 +96,7 @@ class MemoryStorage(Storage):
         check_key(key)
         self._objects.pop(key, None)
 
-    async def list(self, prefix: str = "") -> AsyncIterator[StoredObject]:
+    async def list(self, prefix: str = "") -> AsyncGenerator[StoredObject, None]:
         """The objects whose keys begin with ``prefix``."""
         check_prefix(prefix)
         for key, found in list(self._objects.items()):

@@ -36,7 +36,7 @@ from aiostreams.uploads.storage import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Coroutine, Mapping
+    from collections.abc import AsyncGenerator, Coroutine, Mapping
 
     from aiostreams.streams.base import Stream
 
@@ -173,7 +173,7 @@ class ObjectStorage(Storage):
         check_key(key)
         await self.remove(self.path(key))
 
-    async def list(self, prefix: str = "") -> AsyncIterator[StoredObject]:
+    async def list(self, prefix: str = "") -> AsyncGenerator[StoredObject, None]:
         """The objects whose keys begin with ``prefix``, without their attributes.
 
         The store looks through the whole folder that the prefix is in.

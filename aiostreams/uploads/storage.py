@@ -206,6 +206,9 @@ class Storage(ABC):
 
         Objects that are created or deleted meanwhile may show or not.
 
+        Any async iterator will do. Those of this package's storages are generators,
+        which ``contextlib.aclosing`` ends early with all that they have open.
+
         Args:
             prefix: any beginning of a key; the last segment may be cut.
 

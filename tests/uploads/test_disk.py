@@ -542,6 +542,19 @@ async def test_upload_is_whole_or_nothing_when_call_k_fails(
     assert descriptors() <= before
 
 
+async def test_a_listing_left_early_closes_its_folders(
+    storage: DiskStorage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("aiostreams.uploads.disk._BATCH", 1)
+    for name in ("a/b/c", "a/b/d", "a/e", "f"):
+        await store(storage, name)
+    before = descriptors()
+    async with contextlib.aclosing(storage.list()) as listed:
+        await anext(listed)
+        assert descriptors() > before
+    assert descriptors() == before
+
+
 @pytest.mark.parametrize("call", ["stat", "open", "list", "delete"])
 async def test_other_calls_are_storage_errors_when_call_k_fails(
     call: str, storage: DiskStorage, disk: Disk

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from typing import Any
 
 import pytest
@@ -96,13 +96,34 @@ class Forgetful(MemoryStorage):
 
 
 class Listing(MemoryStorage):
-    async def list(self, prefix: str = "") -> AsyncIterator[StoredObject]:
+    async def list(self, prefix: str = "") -> AsyncGenerator[StoredObject, None]:
         folder = prefix.rpartition("/")[0]
         async for found in super().list(prefix):
             if found.key.startswith(folder + "/"):
                 yield found
         if prefix.endswith("ab"):
             yield StoredObject(prefix + "ghost", 0)
+
+
+class Endless(MemoryStorage):
+    """Lists by an iterator that takes no notice of being closed."""
+
+    def list(  # type: ignore[override] # all that a Storage has to give
+        self, prefix: str = ""
+    ) -> AsyncIterator[StoredObject]:
+        found = super().list(prefix)
+
+        class Deaf:
+            def __aiter__(self) -> AsyncIterator[StoredObject]:
+                return self
+
+            async def __anext__(self) -> StoredObject:
+                return await anext(found)
+
+            async def aclose(self) -> None:
+                pass
+
+        return Deaf()
 
 
 class Sticky(MemoryStorage):
@@ -123,6 +144,7 @@ class Sticky(MemoryStorage):
         (Vague, "etag has quotes"),
         (Forgetful, "metadata are"),
         (Listing, "list.'ab'. gave"),
+        (Endless, "a closed listing goes on"),
         (Sticky, "another one was deleted"),
     ],
     ids=lambda value: getattr(value, "__name__", None),
@@ -154,7 +176,9 @@ async def test_what_a_broken_storage_raises_is_a_broken_promise() -> None:
 class Plain(MemoryStorage):
     """Lists by an iterator that is no generator."""
 
-    def list(self, prefix: str = "") -> AsyncIterator[StoredObject]:
+    def list(  # type: ignore[override] # all that a Storage has to give
+        self, prefix: str = ""
+    ) -> AsyncIterator[StoredObject]:
         found = super().list(prefix)
 
         class Listing:
