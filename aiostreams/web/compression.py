@@ -2,8 +2,7 @@
 
 ``Compression`` is the configuration, ``compression_middleware`` applies it: to a
 ``BodyResponse`` when that prepares itself, since only then it is known whether a
-whole representation is sent; to aiohttp's own ``web.Response``, an ``HTTPException``
-among them, at once. What is left alone, and why, stands at ``compression_middleware``.
+whole representation is sent; to aiohttp's own ``web.Response`` and errors at once.
 """
 
 from __future__ import annotations
@@ -29,6 +28,7 @@ from aiostreams.web.encoded import (
     weaken_etag,
 )
 from aiostreams.web.errors import not_acceptable
+from aiostreams.web.middleware import response_of
 from aiostreams.web.payload import StreamPayload
 from aiostreams.web.pipe import PayloadStream, prompt
 from aiostreams.web.precompressed import open_precompressed
@@ -144,25 +144,25 @@ def compression_middleware(
 ) -> Middleware:
     """Compress responses as :class:`Compression` says (RFC 9110 section 12.5.3).
 
-    It has to be the outermost middleware that looks at bodies. Left alone are 206, 204
-    and 304, a ``StreamResponse`` written by hand, one that asked aiohttp to compress
-    it, and what already says something about its bytes: a coding, a range, a digest,
-    or ``no-transform``. Events stay live. What is compressed, or would have been, has
+    It stands outermost, so that other middlewares see plain bodies. Left alone are
+    206, 204 and 304, a ``StreamResponse`` written by hand, one that asked aiohttp to
+    compress it, and what says something about its bytes: a coding, a range, a digest,
+    ``no-transform``. Events stay live. What is compressed, or would have been, has
     ``Vary: Accept-Encoding``; a strong entity tag becomes a weak one.
 
-    BREACH: where a response has a secret and something that its reader can choose, the
-    length of the compressed body tells about the secret. Mark such a handler with
-    ``@uncompressed``, or send ``Cache-Control: no-transform``.
+    BREACH: where a response has a secret and something its reader can choose, the
+    length of the compressed body tells about the secret: ``@uncompressed``.
 
-    A client that refuses every coding there is, and the body as it is, gets a 406
-    when it asked to GET something. Where a method has done its work, or there is an
-    error to tell of, the answer is sent as it is.
+    A client that refuses every coding, and the body as it is, gets a 406 when it asked
+    to GET something. When a method has done its work, or failed, it is sent as it is.
     """
 
     @web.middleware
     async def middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
         try:
-            response = await handler(request)
+            response: Any = await handler(request)
+            if not isinstance(response, web.StreamResponse):  # made outside of here
+                response = await response_of(response, request)
         except web.HTTPException as error:
             await _compress(compression, request, error)
             raise

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from aiostreams.limits import Limits
     from aiostreams.web.body import RequestBody
 
-__all__ = ["stream_middleware", "values_to_responses"]
+__all__ = ["response_of", "stream_middleware", "values_to_responses"]
 
 
 def stream_middleware(*, limits: Limits | None = None) -> Middleware:
@@ -85,6 +85,11 @@ async def values_to_responses(
     result = await called
     if type(result) is web.Response:
         return result  # asking an ABC about it takes 0.2 us each time
+    return await response_of(result, request)
+
+
+async def response_of(result: Any, request: web.Request) -> web.StreamResponse:
+    """The response that a returned ``Content`` or ``Stream`` makes, with it open."""
     if isinstance(result, Content):
         result = respond_at_once(result, request)
     if isinstance(result, (Content, Stream)):

@@ -649,6 +649,25 @@ async def test_the_middleware_by_itself() -> None:
             assert (await ask(raw, "gzip")).body == LONG
 
 
+async def test_stream_middleware_may_stand_outside() -> None:
+    """Who sets up by hand need not know the order for it to work."""
+
+    async def other(request: web.Request) -> Any:
+        if request.path == "/none":
+            return None
+        return File("/nowhere/x") if request.path == "/file" else Text("x" * 5000)
+
+    app = web.Application(middlewares=[stream_middleware(), compression_middleware()])
+    app.router.add_get("/", as_stream)
+    app.router.add_get("/{name}", other)
+    async with serving(app) as address, connected(address) as raw:
+        for path in ("/", "/text"):
+            answer = await ask(raw, "gzip", path=path)
+            assert (answer.coding, answer.vary) == ("gzip", "Accept-Encoding")
+        assert (await ask(raw, "gzip", path="/file")).status == 404
+        assert (await ask(raw, "gzip", path="/none")).status == 500
+
+
 async def test_missing_libraries_are_not_offered(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
