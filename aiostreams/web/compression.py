@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
 
 from aiohttp import Payload, hdrs, web
 
@@ -160,8 +160,8 @@ def compression_middleware(
     @web.middleware
     async def middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
         try:
-            response: Any = await handler(request)
-            if not isinstance(response, web.StreamResponse):  # made outside of here
+            response = await handler(request)
+            if not isinstance(cast("Any", response), web.StreamResponse):  # yet to be
                 response = await response_of(response, request)
         except web.HTTPException as error:
             await _compress(compression, request, error)
