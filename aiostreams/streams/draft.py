@@ -28,6 +28,7 @@ from aiostreams.streams.worker import finalize
 from aiostreams.streams.writebehind import write_all
 
 if TYPE_CHECKING:
+    from aiostreams.streams.hashing import Hashes
     from aiostreams.streams.writebehind import Buffer
 
 __all__ = ["TEMPORARY_PREFIX", "Draft"]
@@ -55,6 +56,7 @@ class Draft:
 
     Attributes:
         abandoned: set it to keep a commit under way from taking place.
+        hashes: what hashes every byte before it is written, if anything does.
     """
 
     __slots__ = (
@@ -66,6 +68,7 @@ class Draft:
         "_overwrite",
         "_temporary",
         "abandoned",
+        "hashes",
         "name",
     )
 
@@ -81,6 +84,7 @@ class Draft:
         self._fsync = fsync
         self._dir_fd = dir_fd
         self.abandoned: bool = False
+        self.hashes: Hashes | None = None
 
     @property
     def empty(self) -> bool:
@@ -150,6 +154,8 @@ class Draft:
     def _write(self, chunks: list[Buffer]) -> None:
         if self._fd < 0:
             self._create()
+        if self.hashes is not None:
+            self.hashes.update(chunks)
         write_all(self._fd, chunks)
 
     def _create(self) -> None:

@@ -1,9 +1,12 @@
-"""A stream that hashes what passes through, beside the event loop.
+"""Digests of what passes through, computed beside the event loop.
 
 Small bodies are hashed in place. Beyond that, pieces are gathered and hashed in a
 worker thread, one batch at a time, while the next pieces are read: sha256 of 256 KiB
 takes about a fifth of a millisecond on a machine with SHA instructions and more than
 one without, and a thread hop a tenth, so batches pay and single pieces do not.
+
+A file that is written is hashed by the thread that writes it (``Hashes``, see
+``Draft``): then the bytes go to one processor, once.
 """
 
 from __future__ import annotations
@@ -17,17 +20,45 @@ from aiostreams.streams.transforms import Transform
 from aiostreams.streams.worker import Job
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from aiostreams.streams.base import Stream
+    from aiostreams.streams.writebehind import Buffer
 
-__all__ = ["HashStream", "hash_whole"]
+__all__ = ["HashStream", "Hashes", "hash_whole"]
 
 # Hashed on the loop when the body is no longer than this: about 50 µs.
 _IN_PLACE = 32 * KiB
 _BATCH = 512 * KiB
 # Read ahead of the hash at most this much.
 _BACKLOG = 1 * MiB
+
+
+class Hashes:
+    """Several digests of the same bytes.
+
+    Args:
+        algorithms: names for ``hashlib.new``.
+
+    Raises:
+        ValueError: an algorithm is unknown, or has no fixed digest length.
+    """
+
+    __slots__ = ("_hashes",)
+
+    def __init__(self, algorithms: Iterable[str]) -> None:
+        self._hashes = {name: _new(name) for name in algorithms}
+
+    def update(self, pieces: Iterable[Buffer]) -> None:
+        """Add bytes. Blocking."""
+        for hash_ in self._hashes.values():
+            for piece in pieces:
+                hash_.update(piece)
+
+    @property
+    def digests(self) -> dict[str, str]:
+        """Algorithm to hex digest."""
+        return {name: hash_.hexdigest() for name, hash_ in self._hashes.items()}
 
 
 class HashStream(Transform):
@@ -43,7 +74,7 @@ class HashStream(Transform):
 
     def __init__(self, source: Stream, *algorithms: str) -> None:
         super().__init__(source)
-        self._hashes = {name: _new(name) for name in algorithms or ("sha256",)}
+        self._hashes = Hashes(algorithms or ("sha256",))
         self._backlog: list[bytes] = []
         self._backlog_size = 0
         self._hashing: Job[None] | None = None
@@ -52,7 +83,7 @@ class HashStream(Transform):
     @property
     def digests(self) -> dict[str, str]:
         """Algorithm to hex digest; complete once the end has been read."""
-        return {name: hash_.hexdigest() for name, hash_ in self._hashes.items()}
+        return self._hashes.digests
 
     async def readany(self) -> bytes:
         """The source's next piece."""
@@ -76,7 +107,7 @@ class HashStream(Transform):
 
     async def _finish(self) -> None:
         if self._hashing is None and self._backlog_size <= _IN_PLACE:
-            _update(self._hashes, self._take_backlog())
+            self._hashes.update(self._take_backlog())
             return
         await self._settle()
         if self._backlog:
@@ -85,7 +116,7 @@ class HashStream(Transform):
 
     def _submit(self) -> None:
         self._hashing = Job(
-            functools.partial(_update, self._hashes, self._take_backlog())
+            functools.partial(self._hashes.update, self._take_backlog())
         )
 
     def _take_backlog(self) -> list[bytes]:
@@ -106,12 +137,6 @@ class HashStream(Transform):
         await super().close()
 
 
-def _update(hashes: dict[str, hashlib._Hash], pieces: list[bytes]) -> None:
-    for hash_ in hashes.values():
-        for piece in pieces:
-            hash_.update(piece)
-
-
 async def hash_whole(data: bytes, algorithms: Sequence[str]) -> dict[str, str]:
     """The hex digests of ``data``, as :class:`HashStream` would give them.
 
@@ -126,12 +151,9 @@ async def hash_whole(data: bytes, algorithms: Sequence[str]) -> dict[str, str]:
 
 
 def _hash(data: bytes, algorithms: Sequence[str]) -> dict[str, str]:
-    digests = {}
-    for name in algorithms:
-        hash_ = _new(name)
-        hash_.update(data)
-        digests[name] = hash_.hexdigest()
-    return digests
+    hashes = Hashes(algorithms)
+    hashes.update((data,))
+    return hashes.digests
 
 
 def _new(name: str) -> hashlib._Hash:

@@ -26,6 +26,7 @@ from aiostreams.streams.worker import Job
 from aiostreams.uploads.folders import close
 
 if TYPE_CHECKING:
+    from aiostreams.streams.hashing import Hashes
     from aiostreams.streams.writebehind import Buffer
     from aiostreams.uploads.folders import Folders
 
@@ -217,6 +218,13 @@ class DiskWriter(FileStream):
         super().__init__(draft.name, "xb", content_type=content_type)
         self._draft = draft
         self._target = FileWriter(draft)
+
+    def hash_with(self, hashes: Hashes) -> None:
+        """Have ``hashes`` take every byte, in the thread that writes it.
+
+        They are complete when the object is stored.
+        """
+        self._draft.hashes = hashes
 
     async def close(self) -> None:
         """Store the object.

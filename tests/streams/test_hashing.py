@@ -49,19 +49,13 @@ async def test_large_bodies_are_hashed_in_another_thread(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     threads = set()
-    plain: Any = hashing._update
-    whole: Any = hashing._hash
+    plain: Any = hashing.Hashes.update
 
     def noted(*args: Any) -> None:
         threads.add(threading.get_ident())
         plain(*args)
 
-    def noted_whole(*args: Any) -> Any:
-        threads.add(threading.get_ident())
-        return whole(*args)
-
-    monkeypatch.setattr(hashing, "_update", noted)
-    monkeypatch.setattr(hashing, "_hash", noted_whole)
+    monkeypatch.setattr(hashing.Hashes, "update", noted)
     async with HashStream(DripStream(LARGE, 64 * KiB, turns=0)) as stream:
         await stream.read()
     await hash_whole(LARGE, ("sha256",))

@@ -214,7 +214,7 @@ async def test_a_failing_hash_fails_the_read(monkeypatch: pytest.MonkeyPatch) ->
     def broken(hashes: Any, pieces: Any) -> None:
         raise MemoryError
 
-    monkeypatch.setattr("aiostreams.streams.hashing._update", broken)
+    monkeypatch.setattr("aiostreams.streams.hashing.Hashes.update", broken)
     stream = HashStream(DripStream(bytes(2_000_000), 300_000))
     with pytest.raises(MemoryError):
         await stream.read()

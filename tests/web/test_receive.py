@@ -159,6 +159,43 @@ async def test_fields_and_files_in_any_order(
     assert len(await keys(storage)) == 3
 
 
+@pytest.mark.parametrize("key", [None, lambda _: "mine"], ids=["random", "given"])
+async def test_a_large_file_has_its_digest_and_what_is_kept_is_what_was_hashed(
+    storage: Storage, key: Any
+) -> None:
+    data = bytes(range(256)) * 12_345
+
+    async def script(request: web.Request) -> Any:
+        async with receive(request, storage, key=key, hash=("sha256", "md5")) as upload:
+            file = upload.files["file"]
+            async with await file.open() as stream:
+                return file, await stream.read()
+
+    file, stored = await run(script, post(data, method="PUT"))
+    assert stored == data
+    assert file.digests == {
+        "sha256": hashlib.sha256(data).hexdigest(),
+        "md5": hashlib.md5(data).hexdigest(),
+    }
+
+
+async def test_a_hash_that_fails_leaves_nothing(
+    storage: Storage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(_self: Any, _pieces: Any) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr("aiostreams.streams.hashing.Hashes.update", fail)
+
+    async def script(request: web.Request) -> Any:
+        async with receive(request, storage):
+            raise AssertionError("an upload without its digest")
+
+    with pytest.raises(MemoryError):
+        await run(script, post(bytes(3_000_000), method="PUT"))
+    assert await keys(storage) == []
+
+
 async def test_a_raw_body_is_one_file(storage: Storage) -> None:
     async def script(request: web.Request) -> Any:
         async with receive(request, storage) as upload:
