@@ -122,7 +122,17 @@ class RequestBody:
 
     @property
     def source(self) -> Stream:
-        """What a helper reads: the stream, or what is remembered from its beginning."""
+        """What a helper reads: the stream, or what is remembered from its beginning.
+
+        Raises:
+            RuntimeError: ``read_form`` has read it, and nobody remembers its bytes.
+        """
+        if self.form is not None and self.remembered is None:
+            # Not the client's mistake, for which a stream at its end would pass.
+            raise RuntimeError(
+                "read_form() has read this body: call read_bytes() before it, "
+                "which keeps the bytes for every helper"
+            )
         stream = self.stream
         if self.remembered is None or not (stream.closed or stream.position):
             return stream

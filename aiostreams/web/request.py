@@ -78,6 +78,7 @@ async def read_bytes(
         LimitExceeded: the body is larger; when Content-Length says so, nothing is
             read.
         StreamError: as raised by the stream.
+        RuntimeError: ``read_form`` has read the body before.
     """
     body = body_of(request)
     if body.remembered is None:
@@ -85,7 +86,7 @@ async def read_bytes(
             limits = body.limits
         data = take_arrived(request, body, limits.max_memory)
         if data is None:
-            stream = body.stream
+            stream = body.source
             whole = not stream.position
             data = await read_all(stream, limits)
             if not whole:

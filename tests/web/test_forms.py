@@ -489,6 +489,18 @@ async def test_the_body_first_and_the_form_after() -> None:
             assert await outcome(script, *pieces) == ["first", "zweites"]
 
 
+async def test_reading_a_body_after_its_form_is_not_the_clients_mistake() -> None:
+    async def again(request: web.Request) -> None:
+        await read_form(request)
+        with pytest.raises(RuntimeError, match=r"read_bytes\(\) before"):
+            await read_bytes(request)
+        with pytest.raises(RuntimeError, match=r"read_bytes\(\) before"):
+            iter_parts(request)
+
+    for pieces in ways_of(BODY).values():
+        await outcome(again, *pieces)
+
+
 async def test_urlencoded_forms_have_no_files() -> None:
     async def script(request: web.Request) -> MultiPart:
         return await read_form(request)
