@@ -23,7 +23,7 @@ from aiostreams.limits import KiB, MiB
 from aiostreams.streams.worker import Job
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
     from types import TracebackType
 
 __all__ = ["BATCH", "MOST", "Batch", "Buffer", "WriteBehind", "write_all"]
@@ -31,8 +31,7 @@ __all__ = ["BATCH", "MOST", "Batch", "Buffer", "WriteBehind", "write_all"]
 Buffer: TypeAlias = bytes | bytearray | memoryview
 
 # A PUT of 256 MiB, without what the pages of the file cost, took 1.3 x the CPU of
-# blocking writes; with a half of both 1.7 x, and with twice as much no less. Large
-# writes also give the file large pages.
+# blocking writes; with a half of both 1.7 x, and with twice as much no less.
 BATCH = 512 * KiB
 MOST = 1 * MiB
 
@@ -43,24 +42,47 @@ _SMALL = 8 * KiB
 # How many buffers one writev takes.
 _IOV_MAX = os.sysconf("SC_IOV_MAX")
 
+# A write of more takes larger folios for the page cache: Linux allocates up to eight
+# pages from lists that each processor keeps, of memory that was used a moment ago, and
+# more than that from wherever there is some in one piece. In writes of 512 KiB 256 MiB
+# cost 61 to 350 ms of CPU time, of 64 KiB 66 to 590 ms, of 32 KiB 76 to 81 ms, and half
+# as much again where these do not begin at a multiple of it. 64 uploads at once: 12.5 s
+# instead of 15.
+_PIECE = 32 * KiB
 
-def write_all(fd: int, chunks: list[Buffer]) -> None:
-    """Write every byte of the non-empty ``chunks``. Blocking.
+
+def write_all(fd: int, chunks: Iterable[Buffer]) -> None:
+    """Write every byte of ``chunks`` where the file stands. Blocking.
 
     Raises:
         OSError: as ``os.writev``.
     """
-    start = 0
-    while start < len(chunks):
-        written = os.writev(fd, chunks[start : start + _IOV_MAX])
+    room = _PIECE - os.lseek(fd, 0, os.SEEK_CUR) % _PIECE
+    vector: list[memoryview] = []
+    for chunk in chunks:
+        rest = memoryview(chunk)
+        while rest:
+            vector.append(rest[:room])
+            room -= len(vector[-1])
+            rest = rest[len(vector[-1]) :]
+            if not room or len(vector) == _IOV_MAX:
+                _write_vector(fd, vector)
+                vector = []
+                room = room or _PIECE
+    if vector:
+        _write_vector(fd, vector)
+
+
+def _write_vector(fd: int, vector: list[memoryview]) -> None:
+    while vector:
+        written = os.writev(fd, vector)
         if not written:
             raise OSError(errno.EIO, "nothing was written")
-        while written and written >= len(chunks[start]):
-            written -= len(chunks[start])
-            start += 1
+        while vector and written >= len(vector[0]):
+            written -= len(vector.pop(0))
         if written:
-            # A disk that fills up, or a signal: go on in the middle of a chunk.
-            chunks[start] = memoryview(chunks[start])[written:]
+            # A disk that fills up, or a signal: go on in the middle of a piece.
+            vector[0] = vector[0][written:]
 
 
 class Batch:
