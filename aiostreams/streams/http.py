@@ -19,7 +19,7 @@ from aiohttp import EMPTY_PAYLOAD, ClientError, StreamReader, hdrs, web
 
 from aiostreams.errors import ClientGone, MalformedBody
 from aiostreams.streams.base import Stream
-from aiostreams.streams.life import State
+from aiostreams.streams.life import OPEN, State
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -115,32 +115,36 @@ class HTTPStream(Stream):
         Raises:
             StreamClosed, StreamBusy, SizeMismatch: as :meth:`readany`.
         """
-        self._life.check_idle()
-        if self._life.buffer.held:
-            return self._life.buffer.take_chunk(), False
-        self._life.check_usable()
-        if self._life.state is State.ENDED:
-            return b"", False
-        task = self._life.reader = asyncio.current_task()
+        life = self._life
+        if life.state is not OPEN or life.reader is not None or life.buffer.held:
+            return self._chunk_at_hand(), False
+        task = life.reader = asyncio.current_task()
+        reader = self._http
         try:
-            data, ends_chunk = await self._readchunk()
+            try:
+                data, ends_chunk = await reader.readchunk()
+            except Exception as error:  # noqa: BLE001 (raised in there)
+                data, ends_chunk = arrived_before(error, reader), False
         except BaseException as error:
-            settled = self._life.settle(error, task)
+            settled = life.settle(error, task)
             if settled is error:
                 raise
             raise settled from None
-        if not data and ends_chunk and not self.closed:
-            self._life.reader = None
-            return b"", True
-        return self._life.arrived(data, self.size, task), ends_chunk
+        if not data and ends_chunk:
+            if isinstance(reader, _NoBody):
+                ends_chunk = False  # its own answers alternate
+            elif life.state is OPEN:
+                life.reader = None
+                return b"", True
+        return life.arrived(data, self.size, task), ends_chunk
 
-    async def _readchunk(self) -> tuple[bytes, bool]:
-        if isinstance(self._http, _NoBody):
-            return b"", False  # its own answers alternate
-        try:
-            return await self._http.readchunk()
-        except Exception as error:  # noqa: BLE001 (raised in there)
-            return arrived_before(error, self._http), False
+    def _chunk_at_hand(self) -> bytes:
+        life = self._life
+        life.check_idle()
+        if life.buffer.held:
+            return life.buffer.take_chunk()
+        life.check_usable()
+        return b""  # it has ended
 
     def iter_chunks(self) -> AsyncIterator[tuple[bytes, bool]]:
         """Iterate over :meth:`readchunk` until the end."""
@@ -227,7 +231,7 @@ class _Chunks:
 
     async def __anext__(self) -> tuple[bytes, bool]:
         chunk = await self._stream.readchunk()
-        if chunk == (b"", False):
+        if not chunk[0] and not chunk[1]:
             raise StopAsyncIteration
         return chunk
 
