@@ -28,7 +28,7 @@ from aiostreams.errors import (
     StreamBusy,
     StreamClosed,
 )
-from aiostreams.limits import KiB, MiB
+from aiostreams.limits import KiB
 from aiostreams.streams import draft, filereader, openfile, worker, writebehind
 from aiostreams.streams.file import FileStream
 from aiostreams.streams.openfile import PIECE, OpenFile
@@ -41,7 +41,7 @@ from aiostreams.testing.laws import SAMPLE
 from .disks import Disk, Suspensions, descriptors, install, no_leak, temporaries
 
 OLD = b"old content"
-BIG = os.urandom(2 * MiB + 256 * KiB + 123)
+BIG = os.urandom(2 * MOST + 256 * KiB + 123)
 STATUS = {errno.ENOSPC: 507, errno.EDQUOT: 507, errno.EMFILE: 503}
 
 

@@ -21,13 +21,13 @@ from aiostreams.streams.file import FileStream
 from aiostreams.streams.memory import ByteStream
 from aiostreams.streams.openfile import PIECE
 from aiostreams.streams.spooled import SpooledStream
-from aiostreams.streams.writebehind import BATCH
+from aiostreams.streams.writebehind import BATCH, MOST
 from aiostreams.testing import LAWS
 from aiostreams.testing.laws import SAMPLE
 
 from .disks import Disk, Suspensions, descriptors, install, no_leak
 
-BIG = os.urandom(2 * MiB + 256 * KiB + 123)
+BIG = os.urandom(2 * MOST + 256 * KiB + 123)
 
 
 @pytest.fixture

@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from aiostreams.limits import KiB
 from aiostreams.streams import writebehind
-from aiostreams.streams.writebehind import Buffer, write_all
+from aiostreams.streams.writebehind import (
+    _PIECE,
+    BATCH,
+    MOST,
+    Buffer,
+    WriteBehind,
+    write_all,
+)
 
 DATA = os.urandom(300_000)
 
@@ -43,9 +52,16 @@ def writes(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, int]]:
     return seen
 
 
-@pytest.mark.parametrize("before", [0, 1, 32 * KiB, 100_001])
+@pytest.mark.parametrize("before", [0, 1, _PIECE, 200_001])
 @pytest.mark.parametrize(
-    "sizes", [[300_000], [32 * KiB], [1, 32 * KiB - 1], [7, 50_000, 333], [3]]
+    "sizes",
+    [
+        [300_000],
+        [_PIECE],
+        [1, _PIECE - 1],
+        [7, 50_000, 333],
+        [3],
+    ],
 )
 def test_writes_end_where_the_pages_of_a_folio_do(
     tmp_path: Path, writes: list[tuple[int, int]], sizes: list[int], before: int
@@ -56,9 +72,9 @@ def test_writes_end_where_the_pages_of_a_folio_do(
         file.seek(before)
         assert file.read() == DATA
     for place, written in writes[:-1]:
-        assert written <= 32 * KiB - place % (32 * KiB)
+        assert written <= _PIECE - place % _PIECE
     if sizes != [3]:  # more of these than one call takes
-        assert all(not place % (32 * KiB) for place, _ in writes[1:])
+        assert all(not place % _PIECE for place, _ in writes[1:])
 
 
 @pytest.mark.parametrize("most", [1, 1000, 40_000])
@@ -94,3 +110,23 @@ def test_a_write_that_takes_nothing_is_an_error(
         pytest.raises(OSError, match="nothing"),
     ):
         write_all(file.fileno(), [b"x"])
+
+
+@pytest.mark.parametrize("fast", [True, False])
+async def test_batches_grow_with_the_pace_of_the_chunks(
+    monkeypatch: pytest.MonkeyPatch, fast: bool
+) -> None:
+    """A slow upload holds little, a fast one wakes a thread seldom."""
+    clock = itertools.count(0, 0.001 if fast else 1.0)
+    ticking = SimpleNamespace(monotonic=lambda: next(clock))
+    monkeypatch.setattr(writebehind, "time", ticking)
+    batches: list[int] = []
+    behind = WriteBehind(lambda chunks: batches.append(sum(map(len, chunks))))
+    for _ in range(8 * MOST // (128 * KiB)):
+        await behind.write(bytes(128 * KiB))
+        if behind.busy:
+            await behind.settle()  # so that no batch grows because of another
+    await behind.flush()
+    assert sum(batches) == 8 * MOST
+    assert batches[0] == BATCH
+    assert set(batches[1:-1]) == {MOST if fast else BATCH}
