@@ -45,7 +45,12 @@ class BlockingFile(io.RawIOBase):
 
     def __init__(self, stream: _Source) -> None:
         super().__init__()
-        self._loop = asyncio.get_running_loop()
+        try:
+            self._loop = asyncio.get_running_loop()
+        except RuntimeError:
+            raise RuntimeError(
+                "call as_file() on the event loop, and hand the file to the thread"
+            ) from None
         self._loop_thread = threading.get_ident()
         self._stream = stream
         # After a seek the bytes come from a slice of the stream, not from it.

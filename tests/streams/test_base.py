@@ -404,6 +404,12 @@ async def test_as_file_on_the_loop_raises_instead_of_waiting_for_itself() -> Non
         stream.as_file()
 
 
+async def test_as_file_is_called_on_the_loop_and_says_so() -> None:
+    stream = ByteStream(b"abc")
+    with pytest.raises(RuntimeError, match=r"call as_file\(\) on the event loop"):
+        await asyncio.to_thread(stream.as_file)
+
+
 async def test_as_file_seeks_where_the_stream_can() -> None:
     archive = io.BytesIO()
     with zipfile.ZipFile(archive, "w") as made:
