@@ -221,7 +221,9 @@ async def test_a_field_that_a_parser_has_let_in_is_refused_here() -> None:
 
     class Lax(aiohttp.ClientResponse):
         @property
-        def headers(self) -> CIMultiDictProxy[str]:
+        def headers(  # pyright: ignore[reportIncompatibleVariableOverride]
+            self,
+        ) -> CIMultiDictProxy[str]:
             upstreams.append(self)
             return CIMultiDictProxy(CIMultiDict({"X-Odd": "a\x7fb"}))
 
