@@ -224,7 +224,7 @@ class StorageError(StreamError, OSError):
     that is an ``OSError``.
     """
 
-    status = cast("int", _Status())
+    status: int = cast("int", _Status())
 
     def __init__(self, message: str = "", cause: BaseException | None = None) -> None:
         super().__init__(message)

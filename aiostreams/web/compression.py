@@ -9,13 +9,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Final, TypeGuard, TypeVar, cast
 
 from aiohttp import Payload, hdrs, web
 
 from aiostreams.limits import KiB
 from aiostreams.sansio.negotiation import choose_coding, join_lines
-from aiostreams.sansio.validators import EntityTag, EntityTags
 from aiostreams.streams.codecs import supported_codings
 from aiostreams.streams.encoding import EncodedStream
 from aiostreams.streams.memory import ByteStream
@@ -24,8 +23,8 @@ from aiostreams.web.encoded import (
     WHOLE,
     encode_whole,
     mark_encoded,
+    match_variant,
     vary,
-    weaken_etag,
 )
 from aiostreams.web.errors import not_acceptable
 from aiostreams.web.middleware import response_of
@@ -164,26 +163,33 @@ def compression_middleware(
             if not isinstance(cast("Any", response), web.StreamResponse):  # yet to be
                 response = await response_of(response, request)
         except web.HTTPException as error:
-            await _compress(compression, request, error)
+            if _is_concerned(error, compression, request):
+                await _compress(compression, request, error)
             raise
-        await _compress(compression, request, response)
+        if _is_concerned(response, compression, request):
+            await _compress(compression, request, response)
         return response
 
     return middleware
 
 
-async def _compress(
-    compression: Compression, request: web.Request, response: web.StreamResponse
-) -> None:
-    if (
+def _is_concerned(
+    response: web.StreamResponse, compression: Compression, request: web.Request
+) -> TypeGuard[web.Response]:
+    """Whether there may be something to decide."""
+    return not (
         not isinstance(response, web.Response)
         or _plainly_small(compression, request, response)
         or response.prepared
         or response.compression
         or response.get(_DECIDED, False)
         or _is_uncompressed(request)
-    ):
-        return
+    )
+
+
+async def _compress(
+    compression: Compression, request: web.Request, response: web.Response
+) -> None:
     response[_DECIDED] = True
     negotiation = _Negotiation(compression, request)
     try:
@@ -305,7 +311,7 @@ async def _encode_response(negotiation: _Negotiation, response: web.Response) ->
     """Encode the body of one of aiohttp's own responses."""
     headers = response.headers
     if response.status == 304:
-        _match_variant(negotiation.request, headers)
+        match_variant(negotiation.request, headers)
         return
     body = response.body
     if body is None or not _is_whole(response.status, headers):
@@ -333,18 +339,3 @@ async def _encode_response(negotiation: _Negotiation, response: web.Response) ->
         request = negotiation.request
         response.body = await encode_whole(request, bytes(body), coding, level)
     mark_encoded(headers, coding)
-
-
-def _match_variant(request: web.Request, headers: CIMultiDict[str]) -> None:
-    """Give a 304 the tag of the 200 that the client has, when that was encoded.
-
-    A handler that answers conditions itself knows nothing of the weak tag, and a
-    cache would not find what it should refresh (RFC 9111 section 4.3.4).
-    """
-    etag = EntityTag.parse(headers.get(hdrs.ETAG, ""))
-    known = join_lines(request.headers.getall(hdrs.IF_NONE_MATCH, ()))
-    if etag is None or etag.weak or known is None:
-        return
-    if etag.weakened() in EntityTags.parse(known).tags:
-        weaken_etag(headers)
-        vary(headers)

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Final
 from aiohttp import hdrs
 
 from aiostreams.limits import KiB, MiB
-from aiostreams.sansio.negotiation import merge_vary
-from aiostreams.sansio.validators import EntityTag
+from aiostreams.sansio.negotiation import join_lines, merge_vary
+from aiostreams.sansio.validators import EntityTag, EntityTags
 from aiostreams.streams.codecs import make_encoder
 from aiostreams.streams.worker import Job
 from aiostreams.web.body import tally_of
@@ -23,7 +23,14 @@ if TYPE_CHECKING:
     from aiohttp import web
     from multidict import CIMultiDict
 
-__all__ = ["WHOLE", "encode_whole", "mark_encoded", "vary", "weaken_etag"]
+__all__ = [
+    "WHOLE",
+    "encode_whole",
+    "mark_encoded",
+    "match_variant",
+    "vary",
+    "weaken_etag",
+]
 
 # A body in memory of up to this size is encoded before its header section is sent,
 # and so has a Content-Length. It then is there twice; a larger one goes in pieces.
@@ -85,3 +92,18 @@ def weaken_etag(headers: CIMultiDict[str]) -> None:
 def vary(headers: CIMultiDict[str]) -> None:
     """Tell caches that the response depends on ``Accept-Encoding``, once."""
     headers[hdrs.VARY] = merge_vary(headers.popall(hdrs.VARY, ()), hdrs.ACCEPT_ENCODING)
+
+
+def match_variant(request: web.Request, headers: CIMultiDict[str]) -> None:
+    """Give a 304 the tag of the 200 that the client has, when that was encoded.
+
+    A handler that answers conditions itself knows nothing of the weak tag, and a
+    cache would not find what it should refresh (RFC 9111 section 4.3.4).
+    """
+    etag = EntityTag.parse(headers.get(hdrs.ETAG, ""))
+    known = join_lines(request.headers.getall(hdrs.IF_NONE_MATCH, ()))
+    if etag is None or etag.weak or known is None:
+        return
+    if etag.weakened() in EntityTags.parse(known).tags:
+        weaken_etag(headers)
+        vary(headers)
