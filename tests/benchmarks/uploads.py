@@ -15,7 +15,16 @@ from typing import Any
 
 from aiohttp import web
 
-from aiostreams import DiskStorage, FileStream, KiB, MiB, copy, open_stream, receive
+from aiostreams import (
+    DiskStorage,
+    FileStream,
+    KiB,
+    MiB,
+    StoredFile,
+    copy,
+    open_stream,
+    receive,
+)
 from tests.benchmarks.client import put
 from tests.benchmarks.contestants import (
     FOLDER,
@@ -40,6 +49,23 @@ async def received(request: web.Request) -> web.Response:
     if file.size > MiB:
         assert file.storage is not None
         await file.storage.delete(file.key)
+    return web.Response(text=text)
+
+
+_earlier: list[StoredFile] = []
+
+
+@aiostreams_app("receive", storage=DiskStorage(FOLDER / "stored"))
+async def replaced(request: web.Request) -> web.Response:
+    """Begins by removing the last file, as its peers do: see ``put_to_disk``."""
+    while _earlier:
+        file = _earlier.pop()
+        assert file.storage is not None
+        await file.storage.delete(file.key)
+    async with receive(request) as upload:
+        file = upload.files["file"]
+    _earlier.append(file)
+    text = f"{len(upload.form)} {file.size} {len(file.digests['sha256'])}"
     return web.Response(text=text)
 
 
@@ -147,7 +173,7 @@ ROWS = [
     Row(
         "receive 256 MiB file, sha-256",
         6,
-        Entry("receive() into DiskStorage", received, _LARGE_FORM),
+        Entry("receive() into DiskStorage", replaced, _LARGE_FORM),
         [
             Peer(
                 Entry("blocking writes + hashlib", blocking_and_hashed, _LARGE_SUM),
