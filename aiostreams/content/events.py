@@ -101,6 +101,9 @@ class EventStream(Content):
             that are sent as JSON.
         keep_alive: seconds of silence after which a comment is sent; never when
             ``None``.
+
+    Raises:
+        ValueError: ``keep_alive`` is not positive.
     """
 
     def __init__(
@@ -109,6 +112,8 @@ class EventStream(Content):
         *,
         keep_alive: float | None = 15.0,
     ) -> None:
+        if keep_alive is not None and not keep_alive > 0:
+            raise ValueError(f"keep_alive must be positive: {keep_alive}")
         if not isinstance(events, (AsyncIterable, Iterable)) or isinstance(
             events, (str, bytes)
         ):
@@ -253,6 +258,8 @@ class _Lines:
         self._ceiling = ceiling
         self._ready: list[bytes] = []
         self._rest: list[bytes] = []
+        # Bytes in it: to count them anew for each piece would be quadratic.
+        self._held = 0
         self._after_cr = False
         # Bytes of lines handed out, and of the one begun, since the last event.
         self.gathered = 0
@@ -275,11 +282,13 @@ class _Lines:
         lines = piece.replace(b"\r\n", b"\n").replace(b"\r", b"\n").split(b"\n")
         self._rest.append(lines[0])
         if len(lines) == 1:
-            self._check(self.gathered + sum(map(len, self._rest)))
+            self._held += len(lines[0])
+            self._check(self.gathered + self._held)
             return
         lines[0] = b"".join(self._rest)
         last = lines.pop()
         self._rest = [last] if last else []
+        self._held = len(last)
         lines.reverse()
         self._ready = lines
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -209,3 +210,28 @@ async def test_a_decoded_body_stays_open_for_its_owner() -> None:
     content = await EventStream.decode(stream)
     assert [event async for event in content] == [Event(data="x")]
     assert not stream.closed
+
+
+@pytest.mark.parametrize("seconds", [0, 0.0, -1, float("nan")])
+def test_a_keep_alive_without_a_pause_is_refused(seconds: float) -> None:
+    with pytest.raises(ValueError, match="keep_alive"):
+        EventStream([], keep_alive=seconds)
+
+
+async def test_a_long_line_byte_by_byte_costs_no_more_per_byte() -> None:
+    async def cost(size: int) -> float:
+        line = b"data: " + b"x" * size + b"\n\n"
+        before = time.process_time()
+        assert len(await received(line, 1)) == 1
+        return time.process_time() - before
+
+    await cost(2**10)
+    assert await cost(2**15) < max(16 * await cost(2**12), 0.5)
+
+
+async def test_a_line_begun_counts_towards_the_limit_of_its_event() -> None:
+    limits = Limits(max_memory=20)
+    for pieces in (1, 3, 100):
+        assert await received(b"data:ab\ndata:cdefg\n\n" * 3, pieces, limits=limits)
+        with pytest.raises(LimitExceeded):
+            await received(b"data:ab\ndata:cdefghijkl", pieces, limits=limits)
