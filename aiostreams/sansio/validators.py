@@ -46,8 +46,10 @@ _MONTHS: Final = (
 )
 _day, _month = "|".join(_DAYS), "|".join(_MONTHS)
 _time = "([0-9]{2}):([0-9]{2}):([0-9]{2})"
+# One digit for the day as well: mail allows it, so what writes dates for mail sends it,
+# and to ignore such an If-Unmodified-Since would let a change through.
 _imf_fixdate = re.compile(
-    rf"(?:{_day}), ([0-9]{{2}}) ({_month}) ([0-9]{{4}}) {_time} GMT"
+    rf"(?:{_day}), ([0-9]{{1,2}}) ({_month}) ([0-9]{{4}}) {_time} GMT"
 ).fullmatch
 _rfc850_date = re.compile(
     r"(?:Mon|Tues|Wednes|Thurs|Fri|Satur|Sun)day, "
@@ -127,7 +129,9 @@ class EntityTags:
 
 
 def parse_http_date(value: str, *, now: float | None = None) -> int | None:
-    """Read an HTTP-date (5.6.7): IMF-fixdate, RFC 850 or asctime, nothing else.
+    """Read an HTTP-date (5.6.7): IMF-fixdate, RFC 850 or asctime.
+
+    An IMF-fixdate may have a day of one digit; nothing else is a date.
 
     Args:
         value: the field value.

@@ -31,7 +31,15 @@ if TYPE_CHECKING:
     from aiostreams.streams.base import Stream
     from aiostreams.web.tally import Tally
 
-__all__ = ["APP_LIMITS", "RequestBody", "body_of", "limit", "limits_of", "tally_of"]
+__all__ = [
+    "APP_LIMITS",
+    "RequestBody",
+    "body_of",
+    "limit",
+    "limits_of",
+    "offer",
+    "tally_of",
+]
 
 _logger = logging.getLogger("aiostreams.web")
 
@@ -271,6 +279,13 @@ def tally_of(request: web.BaseRequest) -> Tally | None:
     """What is counted of ``request``, if anything is."""
     body = request.get(_BODY)
     return None if body is None else body.tally
+
+
+def offer(request: web.BaseRequest, response: _Offer) -> None:
+    """As :meth:`RequestBody.offer`, if there is somebody to close it in the end."""
+    body = request.get(_BODY)
+    if body is not None:
+        body.offer(response)
 
 
 def limits_of(request: web.BaseRequest) -> Limits:

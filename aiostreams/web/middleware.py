@@ -103,6 +103,7 @@ async def response_of(result: Any, request: web.Request) -> web.StreamResponse:
     if isinstance(response, BodyResponse) and not response.prepared:
         await response.open()
         body_of(request).offer(response)
+        response.offered = True
     return response
 
 

@@ -27,6 +27,7 @@ from aiostreams.sansio.validators import Validators
 from aiostreams.streams.encoding import EncodedStream
 from aiostreams.streams.file import FileStream
 from aiostreams.streams.memory import ByteStream
+from aiostreams.web.body import offer
 from aiostreams.web.byteranges import byteranges
 from aiostreams.web.digests import (
     CONTENT_DIGEST,
@@ -88,6 +89,8 @@ class BodyResponse(web.Response):
 
     # Whether conditions and ranges are for this response to answer.
     evaluates = True
+    # Whether the request knows that something is open here.
+    offered = False
 
     def __init__(
         self,
@@ -147,6 +150,8 @@ class BodyResponse(web.Response):
             self.headers.update(problem.headers)
             self.text = problem.text
             return await super().prepare(request)
+        if not self.offered:  # prepared by hand, and maybe not returned
+            offer(request, self)
         try:
             await self._decide(request)
             writer = await super().prepare(request)
@@ -227,10 +232,7 @@ class BodyResponse(web.Response):
     def _answer_without(self, plan: ResponsePlan) -> None:
         """A 304, 412 or 416: nothing of the representation is sent."""
         self.set_status(plan.status)
-        gone: tuple[str, ...] = _CONTENT_FIELDS
-        if plan.status != 304:
-            gone += _CACHE_FIELDS
-        for name in gone:
+        for name in _CONTENT_FIELDS + (() if plan.status == 304 else _CACHE_FIELDS):
             self.headers.popall(name, None)
         self.headers.update(plan.headers)
         if self.coding is not None:
@@ -257,15 +259,14 @@ class BodyResponse(web.Response):
         self, request: web.BaseRequest, writer: AbstractStreamWriter
     ) -> bool:
         stream, body = self.stream, self.body
-        if (
+        return (
             isinstance(stream, FileStream)
             and isinstance(body, StreamPayload)
             and body.stream is stream
             and not stream.position
             and may_sendfile(request, self)
-        ):
-            return await sendfile(stream, request, writer)
-        return False
+            and await sendfile(stream, request, writer)
+        )
 
     def closing(self, closer: Callable[[], Awaitable[None]]) -> None:
         """Have ``closer`` awaited once the response was sent, or could not be."""

@@ -162,6 +162,11 @@ EXAMPLE = 784111777
         ("Fri, 31 Dec 9999 23:59:59 GMT", 253402300799),
         ("Sat, 29 Feb 2020 12:00:00 GMT", 1582977600),
         ("Sat, 31 Dec 2016 23:59:60 GMT", 1483228800),  # a leap second
+        # a day of one digit, as mail has it
+        ("Sun, 6 Nov 1994 08:49:37 GMT", EXAMPLE),
+        ("Sun, 0 Nov 1994 08:49:37 GMT", None),
+        ("Sun,  6 Nov 1994 08:49:37 GMT", None),
+        ("Sun, 006 Nov 1994 08:49:37 GMT", None),
         # no dates
         ("", None),
         ("0", None),
@@ -175,7 +180,6 @@ EXAMPLE = 784111777
         ("Sun, 06 Nov 1994 24:00:00 GMT", None),
         ("Sun, 06 Nov 1994 08:60:37 GMT", None),
         ("Sun, 06 Nov 1994 08:49:61 GMT", None),
-        ("Sun, 6 Nov 1994 08:49:37 GMT", None),
         ("Sun, 06 Nov 94 08:49:37 GMT", None),
         ("Sun, 06 Nov 1994 08:49:37", None),
         ("Sun, 06 Nov 1994 08:49:37 UTC", None),

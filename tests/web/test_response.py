@@ -626,3 +626,26 @@ async def test_a_response_is_begun_once() -> None:
         await raw.send(post(None, method="GET"))
         status, _, body = await raw.response()
     assert (status, body) == (200, b"abc")
+
+
+@pytest.mark.parametrize("answer", ["an error", "another"])
+async def test_a_response_that_was_begun_and_given_up_is_closed(
+    answer: str, path: Path
+) -> None:
+    spies = []
+
+    async def handler(request: web.Request) -> web.StreamResponse:
+        spies.append(SpyStream(FileStream(path)))
+        await respond(spies[-1]).prepare(request)
+        if answer == "another":
+            return web.Response(text="something else")
+        raise ZeroDivisionError
+
+    app = web.Application()
+    app.router.add_get("/", handler)
+    setup(app)
+    async with serving(app) as address, connected(address) as raw:
+        await raw.send(post(None, method="GET"))
+        assert await raw.reader.read(8) == b"HTTP/1.1"
+        await asyncio.sleep(0.05)
+        assert [spy.closings for spy in spies] == [1]
