@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final, Generic, TypeVar, overlo
 from aiostreams.content import jsontext
 from aiostreams.content.base import Content, offload, read_all
 from aiostreams.content.charset import codec_of, decode_text
+from aiostreams.content.hints import unreadable
 from aiostreams.content.schema import Schema
 from aiostreams.errors import InvalidContent, MalformedBody
 from aiostreams.streams.memory import ByteStream
@@ -189,6 +190,8 @@ class _Reader:
                 ).decode
             except TypeError:
                 self._msgspec = None
+            except NameError as error:
+                raise unreadable(kind, error) from error
         try:
             self._schema = Schema(kind)
         except TypeError:

@@ -22,6 +22,7 @@ import types
 import typing
 from typing import TYPE_CHECKING, Any, Final
 
+from aiostreams.content.hints import hints_of
 from aiostreams.content.node import (
     EVERYTHING,
     JSON_NAMES,
@@ -72,7 +73,7 @@ class Schema:
             or Annotated of those.
 
     Raises:
-        TypeError: there is some other type in it.
+        TypeError: there is some other type in it, or an annotation cannot be read.
     """
 
     def __init__(self, kind: Any) -> None:
@@ -209,7 +210,7 @@ class Schema:
         node = Node("object", frozenset({dict}), check)
         # Known before its members are: one of them may be of the same type.
         self._known[kind] = node
-        hints = typing.get_type_hints(kind, include_extras=True)
+        hints = hints_of(kind)
         for name, hint, required in _members(kind, hints):
             members[name] = self._node(hint), required
         return node

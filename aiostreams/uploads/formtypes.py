@@ -17,6 +17,7 @@ from typing import Any, Final
 from aiostreams.content import jsontext
 from aiostreams.content.fieldtext import check_of, field_text, peel, union_of
 from aiostreams.content.file import File
+from aiostreams.content.hints import hints_of, unreadable
 from aiostreams.content.json import json_reader
 from aiostreams.content.node import WRONG
 from aiostreams.uploads.formmember import FileMember, Member, ValueMember
@@ -74,13 +75,17 @@ def _declared(model: Any) -> list[tuple[str, str, Any, bool]]:
     """Attribute, name, type, and whether it has no default, of each member."""
     if isinstance(model, type) and hasattr(model, "__struct_fields__"):
         assert jsontext.msgspec is not None
+        try:
+            fields = jsontext.msgspec.structs.fields(model)
+        except NameError as error:
+            raise unreadable(model, error) from error
         return [
             (field.name, field.encode_name, field.type, field.required)
-            for field in jsontext.msgspec.structs.fields(model)
+            for field in fields
         ]
     if not (isinstance(model, type) and dataclasses.is_dataclass(model)):
         raise TypeError(f"{model!r} is neither a dataclass nor a msgspec.Struct")
-    hints = typing.get_type_hints(model, include_extras=True)
+    hints = hints_of(model)
     if any(isinstance(hint, dataclasses.InitVar) for hint in hints.values()):
         raise TypeError(f"{model!r} has an InitVar, which no form can give")
     return [
@@ -233,7 +238,7 @@ def _refuse_files(kind: Any, seen: set[Any]) -> None:
     if dataclasses.is_dataclass(origin) or any(
         hasattr(origin, mark) for mark in _RECORDS
     ):
-        for hint in typing.get_type_hints(origin, include_extras=True).values():
+        for hint in hints_of(origin).values():
             _refuse_files(hint, seen)
 
 

@@ -88,3 +88,13 @@ async def test_decode_too_deep_to_convert_is_malformed() -> None:
     reader = json_reader(list[struct] | Tree, lambda _: value)  # type: ignore[valid-type]
     with pytest.raises(MalformedBody, match="deep"):
         reader(b"")
+
+
+def test_a_struct_whose_annotations_cannot_be_read_is_named() -> None:
+    """msgspec's ``NameError`` would not tell whose they are."""
+
+    class Keyed(msgspec.Struct):
+        key: Nowhere  # type: ignore[name-defined]  # noqa: F821
+
+    with pytest.raises(TypeError, match=r"Keyed.* name 'Nowhere' is not defined"):
+        json_reader(list[Keyed])

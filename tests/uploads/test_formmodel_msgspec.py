@@ -85,3 +85,11 @@ def test_a_type_that_msgspec_knows_by_name_only_is_an_error(kind: type) -> None:
     model = dataclasses.make_dataclass("Model", [("a", kind)])
     with pytest.raises(TypeError, match="no type that a form can give"):
         bind(model, [])
+
+
+def test_a_struct_whose_annotations_cannot_be_read_is_named() -> None:
+    class Model(msgspec.Struct):
+        key: Nowhere  # type: ignore[name-defined]  # noqa: F821
+
+    with pytest.raises(TypeError, match=r"Model.* name 'Nowhere' is not defined"):
+        bind(Model, [])
