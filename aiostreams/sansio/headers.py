@@ -52,7 +52,9 @@ _LINE: Final = re.compile(
     rb"([%s]++):([^\x00-\x08\x0a-\x1f\x7f]*+)" % _TCHAR.encode(),
 )
 _TOKEN: Final = re.compile(rf"[{_TCHAR}]++")
-_PARAMETER: Final = re.compile(rf"[ \t]*+([{_TCHAR}]++)=")
+# RFC 9110 allows no blanks around the "=", but RFC 2045 did, and mailers and aiohttp
+# read them still: a file whose "filename =" is passed over would become a text field.
+_PARAMETER: Final = re.compile(rf"[ \t]*+([{_TCHAR}]++)[ \t]*+=[ \t]*+")
 _QUOTED: Final = re.compile(r'"((?:[^"\\]++|\\.)*+)"', re.DOTALL)
 # An unquoted value ends at the first ";" outside of quotes: old clients send
 # filename=a";".txt, and taking part of that for a parameter would be worse.
@@ -156,7 +158,7 @@ def format_header_block(pairs: Iterable[tuple[str, str]]) -> bytes:
 def split_parameters(text: str) -> tuple[str, list[Parameter]]:
     """Take ``value; name=value; ...`` apart.
 
-    A piece between semicolons that is no ``name=value`` is skipped, and so is
+    A piece between semicolons that is no ``name = value`` is skipped, and so is
     what follows a closing quote: clients that quote badly are many, and their
     files must arrive. Whoever needs one meaning checks for duplicates.
 
@@ -214,14 +216,16 @@ def parse_content_type(text: str) -> ContentType:
     The media type itself is not judged; an unknown or odd one is the caller's.
 
     Raises:
-        MalformedBody: a parameter is there twice, or a quote has no end.
+        MalformedBody: a parameter is there twice, with two values, or a quote has
+            no end.
     """
     media_type, pairs = split_parameters(text)
     parameters: dict[str, str] = {}
     for parameter in pairs:
-        if parameter.name in parameters:
+        value = unquote(parameter)
+        # Clients that add a charset to a type which has it already are common.
+        if parameters.setdefault(parameter.name, value) != value:
             raise MalformedBody(f"Content-Type has {parameter.name!r} twice")
-        parameters[parameter.name] = unquote(parameter)
     return ContentType(media_type.lower(), parameters)
 
 
@@ -254,7 +258,7 @@ def boundary_of(content_type: str) -> bytes:
     """The boundary that a multipart Content-Type announces (RFC 2046 5.1.1).
 
     Raises:
-        MalformedBody: it is missing, there twice, empty, longer than 70
+        MalformedBody: it is missing, there with two values, empty, longer than 70
             characters, ends in a space, or has characters no boundary has.
     """
     boundary = parse_content_type(content_type).parameters.get("boundary")

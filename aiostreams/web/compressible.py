@@ -21,12 +21,14 @@ __all__ = ["Candidate", "Predicate", "compressible", "path_prefix"]
 _TYPES: Final = frozenset(
     {
         "application/dash+xml",
+        "application/ecmascript",
         "application/geo+json",
         "application/graphql",
         "application/javascript",
         "application/json",
         "application/ld+json",
         "application/manifest+json",
+        "application/postscript",
         "application/rtf",
         "application/sql",
         "application/toml",
@@ -39,6 +41,7 @@ _TYPES: Final = frozenset(
         "application/x-tar",
         "application/x-www-form-urlencoded",
         "application/xml",
+        "application/xml-dtd",
         "application/yaml",
         "font/otf",
         "font/ttf",
@@ -46,6 +49,8 @@ _TYPES: Final = frozenset(
         "image/svg+xml",
         "image/vnd.microsoft.icon",
         "image/x-icon",
+        "image/x-ms-bmp",
+        "message/rfc822",
         "model/gltf+json",
         "multipart/form-data",
     }

@@ -83,6 +83,12 @@ def test_field_is_read(
         f"sha-256= :{B256}:",
         f"sha-256=:{B256}: md5",
         f"sha-256=:{B256}:;",
+        # numbers and dates longer than RFC 9651 lets them be
+        f"a=1234567890123456, sha-256=:{B256}:",
+        f"a=1234567890123.0, sha-256=:{B256}:",
+        f"a=1.2345, sha-256=:{B256}:",
+        f"a=1., sha-256=:{B256}:",
+        f"a=@1.5, sha-256=:{B256}:",
         "a=(1",
         'a="',
         'a="\\x"',
@@ -98,7 +104,8 @@ def test_field_that_is_none_is_refused(value: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "unit", ["a,", "a=1,", 'a="', "a;", "a=(", "a=(1 ", ":", "a=:", "a ", "a=?1;b"]
+    "unit",
+    ["a,", "a=1,", 'a="', "a;", "a=(", "a=(1 ", ":", "a=:", "a ", "a=?1;b", "a=(1.5 "],
 )
 def test_time_is_linear(unit: str) -> None:
     value = (unit * 8192)[:8192]

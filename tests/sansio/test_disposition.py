@@ -59,6 +59,13 @@ def test_filenames_are_read_as_sent(sent: str, read: str) -> None:
     assert filename(sent) == read
 
 
+def test_blanks_around_the_equals_sign_hide_nothing() -> None:
+    found = parse_disposition('form-data; name ="a"; filename\t= "b; c.txt" ')
+    assert found[:3] == ("form-data", "a", "b; c.txt")
+    with pytest.raises(MalformedBody, match="twice"):
+        parse_disposition("form-data; name=a; name =b")
+
+
 @pytest.mark.parametrize("name", ["name", "filename", "filename*"])
 def test_duplicates_are_malformed(name: str) -> None:
     with pytest.raises(MalformedBody, match="twice"):

@@ -33,6 +33,10 @@ def candidate(
         "font/ttf",
         "model/vnd.something+text",
         "application/openapi+yaml",
+        "application/postscript",
+        "application/xml-dtd",
+        "image/x-ms-bmp",
+        "message/rfc822",
     ],
 )
 def test_types_that_shrink(content_type: str) -> None:
