@@ -39,30 +39,37 @@ class NestingGauge:
     def __init__(self, limit: int = MAX_NESTING) -> None:
         self._limit = limit
         self._depth = 0
-        self._in_string = False
         self._escaped = False
+        # Whether the last piece ends within a string, and where the string ends in it
+        # that began in an earlier one.
+        self.in_string = False
+        self.begin = 0
 
-    def feed(self, piece: bytes) -> None:
+    def feed(self, piece: bytes) -> bytes:
         """Gauge the next piece.
+
+        Returns:
+            What of it is no part of a string, but for quotes, and a backslash at the
+            end of the piece.
 
         Raises:
             MalformedBody: it nests deeper than the limit.
         """
+        self.begin = start = 0
         if not piece:
-            return
-        start = 0
-        if self._in_string:
+            return b""
+        if self.in_string:
             rest = _REST.match(piece, 1 if self._escaped else 0)
             assert rest is not None
-            start = rest.end()
+            self.begin = start = rest.end()
             self._escaped = start < len(piece) and not rest[1]
             if not rest[1]:
-                return
-            self._in_string = False
+                return b""
+            self.in_string = False
         # Text, quote, text, quote, ..., text.
         parts = _STRING.split(piece[start:] if start else piece)
         if len(parts) > 1 and not parts[-2]:
-            self._in_string = True
+            self.in_string = True
             self._escaped = parts[-1] == b"\\"
         text = b"".join(parts)
         brackets = text.translate(None, _NOT_BRACKETS)
@@ -72,3 +79,4 @@ class NestingGauge:
             if max(steps) > self._limit:
                 raise MalformedBody(f"the JSON nests deeper than {self._limit} levels")
         self._depth += opened - (len(brackets) - opened)
+        return text

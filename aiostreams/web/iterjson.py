@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING, Any, Final
 
 from aiostreams.content.json import json_checker
 from aiostreams.errors import InvalidContent, LimitExceeded, MalformedBody
 from aiostreams.extras import require
 from aiostreams.limits import KiB
-from aiostreams.sansio.nesting import NestingGauge
+from aiostreams.sansio.jsonpieces import JSONPieces
 from aiostreams.web.body import body_of
 
 if TYPE_CHECKING:
@@ -87,15 +88,17 @@ async def _values(
     request: web.BaseRequest, path: str, ijson: Any
 ) -> AsyncIterator[Any]:
     body = body_of(request)
-    source = _Source(body.source, body.limits.max_memory)
+    # Only the parser in pure Python lets infinities through.
+    pieces = JSONPieces(doubtful=getattr(ijson, "backend", "") == "python")
+    source = _Source(body.source, body.limits.max_memory, pieces)
     try:
         # The parser has no name here: its object cannot be seen by the garbage
         # collector, and would keep the request alive in a circle with an error whose
         # traceback has this frame.
         async for value in _parse(source, path, ijson):
             source.unclaimed = 0
-            yield value
-    except ijson.JSONError as error:
+            yield pieces.restore(value)
+    except (ijson.JSONError, json.JSONDecodeError) as error:
         raise MalformedBody(f"the body is not JSON: {_reason(error)}") from error
     except UnicodeDecodeError as error:
         raise MalformedBody(f"the body is not UTF-8, at byte {error.start}") from error
@@ -125,24 +128,28 @@ class _Source:
     that may pass ends at it.
     """
 
-    def __init__(self, stream: Stream, ceiling: int) -> None:
+    def __init__(self, stream: Stream, ceiling: int, pieces: JSONPieces) -> None:
         self._stream = stream
         self._ceiling = ceiling
         self._step = max(1, min(_LARGEST, ceiling // _PARTS))
-        self._gauge = NestingGauge()
+        self._pieces = pieces
         self._arrived = b""
+        self._ended = False
         self._given = 0
         self.unclaimed = 0
 
     async def read(self, size: int = -1) -> bytes:
         if size == 0:
             return b""  # ijson asks what type it will get
-        if self._given == len(self._arrived):
-            self._arrived = await self._stream.readany()
-            self._given = 0
-            self._gauge.feed(self._arrived)
-            if not self._arrived:
+        while self._given == len(self._arrived):
+            if self._ended:
                 return b""
+            piece = await self._stream.readany()
+            self._ended = not piece
+            self._arrived = (
+                self._pieces.end() if self._ended else self._pieces.feed(piece)
+            )
+            self._given = 0
         room = self._ceiling - self.unclaimed
         if room <= 0:
             raise LimitExceeded(

@@ -24,6 +24,7 @@ from aiostreams import (
     Stream,
     iter_json,
     open_stream,
+    read_json,
     setup,
 )
 from aiostreams.web.body import body_of
@@ -237,4 +238,78 @@ async def test_an_ijson_that_lets_the_decoders_error_pass(
 
     assert await run(script, post(b"abc")) == ["abc"]
     with pytest.raises(MalformedBody, match="not UTF-8, at byte 2"):
-        await run(script, post(b"ab\xff"))
+        await run(script, post(b'a"\xff'))
+
+
+@with_ijson
+@pytest.mark.parametrize(
+    ("body", "values"),
+    [
+        (b"[18446744073709551615, 1]", [2**64 - 1, 1]),
+        (
+            b'[{"id": -9223372036854775809, "x": [1.5]}]',
+            [{"id": -(2**63) - 1, "x": [1.5]}],
+        ),
+        (b"\xef\xbb\xbf[1]", [1]),
+        (rb'["\ud83d\ude00"]', ["\U0001f600"]),
+    ],
+)
+async def test_iter_json_gives_what_read_json_gives(
+    body: bytes, values: list[Any]
+) -> None:
+    async def iterated(request: web.BaseRequest) -> Any:
+        return [value async for value in iter_json(request)]
+
+    async def read(request: web.BaseRequest) -> Any:
+        return await read_json(request)
+
+    assert await run(read, post(body)) == values
+    assert await run(iterated, post(body)) == values
+    assert await run(iterated, *dripped(body)) == values
+
+
+@with_ijson
+@pytest.mark.parametrize(
+    "body",
+    [rb'["\ud800"]', rb'["\ud888\u1234"]', b"[\x0c1]", b"[1e999]", "[\uff11]".encode()],
+)
+@pytest.mark.parametrize("backend", ["yajl2_c", "python"])
+async def test_iter_json_refuses_what_read_json_refuses(
+    monkeypatch: pytest.MonkeyPatch, backend: str, body: bytes
+) -> None:
+    import ijson
+
+    try:
+        chosen = ijson.get_backend(backend)
+    except ImportError:
+        pytest.skip("this parser of ijson is not built here")
+    monkeypatch.setattr(ijson, "items_async", chosen.items_async)
+    monkeypatch.setattr(ijson, "backend", backend)
+
+    async def iterated(request: web.BaseRequest) -> Any:
+        return [value async for value in iter_json(request)]
+
+    async def read(request: web.BaseRequest) -> Any:
+        return await read_json(request)
+
+    for script in (iterated, read):
+        with pytest.raises(MalformedBody):
+            await run(script, post(body))
+
+
+@with_ijson
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+@pytest.mark.parametrize("body", [b'["\t"]', rb'["\x"]', rb'["\u12"]'])
+async def test_iter_json_of_a_bad_string_by_the_parser_in_python(
+    monkeypatch: pytest.MonkeyPatch, body: bytes
+) -> None:
+    import ijson
+
+    monkeypatch.setattr(ijson, "items_async", ijson.get_backend("python").items_async)
+
+    async def script(request: web.BaseRequest) -> Any:
+        return [value async for value in iter_json(request)]
+
+    with pytest.raises(MalformedBody):
+        await run(script, post(body))
+    gc.collect()  # its generators complain when they go
