@@ -103,7 +103,8 @@ class JSON(Content, Generic[T]):
 
         The last of several members of one name wins; a byte order mark is ignored;
         NaN, infinities, numbers beyond a double and lone surrogates are refused.
-        Nesting is bounded by the parser, at about 1,000 levels.
+        Nesting is bounded by the parser: about 1,000 levels on Python 3.11, 10,000
+        on 3.13, and from 3.14 on by the stack, 65,000 levels in 8 MiB.
 
         Args:
             stream: the body, in UTF-8 unless its type has a ``charset``.
