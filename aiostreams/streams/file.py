@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import functools
 import os
-from typing import Literal, Self
+from typing import TYPE_CHECKING, Literal, Self
 
 from aiostreams.errors import StreamBusy
 from aiostreams.streams.base import Stream
@@ -19,6 +19,9 @@ from aiostreams.streams.draft import Draft
 from aiostreams.streams.filereader import FileReader
 from aiostreams.streams.filewriter import FileWriter
 from aiostreams.streams.openfile import OpenFile
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 __all__ = ["FileStream"]
 
@@ -82,6 +85,7 @@ class FileStream(Stream):
         self._path = os.fsdecode(path)
         self._source: FileReader | None = None
         self._target: FileWriter | None = None
+        self._reopened: Callable[[], FileStream] | None = None
         if "\0" in self._path:
             raise ValueError("a path contains no NUL")
         if mode == "rb":
@@ -96,6 +100,15 @@ class FileStream(Stream):
                 offset,
                 length,
             )
+            if dir_fd is None:  # which may be another directory by then
+                self._reopened = functools.partial(
+                    FileStream,
+                    self._path,
+                    offset=offset,
+                    length=length,
+                    content_type=content_type,
+                    follow_symlinks=follow_symlinks,
+                )
         elif mode in {"wb", "xb"}:
             if offset or length is not None:
                 raise ValueError("offset and length are for reading")
@@ -131,7 +144,15 @@ class FileStream(Stream):
         stream = cls(file.path, offset=offset, length=length, content_type=content_type)
         assert stream._source is not None
         stream._source.adopt(file.lease(), end)
+        stream._reopened = None  # nothing need be at that path
         return stream
+
+    def reopened(self) -> FileStream | None:
+        """A stream of what is at the path then, to be read from the beginning.
+
+        Also of a closed one; ``None`` if there is no such path to go by.
+        """
+        return None if self._reopened is None else self._reopened()
 
     @property
     def path(self) -> str:

@@ -8,10 +8,15 @@ is complete for the client with its last byte, so the piece that would complete 
 is held back until the source has ended well. A chunked body is complete only with
 its terminating chunk, which aiohttp writes after this has returned; one that ends
 with the connection, as in HTTP/1.0, is complete unless the connection is reset.
+
+aiohttp's client may have to send a body again: after a 307 or 308, to answer a
+challenge, when a connection of its pool was closed meanwhile. It asks a payload
+whether it is ``consumed``; what can be made once more is not.
 """
 
 from __future__ import annotations
 
+import functools
 import socket
 import struct
 from typing import TYPE_CHECKING, Any
@@ -21,6 +26,7 @@ from aiohttp import Payload, payload
 from aiostreams.content.base import Content
 from aiostreams.errors import SizeMismatch
 from aiostreams.streams.base import Stream
+from aiostreams.streams.file import FileStream
 from aiostreams.streams.life import State
 from aiostreams.streams.memory import ByteStream
 
@@ -94,8 +100,10 @@ class StreamPayload(Payload):
                 self.stream.content_type or self._default_content_type
             )
         super().__init__(self.stream, *args, **kwargs)
+        self._content = value if isinstance(value, Content) else None
+        self._again: Callable[[], Stream | None] | None = None
         self._closers: list[Callable[[], Awaitable[None]]] = []
-        self._writing = False
+        self._writing = 0
         self._close_later = False
 
     @property
@@ -103,6 +111,46 @@ class StreamPayload(Payload):
         """What is left of the stream, in bytes, or ``None`` when unknown."""
         size = self.stream.size
         return None if size is None else size - self.stream.position
+
+    @property
+    def consumed(self) -> bool:
+        """Whether it was written, or closed, and cannot be written again.
+
+        Bytes can, a file can, and a Content that is not of a generator.
+        """
+        return self._consumed and not self._renew()
+
+    @property
+    def autoclose(self) -> bool:
+        """Whether nothing is held that would have to be closed."""
+        return isinstance(self.stream, ByteStream)
+
+    def _renew(self) -> bool:
+        """Have a new stream of the same, if the last one was written and one can be."""
+        again, self._again = self._again, None
+        if again is None:
+            return False
+        try:
+            stream = again()
+        except Exception:  # noqa: BLE001 (of a stream that can be encoded once, say)
+            return False
+        if stream is None:
+            return False
+        self._value = self.stream = stream
+        self._consumed = False
+        return True
+
+    def _repeatable(self, stream: Stream) -> Callable[[], Stream | None] | None:
+        """What makes another stream like this one, which is about to be written."""
+        if type(stream) is ByteStream and not stream.closed:
+            # The very bytes: a value may have changed since its length was told.
+            left = stream.getvalue()[stream.position :]
+            return functools.partial(ByteStream, left, content_type=stream.content_type)
+        if stream is not self._value or stream.live or stream.position:
+            return None
+        if type(stream) is FileStream:
+            return stream.reopened
+        return None if self._content is None else self._content.encode
 
     async def write(self, writer: AbstractStreamWriter) -> None:
         """Write all of it; the writer knows the promised length, if any."""
@@ -112,22 +160,27 @@ class StreamPayload(Payload):
         self, writer: AbstractStreamWriter, content_length: int | None
     ) -> None:
         """Write all of it, which is ``content_length`` bytes if that is known."""
-        self._consumed = self._writing = True
+        self._renew()
+        stream = self.stream
+        self._again = self._repeatable(stream)
+        self._consumed = True
+        self._writing += 1
         length = self.size if content_length is None else content_length
         try:
-            await send(self.stream, writer, length)
+            await send(stream, writer, length)
         except BaseException as error:
-            if self.stream._life.state is State.FAILED:  # noqa: SLF001
+            if stream._life.state is State.FAILED:  # noqa: SLF001
                 self.failure = type(error)
+                self._again = None
             if length is None:
                 _reset_unless_chunked(writer)
-            await self.stream.abort()
+            await stream.abort()
             raise
         else:
-            await self.stream.close()
+            await stream.close()
         finally:
-            self._writing = False
-            if self._close_later:
+            self._writing -= 1
+            if self._close_later and not self._writing:
                 await self.close()
 
     def decode(self, encoding: str = "utf-8", errors: str = "strict") -> str:
@@ -136,6 +189,7 @@ class StreamPayload(Payload):
         Raises:
             TypeError: it is not; reading it would mean waiting.
         """
+        self._renew()
         if not isinstance(self.stream, ByteStream):
             raise TypeError(f"{self.stream!r} can only be read asynchronously")
         return self.stream.getvalue().decode(encoding, errors)
@@ -143,6 +197,7 @@ class StreamPayload(Payload):
     async def as_bytes(self, encoding: str = "utf-8", errors: str = "strict") -> bytes:
         """All of it, read into memory and put back."""
         del encoding, errors
+        self._renew()
         data = await self.stream.read()
         self.stream.unread(data)
         return data
@@ -158,9 +213,11 @@ class StreamPayload(Payload):
         and that may be before the body has ended: a dialogue, line by line. When the
         connection ends, it cancels the write.
         """
+        self._again = None
         if self._writing:
             self._close_later = True
             return
+        self._consumed = True
         closers, self._closers = self._closers, []
         try:
             await self.stream.close()
