@@ -151,6 +151,24 @@ CONTAINED: Final[dict[bytes, str]] = {
     b"xl/": _OFFICE + "spreadsheetml.sheet",
     b"ppt/": _OFFICE + "presentationml.presentation",
 }
+# Templates, slide shows and files with macros have the same folders; which of them a
+# file is stands in an entry that is compressed.
+_VARIANTS: Final[dict[str, str]] = {
+    CONTAINED[b"word/"]: _OFFICE + "wordprocessingml.template "
+    "application/vnd.ms-word.document.macroenabled.12 "
+    "application/vnd.ms-word.template.macroenabled.12",
+    CONTAINED[b"xl/"]: _OFFICE + "spreadsheetml.template "
+    "application/vnd.ms-excel.sheet.macroenabled.12 "
+    "application/vnd.ms-excel.sheet.binary.macroenabled.12 "
+    "application/vnd.ms-excel.template.macroenabled.12 "
+    "application/vnd.ms-excel.addin.macroenabled.12",
+    CONTAINED[b"ppt/"]: _OFFICE + "presentationml.template "
+    + _OFFICE + "presentationml.slideshow "
+    "application/vnd.ms-powerpoint.presentation.macroenabled.12 "
+    "application/vnd.ms-powerpoint.slideshow.macroenabled.12 "
+    "application/vnd.ms-powerpoint.template.macroenabled.12 "
+    "application/vnd.ms-powerpoint.addin.macroenabled.12",
+}  # fmt: skip
 
 ALIASES: Final[dict[str, str]] = {
     alias: media_type
@@ -221,22 +239,20 @@ FAMILIES: Final[dict[str, frozenset[str]]] = {
         "application/vnd.ms-powerpoint application/vnd.ms-outlook "
         "application/vnd.ms-project application/vnd.visio application/vnd.ms-works "
         "application/vnd.ms-publisher application/x-mspublisher application/x-msi",
+        **_VARIANTS,
         "application/zip": " ".join(
             (
                 *CONTAINED.values(),
                 *PACKAGED.values(),
-                _OFFICE + "wordprocessingml.template",
-                _OFFICE + "spreadsheetml.template",
-                _OFFICE + "presentationml.template",
-                _OFFICE + "presentationml.slideshow",
-                "application/vnd.ms-word.document.macroenabled.12",
-                "application/vnd.ms-word.template.macroenabled.12",
-                "application/vnd.ms-excel.sheet.macroenabled.12",
-                "application/vnd.ms-excel.sheet.binary.macroenabled.12",
-                "application/vnd.ms-excel.template.macroenabled.12",
-                "application/vnd.ms-powerpoint.presentation.macroenabled.12",
-                "application/vnd.ms-powerpoint.slideshow.macroenabled.12",
+                *_VARIANTS.values(),
+                "application/oxps",
+                "application/vnd.apple.keynote",
+                "application/vnd.apple.numbers",
+                "application/vnd.apple.pages",
+                "application/vnd.apple.pkpass",
                 "application/vnd.ms-visio.drawing",
+                "application/vnd.ms-visio.drawing.main+xml",
+                "application/vnd.ms-xpsdocument",
                 "application/java-archive",
                 "application/vnd.android.package-archive",
                 "application/vnd.google-earth.kmz",

@@ -243,6 +243,41 @@ def test_an_office_document_is_told_from_a_zip_of_a_folder() -> None:
     assert sniff(zipped(*many, ("word/a", b""))) == "application/zip"
 
 
+@pytest.mark.parametrize(
+    ("folder", "declared"),
+    [
+        ("word", "application/vnd.ms-word.document.macroEnabled.12"),
+        ("xl", "application/vnd.ms-excel.sheet.macroEnabled.12"),
+        ("xl", "application/vnd.ms-excel.sheet.binary.macroEnabled.12"),
+        ("ppt", "application/vnd.ms-powerpoint.presentation.macroEnabled.12"),
+        (
+            "word",
+            "application/vnd.openxmlformats-officedocument.wordprocessingml.template",
+        ),
+        (
+            "ppt",
+            "application/vnd.openxmlformats-officedocument.presentationml.slideshow",
+        ),
+        ("Index", "application/vnd.apple.pages"),
+        ("Documents", "application/oxps"),
+    ],
+)
+def test_what_looks_like_another_document_is_let_in_by_name(
+    folder: str, declared: str
+) -> None:
+    head = office(folder)
+    assert matches(sniff(head, text=True), declared, {declared})
+    assert resolve_type(head, declared) == declared.lower()
+    # Not of a family that the bytes show.
+    assert not matches(sniff(b"%PDF-1.7", text=True), declared, {declared})
+    assert resolve_type(b"%PDF-1.7", declared) == "application/pdf"
+
+
+def test_a_sheet_is_no_text_document_whatever_it_is_called() -> None:
+    declared = "application/vnd.ms-word.document.macroenabled.12"
+    assert not matches(sniff(office("xl"), text=True), declared, {declared})
+
+
 @settings(max_examples=500, deadline=None)
 @given(
     st.sampled_from(HEADS).map(lambda head: head[2][:200]),
