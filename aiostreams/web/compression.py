@@ -27,6 +27,7 @@ from aiostreams.web.encoded import (
     vary,
 )
 from aiostreams.web.errors import not_acceptable
+from aiostreams.web.fields import OF_THE_BYTES
 from aiostreams.web.middleware import response_of
 from aiostreams.web.payload import StreamPayload
 from aiostreams.web.pipe import PayloadStream, prompt
@@ -51,15 +52,6 @@ _OFF: Final = "__aiostreams_uncompressed__"
 # The middleware of a sub-application has decided; the outer one leaves it at that.
 _DECIDED: Final = web.ResponseKey("aiostreams.compression", bool)
 _LEVELS: Final = {"zstd": (-7, 22), "br": (0, 11), "gzip": (0, 9), "deflate": (0, 9)}
-# Fields that speak of the very bytes of the body.
-_OF_THE_BYTES: Final = (
-    hdrs.CONTENT_ENCODING,
-    hdrs.CONTENT_RANGE,
-    "Content-Digest",
-    "Repr-Digest",
-    "Digest",
-    hdrs.CONTENT_MD5,
-)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -268,7 +260,7 @@ def _is_whole(status: int, headers: CIMultiDict[str]) -> bool:
     """Whether the body is a representation that nothing forbids to encode."""
     if status < 200 or status in {204, 206, 304}:
         return False
-    if any(name in headers for name in _OF_THE_BYTES):
+    if any(name in headers for name in OF_THE_BYTES):
         return False
     control = join_lines(headers.getall(hdrs.CACHE_CONTROL, ())) or ""
     return "no-transform" not in {

@@ -12,7 +12,7 @@ representation is sent in the content coding that the compression middleware cho
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from aiohttp import hdrs, web
 
@@ -37,6 +37,7 @@ from aiostreams.web.digests import (
 )
 from aiostreams.web.encoded import WHOLE, encode_whole, mark_encoded, weaken_etag
 from aiostreams.web.errors import describe
+from aiostreams.web.fields import keep_to_part, keep_to_refusal
 from aiostreams.web.inmemory import uncarriable
 from aiostreams.web.opening import open_source
 from aiostreams.web.payload import StreamPayload
@@ -57,22 +58,6 @@ if TYPE_CHECKING:
     from aiostreams.streams.base import Stream
 
 __all__ = ["BodyResponse", "respond"]
-
-# What describes the representation, and so has no place in an answer without it.
-_CONTENT_FIELDS: Final = (
-    hdrs.CONTENT_TYPE,
-    hdrs.CONTENT_DISPOSITION,
-    hdrs.CONTENT_ENCODING,
-    hdrs.CONTENT_LENGTH,
-)
-# What is said of the representation beside that, and true with a 304: which one it
-# is, and for how long it may be kept. A refusal is not to be kept for a year.
-_CACHE_FIELDS: Final = (
-    hdrs.CACHE_CONTROL,
-    hdrs.ETAG,
-    hdrs.EXPIRES,
-    hdrs.LAST_MODIFIED,
-)
 
 
 class BodyResponse(web.Response):
@@ -181,7 +166,7 @@ class BodyResponse(web.Response):
                 if self.digest:
                     self.headers[REPR_DIGEST] = await digest_field(stream, self.digest)
                 self.stream = await _ranges(stream, plan.ranges, self.headers)
-                self.headers.popall(hdrs.CONTENT_LENGTH, None)  # of the whole
+                keep_to_part(self.headers)
                 self.set_status(206)
             for name, value in plan.headers.items():
                 self.headers.setdefault(name, value)
@@ -232,8 +217,7 @@ class BodyResponse(web.Response):
     def _answer_without(self, plan: ResponsePlan) -> None:
         """A 304, 412 or 416: nothing of the representation is sent."""
         self.set_status(plan.status)
-        for name in _CONTENT_FIELDS + (() if plan.status == 304 else _CACHE_FIELDS):
-            self.headers.popall(name, None)
+        keep_to_refusal(self.headers, plan.status)
         self.headers.update(plan.headers)
         if self.coding is not None:
             # What a 200 would have: the tag of the encoded representation.

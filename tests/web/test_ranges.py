@@ -37,6 +37,7 @@ from aiostreams import (
     respond,
     setup,
 )
+from aiostreams.sansio.digest import digest_of
 from tests.servers import Raw, connected, post, serving
 
 DATA = bytes(range(256)) * 4
@@ -425,6 +426,30 @@ async def test_a_handlers_own_fields_do_not_contradict_the_answer() -> None:
         asked = [("If-None-Match", '"a"'), ("Range", "bytes=1-2"), ("If-Range", '"a"')]
         status, headers, body = await served.ask(asked)
         assert (status, headers["etag"], body) == (200, "v1", DATA)
+
+
+async def test_what_is_said_of_the_whole_is_not_said_of_less() -> None:
+    more = {
+        "Content-Digest": digest_of(DATA),
+        "Content-MD5": "1B2M2Y8AsgTpgAmY7PhCfg==",
+        "Repr-Digest": digest_of(DATA),
+        "Content-Language": "de",
+    }
+    of_the_content = {"content-digest", "content-md5"}
+    names = {name.lower() for name in more}
+    async with answering(
+        lambda: respond(ByteStream(DATA), etag="a", headers=more)
+    ) as served:
+        for fields, expected, kept in (
+            ([], 200, names),
+            ([("Range", "bytes=1-2")], 206, names - of_the_content),
+            ([("Range", "bytes=1-2,5-5")], 206, names - of_the_content),
+            ([("Range", f"bytes={len(DATA)}-")], 416, set()),
+            ([("If-Match", '"b"')], 412, set()),
+            ([("If-None-Match", '"a"')], 304, set()),
+        ):
+            status, headers, _ = await served.ask(fields)
+            assert (status, names.intersection(headers)) == (expected, kept)
 
 
 async def test_a_weak_tag_finds_its_304_and_no_range() -> None:
