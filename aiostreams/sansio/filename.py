@@ -18,9 +18,11 @@ __all__ = ["safe_filename"]
 _MAX_BYTES: Final = 255  # NAME_MAX of every common file system
 _FALLBACK: Final = "file"
 # Controls, line and paragraph separators, bidirectional controls (they make
-# "gpj.exe" of "exe.jpg"), zero-width marks that hide, and non-characters.
+# "gpj.exe" of "exe.jpg"), zero-width marks and soft hyphens that hide, and
+# non-characters.
 _INVISIBLE: Final = re.compile(
-    "[\x00-\x1f\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufffe\uffff]"
+    "[\x00-\x1f\x7f-\x9f\xad\u061c\u180e\u200b-\u200f\u2028-\u202e\u2060-\u206f"
+    "\ufeff\ufff9-\ufffb\ufffe\uffff]"
 )
 _RESERVED: Final = re.compile('[/\\\\:*?"<>|]')
 # Names of devices on Windows, whatever the extension, in any case.

@@ -57,6 +57,7 @@ def check(name: str | None) -> str:
         ("C:\\x\\y.txt", "y.txt"),
         ("../../etc/passwd", "passwd"),
         ("a\\b/c.txt", "c.txt"),
+        ("a\xadb\u180e\ufff9.txt", "ab.txt"),
         ("C:evil.txt", "C_evil.txt"),
         ("file.txt:stream", "file.txt_stream"),
         ("-rf", "_-rf"),
