@@ -76,6 +76,15 @@ _BOUNDARY: Final = re.compile(
 _NOT_CHARSETS: Final = frozenset(
     {"idna", "punycode", "raw_unicode_escape", "undefined", "unicode_escape"}
 )
+# Names of the WHATWG's Encoding standard that Python does not have: browsers write
+# them into a _charset_ field, and Java on Windows calls its Japanese windows-31j.
+_WEB_NAMES: Final = {
+    "iso_8859_8_i": "iso8859_8",
+    "windows_31j": "cp932",
+    "windows_874": "cp874",
+    "x_mac_cyrillic": "mac_cyrillic",
+    "x_sjis": "cp932",
+}
 _NAMELESS_CODECS: Final = frozenset(
     {"cp1006", "cp720", "cp737", "cp856", "cp874", "cp875", "koi8_t", "koi8_u"}
     | {"mac_arabic", "mac_croatian", "mac_farsi", "mac_romanian", "utf_8_sig"}
@@ -291,6 +300,7 @@ def text_codec(charset: str) -> str:
     label = charset.strip().lower()
     if label.isascii():
         normal = encodings.normalize_encoding(label)
+        normal = _WEB_NAMES.get(normal, normal)
         if normal in _codec_names() or normal.replace(".", "_") in _codec_names():
             try:
                 info = codecs.lookup(normal)

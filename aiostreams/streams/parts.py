@@ -36,6 +36,15 @@ P = TypeVar("P", bound="Stream")
 # A field of this name tells the charset of the others (RFC 7578 section 4.6).
 CHARSET_FIELD: Final = "_charset_"
 _LONGEST_CHARSET: Final = 64
+# What browsers, who fill that field in, write under these names: the characters that
+# Windows added as well (WHATWG Encoding, section 4.2).
+_AS_BROWSERS_DO: Final = {
+    "big5": "cp950",
+    "euc_kr": "cp949",
+    "gb2312": "gb18030",
+    "gbk": "gb18030",
+    "shift_jis": "cp932",
+}
 
 _MAX_EPILOGUE: Final = 64 * KiB
 
@@ -236,6 +245,7 @@ def charset_of_field(label: bytes) -> str | None:
     It is a field like any other, so one that names no charset says nothing.
     """
     try:
-        return text_codec(label[:_LONGEST_CHARSET].decode("ascii"))
+        codec = text_codec(label[:_LONGEST_CHARSET].decode("ascii"))
     except (StreamError, UnicodeDecodeError):
         return None
+    return _AS_BROWSERS_DO.get(codec, codec)

@@ -513,6 +513,27 @@ async def test_a_charset_field_is_the_default_of_all(way: Any) -> None:
 
 
 @each_way
+@pytest.mark.parametrize(
+    ("charset", "data", "text"),
+    [
+        (b"Shift_JIS", b"\x81\x60\x87\x40\xfb\xfc", "\uff5e\u2460\u9ad9"),
+        (b"EUC-KR", b"\xb0\xa1\x81\x41", "\uac00\uac02"),
+        (b"GBK", b"\x81\x40\xb0\xa1\x84\x31\xa4\x37", "\u4e02\u554a\ufffd"),
+        (b"Big5", b"\xa1\x45\xf9\xd6", "\u2027\u7881"),
+        (b"windows-874", b"\xa1\x80", "\u0e01\u20ac"),
+        (b"x-mac-cyrillic", b"\x80", "\u0410"),
+        (b"ISO-8859-8-I", b"\xe0", "\u05d0"),
+    ],
+)
+async def test_a_charset_field_means_what_browsers_mean(
+    way: Any, charset: bytes, data: bytes, text: str
+) -> None:
+    """Names and added characters of the WHATWG's Encoding standard."""
+    body = form((plain("_charset_"), charset), (plain("a"), data))
+    assert (await MultiPart.decode(way(body))).form["a"] == text
+
+
+@each_way
 async def test_a_name_that_is_not_in_the_charset_stays(way: Any) -> None:
     body = form(
         (b'Content-Disposition: form-data; name="\xff"', b"x"),

@@ -348,6 +348,20 @@ def test_what_is_no_charset_is_unsupported(charset: str) -> None:
     assert caught.value.status == 415
 
 
+@pytest.mark.parametrize(
+    ("charset", "codec"),
+    [
+        ("ISO-8859-8-I", "iso8859-8"),
+        ("windows-31j", "cp932"),
+        ("Windows-874", "cp874"),
+        ("x-mac-cyrillic", "mac-cyrillic"),
+        ("x-sjis", "cp932"),
+    ],
+)
+def test_names_of_the_encoding_standard_are_known(charset: str, codec: str) -> None:
+    assert text_codec(charset) == codec
+
+
 def test_every_codec_of_python_is_judged() -> None:
     """Each either decodes text, or is unsupported: never a LookupError."""
     for name in set(encodings.aliases.aliases) | set(
