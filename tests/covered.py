@@ -124,6 +124,7 @@ OWN: Mapping[str, tuple[str, ...]] = {
     "web/receive.py": ("web/test_stats.py",),
     "web/arrived.py": ("web/test_forms.py",),
     "web/byteranges.py": ("web/test_forms.py",),
+    "web/fields.py": ("web/test_compression.py", "web/test_ranges.py"),
     "web/parts.py": ("web/test_forms.py", "web/test_stats.py"),
     # The state of a request, asked for in every way.
     "web/body.py": (
