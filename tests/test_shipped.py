@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 import subprocess
+import sys
 import tomllib
 from pathlib import Path
 
@@ -126,7 +127,11 @@ def test_what_is_missing_is_named_with_its_extra(
 ) -> None:
     extra = FEATURES[feature]
     assert extra in PROJECT["optional-dependencies"]
-    assert f"aiostreams[{extra}]" in answers[list(FEATURES).index(feature)]
+    answer = answers[list(FEATURES).index(feature)]
+    if extra == "zstd" and sys.version_info >= (3, 14):  # comes with Python
+        assert answer == "nothing is missing"
+    else:
+        assert f"aiostreams[{extra}]" in answer
 
 
 def test_every_extra_is_asked_for_by_name() -> None:

@@ -48,6 +48,7 @@ class BlockingFile(io.RawIOBase):
         try:
             self._loop = asyncio.get_running_loop()
         except RuntimeError:
+            super().close()  # or the garbage collector closes what is half made
             raise RuntimeError(
                 "call as_file() on the event loop, and hand the file to the thread"
             ) from None

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import functools
 import importlib
+import sys
 from typing import TYPE_CHECKING, Any, Final
 
 from aiostreams.errors import UnsupportedContent
@@ -75,7 +76,8 @@ def make_encoder(coding: str, level: int | None = None) -> Encoder:
     """An encoder for one coding, named in lower case and not by an alias.
 
     Raises:
-        ImportError: its library is missing; names the extra that brings it.
+        ImportError: its library is missing; names the extra that brings it, if one
+            does.
         ValueError: there is no such coding, or it has no such level.
     """
     if coding == "gzip":
@@ -88,10 +90,10 @@ def make_encoder(coding: str, level: int | None = None) -> Encoder:
         )
     library = _library(coding)
     if library is None:
-        raise ImportError(
-            f"the content coding {coding!r} needs a library: "
-            f'pip install "aiostreams[{_EXTRAS[coding]}]"'
-        )
+        remedy = f'pip install "aiostreams[{_EXTRAS[coding]}]"'
+        if coding == "zstd" and sys.version_info >= (3, 14):  # no extra brings it
+            remedy = "this Python was built without compression.zstd"
+        raise ImportError(f"the content coding {coding!r} needs a library: {remedy}")
     if coding == "zstd":
         return ZstdEncoder(library, level)
     return BrotliEncoder(library, level)

@@ -142,12 +142,20 @@ def test_missing_library_is_415_when_the_client_sent_the_coding(
 
 
 @pytest.mark.parametrize(("coding", "extra"), [("zstd", "zstd"), ("br", "brotli")])
+@pytest.mark.parametrize("version", [(3, 11, 0), (3, 14, 0)])
 def test_missing_library_names_the_extra_when_the_application_asks(
-    coding: str, extra: str, monkeypatch: pytest.MonkeyPatch
+    coding: str, extra: str, version: tuple[int, ...], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """Where one would bring it: from Python 3.14 on zstd comes with Python, or not."""
     without_extras(monkeypatch)
-    with pytest.raises(ImportError, match=rf'pip install "aiostreams\[{extra}\]"'):
+    python = types.SimpleNamespace(version_info=version)
+    monkeypatch.setattr("aiostreams.streams.codecs.sys", python)
+    with pytest.raises(ImportError) as caught:
         make_encoder(coding)
+    if coding == "zstd" and version >= (3, 14):
+        assert "this Python was built without compression.zstd" in str(caught.value)
+    else:
+        assert f'pip install "aiostreams[{extra}]"' in str(caught.value)
 
 
 @pytest.mark.parametrize("version", ["0.9", "1.1.0"])
