@@ -26,6 +26,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from aiostreams.errors import MalformedBody, UnsupportedContent
+from aiostreams.sansio.labels import LABELS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -76,15 +77,6 @@ _BOUNDARY: Final = re.compile(
 _NOT_CHARSETS: Final = frozenset(
     {"idna", "punycode", "raw_unicode_escape", "undefined", "unicode_escape"}
 )
-# Names of the WHATWG's Encoding standard that Python does not have: browsers write
-# them into a _charset_ field, and Java on Windows calls its Japanese windows-31j.
-_WEB_NAMES: Final = {
-    "iso_8859_8_i": "iso8859_8",
-    "windows_31j": "cp932",
-    "windows_874": "cp874",
-    "x_mac_cyrillic": "mac_cyrillic",
-    "x_sjis": "cp932",
-}
 _NAMELESS_CODECS: Final = frozenset(
     {"cp1006", "cp720", "cp737", "cp856", "cp874", "cp875", "koi8_t", "koi8_u"}
     | {"mac_arabic", "mac_croatian", "mac_farsi", "mac_romanian", "utf_8_sig"}
@@ -225,16 +217,17 @@ def parse_content_type(text: str) -> ContentType:
     The media type itself is not judged; an unknown or odd one is the caller's.
 
     Raises:
-        MalformedBody: a parameter is there twice, with two values, or a quote has
-            no end.
+        MalformedBody: a parameter is there twice, or a quote has no end.
     """
     media_type, pairs = split_parameters(text)
     parameters: dict[str, str] = {}
     for parameter in pairs:
-        value = unquote(parameter)
-        # Clients that add a charset to a type which has it already are common.
-        if parameters.setdefault(parameter.name, value) != value:
-            raise MalformedBody(f"Content-Type has {parameter.name!r} twice")
+        name, value = parameter.name, unquote(parameter)
+        # Clients that add a charset to a type which has it already are common, and
+        # mean it. A second boundary is somebody's attempt at two meanings.
+        if name in parameters and (name != "charset" or parameters[name] != value):
+            raise MalformedBody(f"Content-Type has {name!r} twice")
+        parameters[name] = value
     return ContentType(media_type.lower(), parameters)
 
 
@@ -267,7 +260,7 @@ def boundary_of(content_type: str) -> bytes:
     """The boundary that a multipart Content-Type announces (RFC 2046 5.1.1).
 
     Raises:
-        MalformedBody: it is missing, there with two values, empty, longer than 70
+        MalformedBody: it is missing, there twice, empty, longer than 70
             characters, ends in a space, or has characters no boundary has.
     """
     boundary = parse_content_type(content_type).parameters.get("boundary")
@@ -300,7 +293,7 @@ def text_codec(charset: str) -> str:
     label = charset.strip().lower()
     if label.isascii():
         normal = encodings.normalize_encoding(label)
-        normal = _WEB_NAMES.get(normal, normal)
+        normal = LABELS.get(normal, normal)
         if normal in _codec_names() or normal.replace(".", "_") in _codec_names():
             try:
                 info = codecs.lookup(normal)

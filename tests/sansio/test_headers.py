@@ -23,6 +23,7 @@ from aiostreams.sansio.headers import (
     split_parameters,
     text_codec,
 )
+from aiostreams.sansio.labels import LABELS
 
 
 def values(text: str) -> list[tuple[str, str]]:
@@ -278,7 +279,7 @@ def test_boundaries_are_found(content_type: str, boundary: bytes) -> None:
         '; boundary=" "',
         '; boundary="x "',
         '; boundary="' + "x" * 71 + '"',
-        "; boundary=x; boundary=y",
+        "; boundary=x; boundary=x",
         "; boundary=x; Boundary=y",
         '; boundary="x',
         '; boundary="a@b"',
@@ -356,6 +357,18 @@ def test_what_is_no_charset_is_unsupported(charset: str) -> None:
         ("Windows-874", "cp874"),
         ("x-mac-cyrillic", "mac-cyrillic"),
         ("x-sjis", "cp932"),
+        ("unicode-1-1-utf-8", "utf-8"),
+        ("csUnicode", "utf-16"),
+        ("iso88591", "iso8859-1"),
+        ("logical", "iso8859-8"),
+        ("koi", "koi8-r"),
+        ("x-cp1251", "cp1251"),
+        ("windows-949", "cp949"),
+        ("x-gbk", "gbk"),
+        ("x-x-big5", "big5"),
+        ("x-euc-jp", "euc_jp"),
+        ("macintosh", "mac-roman"),
+        ("x-mac-roman", "mac-roman"),
     ],
 )
 def test_names_of_the_encoding_standard_are_known(charset: str, codec: str) -> None:
@@ -385,6 +398,15 @@ def test_a_codec_of_another_system_is_unsupported(
             text_codec("of-another-system")
     finally:
         headers._codec_names.cache_clear()
+
+
+def test_every_label_of_the_web_has_a_codec() -> None:
+    for label, codec in LABELS.items():
+        assert "".encode(text_codec(label)) in {b"", b"\xff\xfe", b"\xfe\xff"}
+        assert text_codec(label) == text_codec(codec)
+    for nothing in ("replacement", "x-user-defined", "iso-2022-cn"):
+        with pytest.raises(UnsupportedContent):
+            text_codec(nothing)
 
 
 def test_unknown_charsets_are_not_remembered() -> None:
