@@ -104,11 +104,13 @@ class StreamPayload(Payload):
         self._again: Callable[[], Stream | None] | None = None
         self._closers: list[Callable[[], Awaitable[None]]] = []
         self._writing = 0
-        self._close_later = False
+        self._closed = self._close_later = False
 
     @property
     def size(self) -> int | None:
         """What is left of the stream, in bytes, or ``None`` when unknown."""
+        if not self._writing:
+            self._renew()
         size = self.stream.size
         return None if size is None else size - self.stream.position
 
@@ -118,7 +120,7 @@ class StreamPayload(Payload):
 
         Bytes can, a file can, and a Content that is not of a generator.
         """
-        return self._consumed and not self._renew()
+        return self._consumed and (self._closed or not self._renew())
 
     @property
     def autoclose(self) -> bool:
@@ -137,7 +139,7 @@ class StreamPayload(Payload):
         if stream is None:
             return False
         self._value = self.stream = stream
-        self._consumed = False
+        self._consumed = self._closed = False
         return True
 
     def _repeatable(self, stream: Stream) -> Callable[[], Stream | None] | None:
@@ -212,12 +214,17 @@ class StreamPayload(Payload):
         aiohttp's client closes the body of its request as soon as a response begins,
         and that may be before the body has ended: a dialogue, line by line. When the
         connection ends, it cancels the write.
+
+        What needs no closing may be written yet again, as a ``FormData`` is that is
+        used for several requests. Bytes are let go of.
         """
-        self._again = None
         if self._writing:
             self._close_later = True
             return
-        self._consumed = True
+        again = self._again or self._repeatable(self.stream)
+        self._again = None if self.autoclose else again
+        self._consumed = self._closed = True
+        self._close_later = False
         closers, self._closers = self._closers, []
         try:
             await self.stream.close()

@@ -194,6 +194,44 @@ async def test_a_connection_that_was_stale_is_not_the_end(
     assert (puts, len(handlers)) == (2, 2)
 
 
+async def test_form_data_may_be_used_again(tmp_path: Path, seen: Seen) -> None:
+    path = tmp_path / "a.txt"
+    path.write_bytes(b"in the file")
+    form = aiohttp.FormData()
+    form.add_field("file", File(path), filename="a.txt")
+    form.add_field("stream", await FileStream(path).open(), filename="b.txt")
+    form.add_field("value", JSON([1]), filename="c.json")
+    async with (
+        serving(_app(seen)) as (host, port),
+        ClientSession(f"http://{host}:{port}") as session,
+    ):
+        for target in ("/begin", "/end", "/end"):
+            async with session.post(target, data=form) as response:
+                assert await response.text() == "taken"
+    assert len(seen) == 4
+    assert len(set(seen[1:])) == 1
+    assert seen[0][2].count(b"in the file") == 2
+
+
+@pytest.mark.filterwarnings("error")
+async def test_a_body_may_be_replaced_on_its_way(
+    make: Callable[[], Any], seen: Seen
+) -> None:
+    async def replace(
+        request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType
+    ) -> aiohttp.ClientResponse:
+        await request.update_body(Text("instead"))
+        return await handler(request)
+
+    async with (
+        serving(_app(seen)) as (host, port),
+        ClientSession(f"http://{host}:{port}", middlewares=(replace,)) as session,
+        session.post("/end", data=make()) as response,
+    ):
+        assert await response.text() == "taken"
+    assert [body for _, _, body in seen] == [b"instead"]
+
+
 async def test_a_body_that_failed_is_not_sent_again() -> None:
     class Failing(Text):
         def encode(self) -> Any:
