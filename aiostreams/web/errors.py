@@ -24,7 +24,7 @@ from aiostreams.errors import (
     StreamError,
     UnsupportedContent,
 )
-from aiostreams.sansio.negotiation import choose_type
+from aiostreams.sansio.negotiation import choose_type, merge_vary
 from aiostreams.web.body import tally_of
 
 if TYPE_CHECKING:
@@ -195,6 +195,8 @@ def _problem(
     extra: Mapping[str, Any],
 ) -> Problem:
     fields = {"X-Content-Type-Options": "nosniff", **headers}
+    # A 404 may be cached, and the next client may not take JSON.
+    fields[hdrs.VARY] = merge_vary(fields.get(hdrs.VARY), hdrs.ACCEPT)
     accepted = choose_type(request.headers.getall(hdrs.ACCEPT, ()), _OFFERS)
     if accepted is None or accepted == "text/plain":
         fields[hdrs.CONTENT_TYPE] = "text/plain; charset=utf-8"

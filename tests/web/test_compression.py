@@ -178,7 +178,7 @@ async def test_nothing_acceptable_is_a_problem(accept: str) -> None:
         async with asked(handler, compression) as raw:
             answer = await ask(raw, accept)
             assert answer.status == 406
-            assert answer.vary == "Accept-Encoding"
+            assert answer.vary == "Accept-Encoding, Accept"
             assert answer.headers["content-type"].startswith("application/problem+json")
             assert b"gzip, identity" in answer.raw
             answer = await ask(raw, accept, Accept="text/plain")

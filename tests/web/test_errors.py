@@ -10,7 +10,13 @@ from typing import Any
 import pytest
 from aiohttp import web
 
-from aiostreams import LimitExceeded, MalformedBody, StreamError, setup
+from aiostreams import (
+    LimitExceeded,
+    MalformedBody,
+    ObjectNotFound,
+    StreamError,
+    setup,
+)
 from aiostreams.web.errors import BrokenConnection, not_acceptable
 from tests.servers import connected, post, serving
 
@@ -82,6 +88,15 @@ async def test_the_document_is_compact_and_ascii() -> None:
         b'{"type":"about:blank","title":"Bad Request","status":400,'
         b'"detail":"a stray \\u201cquote\\u201d"}'
     )
+
+
+@pytest.mark.parametrize("accept", ["application/json", "text/plain", "*/*"])
+async def test_a_cache_does_not_give_a_document_to_whom_it_is_not_for(
+    accept: str,
+) -> None:
+    """A 404 is kept without being told so (RFC 9111 section 4.2.2)."""
+    status, headers, _ = await answer_to(ObjectNotFound("gone"), ("Accept", accept))
+    assert (status, headers["vary"]) == (404, "Accept")
 
 
 async def test_a_limit_may_say_that_the_body_is_malformed() -> None:
