@@ -72,7 +72,8 @@ class Compression:
         static_levels: likewise, for a body that is likely kept by somebody: one
             with an ETag or a Last-Modified.
         precompressed: whether ``page.html.zst``, ``.br`` or ``.gz`` beside a
-            ``File("page.html")``, if it is not older, is served in its place.
+            ``File("page.html")``, if it is not older, is served in its place: of a
+            type that ``when`` takes, and while the file itself is there.
 
     Raises:
         ValueError: there is no such coding or level.
