@@ -25,7 +25,12 @@ from aiostreams.limits import DEFAULT_LIMITS, KiB
 from aiostreams.sansio.headers import boundary_of
 from aiostreams.sansio.multipart import PART_END, PartBegin
 from aiostreams.sansio.wholeform import FormPart, parse_whole_form
-from aiostreams.streams.parts import CHARSET_FIELD, PartReader, charset_of_field
+from aiostreams.streams.parts import (
+    CHARSET_FIELD,
+    PartReader,
+    charset_of_field,
+    charset_of_form,
+)
 from aiostreams.streams.spooled import SpooledStream
 
 if TYPE_CHECKING:
@@ -35,7 +40,14 @@ if TYPE_CHECKING:
     from aiostreams.limits import Limits
     from aiostreams.streams.base import Stream
 
-__all__ = ["WHOLE", "FormParts", "parse_form_parts", "read_form_parts"]
+__all__ = [
+    "WHOLE",
+    "FormParts",
+    "HeldFields",
+    "name_in",
+    "parse_form_parts",
+    "read_form_parts",
+]
 
 # Up to this size a form is read in one piece, if it says how large it is.
 WHOLE: Final = 256 * KiB
@@ -127,21 +139,22 @@ def parse_form_parts(
     plain = _PLAIN_TYPE.fullmatch(content_type)
     boundary = boundary_of(content_type) if plain is None else plain[1].encode()
     parts = parse_whole_form(data, boundary, limits)
-    return None if parts is None else _of_whole(parts)
+    if parts is None:
+        return None
+    return _of_whole(parts, charset_of_form(content_type) if plain is None else None)
 
 
-def _of_whole(parts: list[FormPart]) -> FormParts:
-    default = None
+def _of_whole(parts: list[FormPart], default: str | None) -> FormParts:
     for part in [part for part in parts if part[1] == CHARSET_FIELD]:
         if part.filename is None:
-            default = charset_of_field(part.body)
+            default = charset_of_field(part.body) or default
     fields: list[tuple[str, str]] = []
     files: list[tuple[str, File]] = []
     places: list[int] = []
     types: dict[int, str] = {}
     for raw, name, filename, content_type, body in parts:
         if default is not None:
-            name = _renamed(name, default)  # noqa: PLW2901 - the name from here on
+            name = name_in(default, name)  # noqa: PLW2901 - the name from here on
         if filename is not None:
             if filename or body:
                 files.append((name, ReceivedFile(body, filename, content_type, raw)))
@@ -175,8 +188,10 @@ def _not_of_charset(index: int, codec: str) -> MalformedBody:
     return MalformedBody(f"field {index + 1} of the form is not {codec}")
 
 
-def _renamed(name: str, codec: str) -> str:
+def name_in(codec: str | None, name: str) -> str:
     """A name in the form's charset, where it was not UTF-8."""
+    if codec is None:
+        return name
     try:
         name.encode()
     except UnicodeEncodeError:
@@ -187,16 +202,52 @@ def _renamed(name: str, codec: str) -> str:
     return name
 
 
+class HeldFields:
+    """The fields of a form, as bytes: the one that tells the charset may be the last.
+
+    Args:
+        limits: ``max_memory``, which all fields together may have.
+    """
+
+    def __init__(self, limits: Limits) -> None:
+        self._limit = limits.max_memory
+        self._held = 0
+        self.fields: list[tuple[str, str | None, bytes]] = []
+
+    def hold(self, size: int) -> None:
+        """Count bytes that are held from now on.
+
+        Raises:
+            LimitExceeded: it is too many.
+        """
+        self._held += size
+        if self._held > self._limit:
+            raise LimitExceeded(
+                f"the fields of the form have {self._held} bytes or more, "
+                f"at most {self._limit} may be held in memory",
+                limit=self._limit,
+                seen=self._held,
+            )
+
+    def texts(self, default: str | None) -> list[tuple[str, str]]:
+        """Names and texts, where ``default`` is the codec of what does not say.
+
+        Raises:
+            UnsupportedContent, MalformedBody: as :func:`read_form_parts`.
+        """
+        return [
+            (name_in(default, name), _text(value, content_type, default, index))
+            for index, (name, content_type, value) in enumerate(self.fields)
+        ]
+
+
 class _Reader:
     """Sorts the events of the push parser into fields and files."""
 
     def __init__(self, reader: PartReader[Part], limits: Limits) -> None:
         self._reader = reader
-        self._limits = limits
         self._form = FormParts()
-        # Kept as bytes: the field that tells the charset may be the last one.
-        self._fields: list[tuple[PartBegin, bytes]] = []
-        self._held = 0
+        self._held = HeldFields(limits)
         self._spool = SpooledStream(max_memory=limits.max_memory)
         # Of the part that is being read.
         self._pieces: list[bytes | memoryview] | None = None
@@ -250,15 +301,7 @@ class _Reader:
     def _gather(self, piece: bytes | memoryview) -> None:
         assert self._pieces is not None
         self._pieces.append(piece)
-        self._held += len(piece)
-        if self._held > self._limits.max_memory:
-            limit = self._limits.max_memory
-            raise LimitExceeded(
-                f"the fields of the form have {self._held} bytes or more, "
-                f"at most {limit} may be held in memory",
-                limit=limit,
-                seen=self._held,
-            )
+        self._held.hold(len(piece))
 
     async def _read_coded(self, part: Part) -> None:
         """Read a part that is in a coding, up to its end."""
@@ -272,7 +315,8 @@ class _Reader:
     def _end(self, begin: PartBegin) -> None:
         form = self._form
         if self._pieces is not None:
-            self._fields.append((begin, b"".join(self._pieces)))
+            value = b"".join(self._pieces)
+            self._held.fields.append((begin.name or "", begin.content_type, value))
             return
         length = self._spool.size - self._start
         if length or begin.filename != "":
@@ -281,20 +325,16 @@ class _Reader:
                 content, begin.filename or "", begin.content_type, begin.raw
             )
             form.files.append((begin.name or "", file))
-            form.places.append(len(self._fields))
+            form.places.append(len(self._held.fields))
 
     def _decode_fields(self) -> None:
         form = self._form
-        default = None
-        for begin, value in self._fields:
-            if begin.name == CHARSET_FIELD and self._reader.form_data:
-                default = charset_of_field(value)
-        for index, (begin, value) in enumerate(self._fields):
-            name, content_type = begin.name or "", begin.content_type
-            if default is not None:
-                name = _renamed(name, default)
-            form.fields.append((name, _text(value, content_type, default, index)))
+        default = self._reader.charset
+        for index, (name, content_type, value) in enumerate(self._held.fields):
             if content_type is not None:
                 form.types[index] = content_type
+            if name == CHARSET_FIELD and self._reader.form_data:
+                default = charset_of_field(value) or default
+        form.fields = self._held.texts(default)
         if default is not None:
-            form.files = [(_renamed(name, default), file) for name, file in form.files]
+            form.files = [(name_in(default, name), file) for name, file in form.files]

@@ -10,7 +10,7 @@ from aiostreams.content.charset import codec_of, decode_text
 from aiostreams.content.json import JSON
 from aiostreams.sansio.headers import boundary_of
 from aiostreams.streams.part import BodyPart
-from aiostreams.streams.parts import PartReader
+from aiostreams.streams.parts import PartReader, charset_of_form
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -42,7 +42,8 @@ class Part(BodyPart):
         """Python's codec for its text.
 
         By the charset of its Content-Type, else by the form's ``_charset_`` field
-        (RFC 7578 section 4.6), else UTF-8.
+        (RFC 7578 section 4.6), else by the charset of the form's own Content-Type,
+        else UTF-8.
 
         Raises:
             MalformedBody: the parameters of the type cannot be read.
@@ -123,7 +124,7 @@ def open_parts(
     """
     media_type = content_type.partition(";")[0].strip().lower()
     form_data = media_type == "multipart/form-data"
-    return PartReader(
+    reader = PartReader(
         stream,
         boundary_of(content_type),
         Part,
@@ -133,3 +134,6 @@ def open_parts(
         extended=extended,
         parent=stream.reader if isinstance(stream, BodyPart) else None,
     )
+    if form_data:
+        reader.charset = charset_of_form(content_type)
+    return reader

@@ -17,9 +17,15 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Final, Generic, Self, TypeVar
 
-from aiostreams.errors import LimitExceeded, MalformedBody, StreamBusy, StreamError
+from aiostreams.errors import (
+    LimitExceeded,
+    MalformedBody,
+    StreamBusy,
+    StreamError,
+    UnsupportedContent,
+)
 from aiostreams.limits import KiB
-from aiostreams.sansio.headers import text_codec
+from aiostreams.sansio.headers import parse_content_type, text_codec
 from aiostreams.sansio.multipart import BODY_END, PART_END, MultipartParser, PartBegin
 
 if TYPE_CHECKING:
@@ -29,7 +35,13 @@ if TYPE_CHECKING:
     from aiostreams.sansio.multipart import Event
     from aiostreams.streams.base import Stream
 
-__all__ = ["CHARSET_FIELD", "NestedTooDeeply", "PartReader", "charset_of_field"]
+__all__ = [
+    "CHARSET_FIELD",
+    "NestedTooDeeply",
+    "PartReader",
+    "charset_of_field",
+    "charset_of_form",
+]
 
 P = TypeVar("P", bound="Stream")
 
@@ -71,7 +83,8 @@ class PartReader(Generic[P]):
 
     Attributes:
         limits, form_data, decode, extended: as given.
-        charset: what a ``_charset_`` field has said, as a codec's name.
+        charset: what a ``_charset_`` field has said, as a codec's name; may be set
+            to what the form's own type says.
         last: the part that was given last.
         ended: whether the close delimiter was met.
         depth: 1 for a body, 2 for one inside of a part of it, ...
@@ -150,7 +163,7 @@ class PartReader(Generic[P]):
             if begin is None:
                 raise StopAsyncIteration
             part = self._coming = self._make(self, begin)
-            self._name = begin.name
+            self._name = begin.name if begin.filename is None else None
         if self._name == CHARSET_FIELD and self.form_data:
             # Ordinary data all the same, so it goes back for whoever reads it.
             label = await part.read(_LONGEST_CHARSET + 1)
@@ -249,3 +262,22 @@ def charset_of_field(label: bytes) -> str | None:
     except (StreamError, UnicodeDecodeError):
         return None
     return _AS_BROWSERS_DO.get(codec, codec)
+
+
+def charset_of_form(content_type: str) -> str | None:
+    """The codec that the Content-Type of a whole form names, if it does.
+
+    RFC 7578 knows no such parameter. Java's clients send it all the same, and write
+    the fields in that charset; from others it says UTF-8, or nothing that we know.
+
+    Raises:
+        MalformedBody: the parameters of the type cannot be read.
+    """
+    if "charset" not in content_type.lower():
+        return None
+    charset = parse_content_type(content_type).parameters.get("charset")
+    try:
+        codec = "utf-8" if charset is None else text_codec(charset)
+    except UnsupportedContent:
+        return None
+    return None if codec in {"ascii", "utf-8", "utf-8-sig"} else codec

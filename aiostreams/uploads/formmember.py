@@ -113,6 +113,9 @@ class ValueMember(Member):
     ) -> Any:
         if files:
             return wrong.add(self.name, "expected text, got a file")
+        if self.is_json:
+            # A byte order mark is no part of JSON (RFC 8259 section 8.1).
+            texts = [text.removeprefix("\ufeff") for text in texts]
         if self.make is not None:
             filled = [text for text in texts if self.empty or text.strip(_SPACE)]
             return self._many(self.make, filled, wrong)

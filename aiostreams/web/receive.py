@@ -8,16 +8,22 @@ nothing is left.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final, Generic, Literal, TypeVar, overload
 
 from aiohttp import hdrs
 
+from aiostreams.content.base import read_all
 from aiostreams.content.form import Form
-from aiostreams.content.formreader import WHOLE, parse_form_parts
+from aiostreams.content.formreader import (
+    WHOLE,
+    HeldFields,
+    name_in,
+    parse_form_parts,
+)
 from aiostreams.content.part import open_parts
 from aiostreams.content.received import ReceivedFile
-from aiostreams.errors import InvalidContent, LimitExceeded, UnsupportedContent
+from aiostreams.errors import InvalidContent, UnsupportedContent
 from aiostreams.limits import KiB
 from aiostreams.streams.memory import ByteStream
 from aiostreams.streams.transforms import ProgressStream
@@ -202,7 +208,6 @@ class Receiving(Generic[T]):
         self._json = frozenset() if model is None else json_fields(model)
         self._strangers: list[tuple[str, None]] = []
         self._fields: list[tuple[str, str]] = []
-        self._held = 0
 
     async def __aenter__(self) -> T:
         try:
@@ -318,29 +323,24 @@ class Receiving(Generic[T]):
         reader = open_parts(stream, content_type, self._limits)
         if (tally := tally_of(self._request)) is not None:
             tally.divided(reader)
+        held = HeldFields(self._limits)
         async for part in reader:
-            name = part.name or ""
+            name = name_in(reader.charset, part.name or "")
             if part.filename is None or name in self._json:
-                text = await part.text()
-                self._hold(part.position)
-                self._fields.append((name, text))
+                value = await read_all(part, self._limits)
+                held.hold(len(value))
+                held.fields.append((name, part.content_type, value))
             elif not part.filename and not await part.peek(1):
                 continue  # a file input that nobody has filled in
             elif self._model is not None and name not in self._known:
                 self._strangers.append((name, None))
             else:
                 await self._receiver.take(name, part, part)
-
-    def _hold(self, size: int) -> None:
-        self._held += size
-        if self._held > self._limits.max_memory:
-            limit = self._limits.max_memory
-            raise LimitExceeded(
-                f"the fields of the form have {self._held} bytes or more, "
-                f"at most {limit} may be held in memory",
-                limit=limit,
-                seen=self._held,
-            )
+        self._fields = held.texts(reader.charset)
+        if reader.charset is not None:
+            stored = self._receiver.stored
+            for index, file in enumerate(stored):
+                stored[index] = replace(file, field=name_in(reader.charset, file.field))
 
 
 def _invalid(errors: list[tuple[str, str]]) -> InvalidContent:

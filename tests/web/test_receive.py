@@ -787,8 +787,11 @@ async def test_a_blob_of_json_is_a_value_filename_or_not() -> None:
 
     blob: Part = ("tags", "blob", "application/json", b'{"a": 1}')
     plain: Part = ("tags", None, None, b'{"a": 1}')
+    marked: list[Part] = [
+        (*part[:3], b"\xef\xbb\xbf" + part[3]) for part in (blob, plain)
+    ]
     for script in (stored, read):
-        for part in (blob, plain):
+        for part in (blob, plain, *marked):
             assert await run(script, posted([part])) == Tags({"a": 1})
         with pytest.raises(InvalidContent, match="tags"):
             await run(script, posted([("tags", "blob", None, b'{"a": "x"}')]))
