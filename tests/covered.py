@@ -41,9 +41,13 @@ OWN: Mapping[str, tuple[str, ...]] = {
     # What a multipart body is made of, and what is made of it.
     "sansio/part.py": ("sansio/test_multipart.py",),
     "content/files.py": ("content/test_multipart.py",),
-    "content/formreader.py": ("content/test_multipart.py", "web/test_forms.py"),
+    "content/formreader.py": (
+        "content/test_multipart.py",
+        "web/test_forms.py",
+        "web/test_form_charsets.py",
+    ),
     "content/received.py": ("content/test_multipart.py",),
-    "streams/parts.py": ("streams/test_part.py",),
+    "streams/parts.py": ("streams/test_part.py", "web/test_form_charsets.py"),
     "content/part.py": ("streams/test_part.py",),
     # The laws hold for every Stream, and random operations are compared to a model:
     # that is how the base, and what all of them share, is tested.

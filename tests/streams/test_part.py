@@ -114,6 +114,28 @@ async def test_charset_of_a_type_without_one() -> None:
     assert part.charset is None
 
 
+@pytest.mark.parametrize(
+    ("parameter", "text"),
+    [
+        ("", "ü"),
+        ("; charset=utf-8", "ü"),
+        ("; charset=us-ascii", "ü"),
+        ("; charset=rot13", "ü"),
+        ("; x=charset", "ü"),
+        ("; charset=ISO-8859-1", "\u00c3\u00bc"),
+    ],
+)
+async def test_the_charset_of_the_form_is_that_of_its_parts(
+    parameter: str, text: str
+) -> None:
+    """And of form-data only: elsewhere a part says nothing by saying nothing."""
+    body = form((plain("a"), "ü".encode()))
+    part = await only(body, f"multipart/form-data; boundary=B{parameter}")
+    assert await part.text() == text
+    part = await only(body, f"multipart/mixed; boundary=B{parameter}")
+    assert await part.text() == "ü"
+
+
 async def test_a_content_length_is_the_size() -> None:
     part = await only(form((plain("a") + b"\r\nContent-Length: 2", b"ab")))
     assert part.size == 2
