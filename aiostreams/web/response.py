@@ -19,7 +19,7 @@ from aiohttp import hdrs, web
 from aiostreams.content.base import Content
 from aiostreams.content.events import EventStream
 from aiostreams.content.file import File
-from aiostreams.errors import StreamError
+from aiostreams.errors import StreamClosed, StreamError
 from aiostreams.sansio.attachment import content_disposition
 from aiostreams.sansio.conditions import Conditions
 from aiostreams.sansio.plan import plan_response
@@ -229,15 +229,21 @@ class BodyResponse(web.Response):
     async def write_eof(self, data: bytes = b"") -> None:
         """Send the body; whatever happens, its stream is closed afterwards."""
         sending, self._sending = self._sending, None
-        watch = None if sending is None else Watch.over(sending[0])
+        watch = None if sending is None else Watch.over(sending[0], self.stream)
         try:
             if sending is not None and await self._sendfile(*sending):
                 self.body = None
             await super().write_eof(data)
+        except StreamClosed as error:
+            if watch is None or not watch.lost:
+                raise
+            raise ConnectionResetError("Connection lost") from error
         finally:
-            if watch is not None:
-                watch.stop()
-            await self.discard()
+            try:
+                if watch is not None:
+                    await watch.stop()
+            finally:
+                await self.discard()
 
     async def _sendfile(
         self, request: web.BaseRequest, writer: AbstractStreamWriter

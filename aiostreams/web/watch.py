@@ -5,9 +5,12 @@ lost. Once the handler has returned it does not, and a body that answers while i
 (an echo, a proxy, a transcoder) would wait for a client that has left until its time is
 up, or for ever.
 
+A body that somebody makes while it is sent (events, rows, what a generator gives) has
+the same trouble: as long as nothing happens nothing is written, and only a write would
+tell. It is closed.
+
 So the connection is looked at once a second while such a response is sent: nothing
-calls back, and only a request whose body has not arrived in full is watched, since no
-other can keep its reader waiting.
+calls back. What is there already, with a size or a place to seek to, does not wait.
 """
 
 from __future__ import annotations
@@ -17,6 +20,8 @@ from typing import TYPE_CHECKING, Self
 
 if TYPE_CHECKING:
     from aiohttp import web
+
+    from aiostreams.streams.base import Stream
 
 __all__ = ["Watch"]
 
@@ -28,28 +33,47 @@ class Watch:
     """Ends a request's body when the connection is lost; on the event loop.
 
     Args:
-        request: whose body, which has not arrived in full.
+        request: whose body, if it has not arrived in full.
+        feed: a stream that is made while it is sent, and closed then.
+
+    Attributes:
+        lost: whether the feed was closed.
     """
 
-    def __init__(self, request: web.BaseRequest) -> None:
+    def __init__(self, request: web.BaseRequest, feed: Stream | None) -> None:
+        self.lost = False
         self._request = request
+        self._feed = feed
+        self._closing: asyncio.Task[None] | None = None
         self._loop = asyncio.get_running_loop()
         self._timer = self._loop.call_later(_EVERY, self._look)
 
     @classmethod
-    def over(cls, request: web.BaseRequest) -> Self | None:
-        """A watch, if one is needed."""
-        return None if request.content.is_eof() else cls(request)
+    def over(cls, request: web.BaseRequest, stream: Stream) -> Self | None:
+        """A watch while ``stream`` is sent, if one is needed."""
+        if stream.live or (stream.size is None and not stream.seekable):
+            return cls(request, stream)
+        return None if request.content.is_eof() else cls(request, None)
 
     def _look(self) -> None:
         content = self._request.content
-        if content.is_eof() or content.exception() is not None:
-            return
+        comes = not content.is_eof() and content.exception() is None
         if self._request.transport is None:
-            content.set_exception(ConnectionResetError("Connection lost"))
-            return
-        self._timer = self._loop.call_later(_EVERY, self._look)
+            if comes:
+                content.set_exception(ConnectionResetError("Connection lost"))
+            if self._feed is not None:
+                self.lost = True
+                self._closing = self._loop.create_task(self._feed.close())
+        elif comes or self._feed is not None:
+            self._timer = self._loop.call_later(_EVERY, self._look)
 
-    def stop(self) -> None:
-        """The response was sent, or could not be."""
+    async def stop(self) -> None:
+        """The response was sent, or could not be.
+
+        Raises:
+            Exception: closing the feed did.
+        """
         self._timer.cancel()
+        if self._closing is not None:
+            await asyncio.wait([self._closing])
+            self._closing.result()

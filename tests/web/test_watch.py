@@ -1,4 +1,4 @@
-"""A response made of its own request ends when the client has left."""
+"""A response that is made while it is sent ends when the client has left."""
 
 from __future__ import annotations
 
@@ -13,8 +13,14 @@ import pytest
 from aiohttp import web
 
 from aiostreams import (
+    JSON,
+    NDJSON,
+    BodyStats,
+    ByteStream,
     ClientGone,
+    Content,
     EncodedStream,
+    EventStream,
     IterStream,
     Limits,
     Stream,
@@ -131,26 +137,133 @@ async def test_a_client_that_stays_is_served_as_slow_as_it_is() -> None:
                 assert await echo.ended is None
 
 
-async def test_only_a_body_that_is_to_come_is_watched(
+async def test_only_what_can_wait_is_watched(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     made: list[watch.Watch] = []
 
-    def counting(self: watch.Watch, request: web.BaseRequest) -> None:
+    def counting(self: watch.Watch, *args: Any) -> None:
         made.append(self)
-        begin(self, request)
+        begin(self, *args)
 
     begin = watch.Watch.__init__
     monkeypatch.setattr(watch.Watch, "__init__", counting)
+
+    async def nothing(*pieces: bytes) -> AsyncIterator[bytes]:
+        for piece in pieces:
+            yield piece
+
+    ready: list[Any] = [JSON([1]), ByteStream(b"x"), IterStream(nothing(b"x"), size=1)]
+
+    async def handler(_request: web.Request) -> Any:
+        return ready.pop()
+
+    async with patient(handler) as address, connected(address) as raw:
+        while ready:
+            await raw.send(post(b"whole"))
+            assert (await raw.response())[0] == 200
+        assert not made
+        for content in (IterStream(nothing(b"x")), NDJSON(nothing()), EventStream([])):
+            ready.append(content)
+            await raw.send(post(b"whole"))
+            assert (await raw.response())[0] == 200
+            assert made.pop()
     echo = Echo()
     async with patient(echo.handle) as address, connected(address) as raw:
-        await raw.send(post(b"whole"))
-        assert (await raw.response())[2] == b"whole"
-        assert not made
-        echo.ended = asyncio.get_running_loop().create_future()
         await raw.send(post(headers=CHUNKED), chunk(b"one"))
         await raw.reader.readuntil(b"one")
         assert len(made) == 1
+
+
+def events(feed: AsyncIterator[int]) -> EventStream:
+    return EventStream(feed, keep_alive=None)
+
+
+def pieces(feed: AsyncIterator[int]) -> IterStream:
+    return IterStream(b"%d" % value async for value in feed)
+
+
+@pytest.mark.parametrize("how", ["reset", "close"])
+@pytest.mark.parametrize(
+    ("make", "coding"),
+    [
+        (events, None),
+        (events, "gzip"),
+        (NDJSON, None),
+        (NDJSON, "zstd"),
+        # One that is not live would be held back by its encoder.
+        (pieces, None),
+    ],
+)
+async def test_a_feed_in_silence_ends_when_the_client_has_left(
+    make: Any, coding: str | None, how: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    ended = asyncio.Event()
+    told: list[BodyStats] = []
+
+    async def feed() -> AsyncIterator[int]:
+        try:
+            yield 1
+            await asyncio.Event().wait()
+        finally:
+            await asyncio.sleep(0)
+            ended.set()
+
+    async def handler(_request: web.Request) -> Any:
+        content = make(feed())
+        if coding is None:
+            return content
+        stream = content.encode() if isinstance(content, Content) else content
+        return respond(EncodedStream(stream, coding))
+
+    app = web.Application()
+    app.router.add_post("/", handler)
+    setup(app, limits=PATIENT, on_stats=told.append)
+    async with serving(app, auto_decompress=False) as address:
+        async with connected(address) as raw:
+            await raw.send(post())
+            await raw.reader.readuntil(b"\r\n\r\n")
+            await raw.reader.readuntil(b"\r\n")
+            await asyncio.sleep(0.1)
+            assert not ended.is_set()
+            leave(raw, how)
+            await ended.wait()
+        for _ in range(100):
+            if told:
+                break
+            await asyncio.sleep(0.01)
+    assert [stats.outcome for stats in told] == ["client_gone"]
+    assert not caplog.records
+
+
+async def test_a_feed_that_cannot_be_closed_is_logged(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    class Feed(Stream):
+        live = True
+        begun = False
+
+        async def readany(self) -> bytes:
+            if self.begun:
+                await asyncio.Event().wait()
+            self.begun = True
+            return b"x"
+
+        async def close(self) -> None:
+            raise ValueError("not even that")
+
+    async def handler(_request: web.Request) -> Any:
+        return Feed()
+
+    async with patient(handler) as address, connected(address) as raw:
+        await raw.send(post())
+        await raw.reader.readuntil(b"x")
+        raw.reset()
+        for _ in range(100):
+            if caplog.records:
+                break
+            await asyncio.sleep(0.01)
+    assert "not even that" in caplog.text
 
 
 async def test_a_body_that_has_ended_or_failed_is_left_alone() -> None:
@@ -166,7 +279,7 @@ async def test_a_body_that_has_ended_or_failed_is_left_alone() -> None:
         asked.set_result(None)
 
     async def handler(request: web.Request) -> Any:
-        return respond(IterStream(pieces(request)))
+        return respond(IterStream(pieces(request), size=1))
 
     async with patient(handler) as address, connected(address) as raw:
         await raw.send(post(headers=CHUNKED), chunk(b"one"))
