@@ -54,6 +54,8 @@ class HTTPStream(Stream):
         super().__init__(size=size, content_type=content_type)
         self._http = reader
         self._response: ClientResponse | None = None
+        # What a read(n) still wants: the rest stays where its borders are known.
+        self._wanted = 0
 
     @classmethod
     def from_request(cls, request: web.BaseRequest) -> Self:
@@ -90,10 +92,27 @@ class HTTPStream(Stream):
 
     async def readany(self) -> bytes:
         """What has arrived, or the next bytes that will."""
+        wanted = self._wanted
         try:
-            return await self._http.readany()
+            if not wanted:
+                return await self._http.readany()
+            data = await self._http.read(wanted)
         except Exception as error:  # noqa: BLE001 (raised in there)
             return arrived_before(error, self._http)
+        self._wanted = wanted - len(data)
+        return data
+
+    async def read(self, size: int | None = -1) -> bytes:
+        """As for any stream."""
+        # With no border ahead, what has arrived is taken in one go, which is up to
+        # six times as fast. aiohttp has no public word on where they are.
+        if not getattr(self._http, "_http_chunk_splits", None) or size is None:
+            return await super().read(size)
+        self._wanted = max(0, size - self._life.buffer.held)
+        try:
+            return await super().read(size)
+        finally:
+            self._wanted = 0
 
     async def close(self) -> None:
         """Let go of the client's response, if this stream is of one."""
@@ -109,8 +128,9 @@ class HTTPStream(Stream):
         """The next bytes, and whether they end an HTTP chunk.
 
         ``(b"", True)`` is the border of a chunk whose bytes were read before,
-        ``(b"", False)`` the end of the stream. Other ways of reading take what has
-        arrived, over borders; what they leave, or is pushed back, has none.
+        ``(b"", False)`` the end of the stream. ``read(n)`` and what is built upon it
+        leave the borders beyond that have arrived; lines, ``readany`` and ``peek`` take
+        all that has. What they leave, or is pushed back, has none.
 
         Raises:
             StreamClosed, StreamBusy, SizeMismatch: as :meth:`readany`.

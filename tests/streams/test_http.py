@@ -93,6 +93,19 @@ async def script_readchunk(r: Any) -> Any:
     return [await r.readchunk() for _ in range(7)]
 
 
+async def script_readchunk_after_read(r: Any) -> Any:
+    await r.wait_eof()
+    got = [await r.read(1), await r.readchunk(), await r.read(4)]
+    return [*got, *[await r.readchunk() for _ in range(6)]]
+
+
+async def script_readchunk_after_readexactly(r: Any) -> Any:
+    await r.wait_eof()
+    got = [await r.readexactly(6), await r.readchunk()]
+    r.unread_data(b"<>")
+    return [*got, await r.read(2), *[await r.readchunk() for _ in range(4)]]
+
+
 async def script_iter_chunks(r: Any) -> Any:
     return [piece async for piece in r.iter_chunks()]
 
