@@ -1,17 +1,21 @@
-"""Several ranges of one representation as multipart/byteranges (RFC 9110 14.6)."""
+"""The body of a 206: one range, or several as multipart/byteranges (RFC 9110 14.6)."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from aiohttp import hdrs
+
 from aiostreams.streams.multipart import MultiPartStream
 from aiostreams.streams.sections import ChainStream
 
 if TYPE_CHECKING:
+    from multidict import CIMultiDict
+
     from aiostreams.sansio.ranges import ByteRange
     from aiostreams.streams.base import Stream
 
-__all__ = ["byteranges"]
+__all__ = ["byteranges", "partial_body"]
 
 
 async def byteranges(
@@ -42,3 +46,17 @@ async def byteranges(
     except BaseException:
         await ChainStream(*slices).close()
         raise
+
+
+async def partial_body(
+    stream: Stream, ranges: tuple[ByteRange, ...], headers: CIMultiDict[str]
+) -> Stream:
+    """The body of a 206, out of slices of ``stream``, which is closed."""
+    try:
+        if len(ranges) == 1:
+            return await stream.slice(ranges[0].start, ranges[0].length)
+        body = await byteranges(stream, ranges, headers[hdrs.CONTENT_TYPE])
+        headers[hdrs.CONTENT_TYPE] = body.content_type or ""
+        return body
+    finally:
+        await stream.close()

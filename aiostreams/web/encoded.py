@@ -10,17 +10,17 @@ import asyncio
 import time
 from typing import TYPE_CHECKING, Final
 
-from aiohttp import hdrs
+from aiohttp import hdrs, web
 
 from aiostreams.limits import KiB, MiB
-from aiostreams.sansio.negotiation import join_lines, merge_vary
+from aiostreams.sansio.negotiation import choose_coding, join_lines, merge_vary
 from aiostreams.sansio.validators import EntityTag, EntityTags
 from aiostreams.streams.codecs import make_encoder
 from aiostreams.streams.worker import Job
 from aiostreams.web.body import tally_of
+from aiostreams.web.fields import OF_THE_BYTES
 
 if TYPE_CHECKING:
-    from aiohttp import web
     from multidict import CIMultiDict
 
 __all__ = [
@@ -30,6 +30,7 @@ __all__ = [
     "match_variant",
     "vary",
     "weaken_etag",
+    "wished_coding",
 ]
 
 # A body in memory of up to this size is encoded before its header section is sent,
@@ -107,3 +108,34 @@ def match_variant(request: web.Request, headers: CIMultiDict[str]) -> None:
     if etag.weakened() in EntityTags.parse(known).tags:
         weaken_etag(headers)
         vary(headers)
+
+
+def wished_coding(
+    request: web.BaseRequest,
+    response: web.Response,
+    force: bool | web.ContentCoding | None,  # noqa: FBT001 - as aiohttp takes it
+    chosen: tuple[str, int | None] | None,
+) -> tuple[str, int | None] | None:
+    """The coding of a response whose handler asked for one, and the level.
+
+    Args:
+        request: what it answers.
+        response: with the status and the fields of a whole representation.
+        force: the coding that the handler names, if it does.
+        chosen: what the compression middleware chose.
+    """
+    headers = response.headers
+    if response.status in {204, 206, 304} or not headers.keys().isdisjoint(
+        OF_THE_BYTES
+    ):
+        return chosen
+    if isinstance(force, bool):  # as before there was ContentCoding
+        force = web.ContentCoding.deflate if force else web.ContentCoding.identity
+    if force is not None:
+        return None if force is web.ContentCoding.identity else (force.value, None)
+    if chosen is not None:
+        return chosen
+    vary(headers)
+    accepted = request.headers.getall(hdrs.ACCEPT_ENCODING, None)
+    coding = choose_coding(accepted, ("gzip", "deflate"))
+    return None if coding is None or coding == "identity" else (coding, None)

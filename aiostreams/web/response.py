@@ -28,19 +28,26 @@ from aiostreams.streams.encoding import EncodedStream
 from aiostreams.streams.file import FileStream
 from aiostreams.streams.memory import ByteStream
 from aiostreams.web.body import offer
-from aiostreams.web.byteranges import byteranges
+from aiostreams.web.byteranges import partial_body
 from aiostreams.web.digests import (
     CONTENT_DIGEST,
     REPR_DIGEST,
     check_algorithms,
     digest_field,
 )
-from aiostreams.web.encoded import WHOLE, encode_whole, mark_encoded, weaken_etag
+from aiostreams.web.encoded import (
+    WHOLE,
+    encode_whole,
+    mark_encoded,
+    weaken_etag,
+    wished_coding,
+)
 from aiostreams.web.errors import describe
 from aiostreams.web.fields import keep_to_part, keep_to_refusal
 from aiostreams.web.inmemory import uncarriable
 from aiostreams.web.opening import open_source
 from aiostreams.web.payload import StreamPayload
+from aiostreams.web.pipe import prompt
 from aiostreams.web.sendfile import may_sendfile, sendfile
 from aiostreams.web.validators import find_validators, given_validators
 from aiostreams.web.watch import Watch
@@ -51,10 +58,8 @@ if TYPE_CHECKING:
 
     from aiohttp import ETag
     from aiohttp.abc import AbstractStreamWriter
-    from multidict import CIMultiDict
 
     from aiostreams.sansio.plan import ResponsePlan
-    from aiostreams.sansio.ranges import ByteRange
     from aiostreams.streams.base import Stream
 
 __all__ = ["BodyResponse", "respond"]
@@ -93,6 +98,7 @@ class BodyResponse(web.Response):
         self._closers: list[Callable[[], Awaitable[None]]] = []
         self.path: str | None = None
         self.coding: tuple[str, int | None] | None = None
+        self._wish: tuple[bool | web.ContentCoding | None] | None = None
         self.digest = digest
         self.headers.setdefault(
             hdrs.CONTENT_TYPE, self.stream.content_type or "application/octet-stream"
@@ -147,8 +153,25 @@ class BodyResponse(web.Response):
         self._sending = request, writer
         return writer
 
+    def enable_compression(
+        self,
+        force: bool | web.ContentCoding | None = None,  # noqa: FBT001 - aiohttp's
+        strategy: int | None = None,  # noqa: ARG002 - aiohttp's
+    ) -> None:
+        """As aiohttp has it, by this package's encoders: whole representations only.
+
+        aiohttp would encode a range, and end a 304 or the answer to a HEAD with
+        bytes of its encoder, which the client takes for the next response.
+        """
+        self._wish = (force,)
+
     async def _decide(self, request: web.BaseRequest) -> None:
         stream = self.stream
+        # A digest stands before a body, so encoded it has to be there as a whole.
+        if self._wish and not (self.digest and not isinstance(stream, ByteStream)):
+            self.coding = wished_coding(request, self, self._wish[0], self.coding)
+            if self.coding is not None:
+                self.stream = stream = prompt(stream)
         if self.status == 200 and self.evaluates:
             plan = plan_response(
                 request.method,
@@ -165,7 +188,7 @@ class BodyResponse(web.Response):
             if plan.ranges:
                 if self.digest:
                     self.headers[REPR_DIGEST] = await digest_field(stream, self.digest)
-                self.stream = await _ranges(stream, plan.ranges, self.headers)
+                self.stream = await partial_body(stream, plan.ranges, self.headers)
                 keep_to_part(self.headers)
                 self.set_status(206)
             for name, value in plan.headers.items():
@@ -270,20 +293,6 @@ class BodyResponse(web.Response):
         finally:
             for closer in closers:
                 await closer()
-
-
-async def _ranges(
-    stream: Stream, ranges: tuple[ByteRange, ...], headers: CIMultiDict[str]
-) -> Stream:
-    """The body of a 206, out of slices of ``stream``, which is closed."""
-    try:
-        if len(ranges) == 1:
-            return await stream.slice(ranges[0].start, ranges[0].length)
-        body = await byteranges(stream, ranges, headers[hdrs.CONTENT_TYPE])
-        headers[hdrs.CONTENT_TYPE] = body.content_type or ""
-        return body
-    finally:
-        await stream.close()
 
 
 def respond(
