@@ -7,10 +7,13 @@ the loop's own thread would wait for itself; it raises instead.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import io
 import os
 import threading
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar
+
+from aiostreams.errors import StreamBusy, StreamClosed
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine
@@ -34,6 +37,10 @@ class _Source(Protocol):
     async def close(self) -> None: ...
     async def slice(self, offset: int, length: int | None = None) -> Any: ...
     def unread(self, data: bytes) -> None: ...
+
+
+# Slices that a file dropped on the loop has left: nobody else holds their tasks.
+_CLOSING: Final[set[asyncio.Task[None]]] = set()
 
 
 class BlockingFile(io.RawIOBase):
@@ -157,10 +164,20 @@ class BlockingFile(io.RawIOBase):
             return
         super().close()
         ahead, self._ahead = bytes(self._ahead), memoryview(b"")
-        if threading.get_ident() == self._loop_thread or self._loop.is_closed():
-            # Dropped on the loop (perhaps by the garbage collector): no waiting.
-            return
-        self._run(self._give_back(ahead))
+        if threading.get_ident() == self._loop_thread:
+            self._give_back_here(ahead)
+        elif not self._loop.is_closed():
+            self._run(self._give_back(ahead))
+
+    def _give_back_here(self, ahead: bytes) -> None:
+        """As ``_give_back``, on the loop (of the garbage collector too): no waiting."""
+        if self._source is self._stream:
+            with contextlib.suppress(StreamClosed, StreamBusy):
+                self._stream.unread(ahead)
+        elif self._loop.is_running():
+            task = self._loop.create_task(self._source.close())
+            _CLOSING.add(task)
+            task.add_done_callback(_CLOSING.discard)
 
     async def _give_back(self, ahead: bytes) -> None:
         if self._source is not self._stream:
