@@ -205,7 +205,11 @@ async def test_client_side_behaves_like_the_reader(script: Script) -> None:
 
 
 async def handled(
-    script: Script, *pieces: bytes, reset: bool = False, **kwargs: Any
+    script: Script,
+    *pieces: bytes,
+    reset: bool = False,
+    stays: bool = False,
+    **kwargs: Any,
 ) -> Any:
     """The script's result on the adapter, when the client sends pieces and leaves."""
     result: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
@@ -221,7 +225,7 @@ async def handled(
         await raw.send(*pieces)
         if reset:
             raw.reset()
-        else:
+        elif not stays:
             raw.writer.close()
         return await result
 
@@ -436,7 +440,7 @@ async def test_a_second_reader_and_a_close_while_one_waits() -> None:
         with pytest.raises(StreamClosed):
             await stream.wait_eof()
 
-    await handled(script, post(headers=[("Content-Length", "10")]))
+    await handled(script, post(headers=[("Content-Length", "10")]), stays=True)
 
 
 async def test_client_errors_stay_those_of_aiohttp() -> None:
