@@ -16,6 +16,7 @@ takes long over each piece holds the client up, not the other way round.
 from __future__ import annotations
 
 import asyncio
+import time
 from typing import TYPE_CHECKING
 
 from aiohttp import hdrs
@@ -164,8 +165,8 @@ class Pace:
         self._rate = limits.min_rate
         self._grace = limits.min_rate_grace
         self._loop = asyncio.get_running_loop()
-        self._now = self._loop.time
-        self._opened = self._now()
+        # uvloop's own time is that of the turn of the loop, in whole milliseconds.
+        self._opened = time.monotonic()
         self._received = 0
         self.waited: float = 0.0
         # Since when this read waits.
@@ -177,7 +178,7 @@ class Pace:
     def begin(self, reader: asyncio.Task[Any] | None, received: int) -> None:
         """A read of the task ``reader`` begins to wait, after ``received`` bytes."""
         self._received = received
-        now = self._since = self._now()
+        now = self._since = time.monotonic()
         if self._timer is None:
             self._check(now)
             if self._late is not None:
@@ -187,7 +188,7 @@ class Pace:
     def end(self) -> None:
         """It has ended, somehow."""
         assert self._since is not None
-        self.waited += self._now() - self._since
+        self.waited += time.monotonic() - self._since
         self._since = self._reader = None
 
     def interrupted(self, error: asyncio.CancelledError) -> None:
@@ -228,14 +229,14 @@ class Pace:
             return
         moment, error = min(deadlines, key=lambda deadline: deadline[0])
         if moment > now:
-            self._timer = self._loop.call_at(moment, self._fire)
+            self._timer = self._loop.call_later(moment - now, self._fire)
         elif self._since is not None:
             self._late = error(waited)
             if self._reader is not None:
                 self._reader.cancel()
 
     def _fire(self) -> None:
-        self._check(self._now())
+        self._check(time.monotonic())  # by another clock it may be early
 
     def _idle_error(self, waited: float) -> BodyTimeout:
         del waited
