@@ -42,8 +42,8 @@ class NestingGauge:
         self._escaped = False
         # Whether the last piece ends within a string, and where the string ends in it
         # that began in an earlier one.
-        self.in_string = False
-        self.begin = 0
+        self.in_string: bool = False
+        self.begin: int = 0
 
     def feed(self, piece: bytes) -> bytes:
         """Gauge the next piece.

@@ -41,7 +41,7 @@ class Watch:
     """
 
     def __init__(self, request: web.BaseRequest, feed: Stream | None) -> None:
-        self.lost = False
+        self.lost: bool = False
         self._request = request
         self._feed = feed
         self._closing: asyncio.Task[None] | None = None
