@@ -102,6 +102,7 @@ class StreamPayload(Payload):
         super().__init__(self.stream, *args, **kwargs)
         self._content = value if isinstance(value, Content) else None
         self._again: Callable[[], Stream | None] | None = None
+        self._told: int | None = None
         self._closers: list[Callable[[], Awaitable[None]]] = []
         self._writing = 0
         self._closed = self._close_later = False
@@ -112,7 +113,7 @@ class StreamPayload(Payload):
         if not self._writing:
             self._renew()
         size = self.stream.size
-        return None if size is None else size - self.stream.position
+        return self._told if size is None else size - self.stream.position
 
     @property
     def consumed(self) -> bool:
@@ -138,6 +139,8 @@ class StreamPayload(Payload):
             return False
         if stream is None:
             return False
+        if type(stream) is FileStream:
+            self._told = self.stream.size  # this one is not open yet
         self._value = self.stream = stream
         self._consumed = self._closed = False
         return True

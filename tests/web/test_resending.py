@@ -138,6 +138,28 @@ async def test_a_redirect_sends_what_was_left_of_a_stream(seen: Seen) -> None:
     assert [body for _, _, body in seen] == [b"and tail"] * 2
 
 
+async def test_a_file_that_was_open_has_a_length_again(
+    tmp_path: Path, seen: Seen
+) -> None:
+    path = tmp_path / "a.txt"
+    path.write_bytes(b"in the file")
+    app = _app(seen)
+    lengths = []
+
+    async def note(request: web.Request, _response: web.StreamResponse) -> None:
+        lengths.append(request.content_length)
+
+    app.on_response_prepare.append(note)
+    async with (
+        serving(app) as (host, port),
+        ClientSession(f"http://{host}:{port}") as session,
+    ):
+        await session.put("/begin", data=await FileStream(path).open())
+        assert lengths == [11, 11]
+        await session.put("/begin", data=FileStream(path))
+        assert lengths == [11, 11, None, 11]
+
+
 @pytest.mark.parametrize("qop", ["auth", "auth-int"])
 async def test_a_challenge_is_answered_with_the_same_body(
     make: Callable[[], Any], qop: str, seen: Seen
