@@ -27,6 +27,7 @@ from aiostreams.streams.multipart import (
     check_boundary,
     random_boundary,
 )
+from aiostreams.streams.parts import CHARSET_FIELD, charset_of_field
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -206,11 +207,19 @@ class MultiPart(Content):
             while following is not None and following[0] <= index:
                 parts.append((following[1], following[2].encode()))
                 following = next(files, None)
-            parts.append((self._field_head(index, name), _encoded(value)))
+            parts.append((self._field_head(index, name), self._field(name, value)))
         while following is not None:
             parts.append((following[1], following[2].encode()))
             following = next(files, None)
         return MultiPartStream(parts, boundary=self.boundary, subtype=self._subtype)
+
+    def _field(self, name: str, value: str) -> bytes:
+        data = _encoded(value)
+        if name == CHARSET_FIELD and self._subtype == "form-data":
+            # It tells how the others are sent, whatever they came in.
+            codec = charset_of_field(data)
+            return data if codec in {None, "utf-8"} else b"UTF-8"
+        return data
 
     def _field_head(self, index: int, name: str) -> dict[str, str]:
         kind = "form-data" if self._subtype == "form-data" else "inline"

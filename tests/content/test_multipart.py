@@ -533,6 +533,28 @@ async def test_a_charset_field_means_what_browsers_mean(
     assert (await MultiPart.decode(way(body))).form["a"] == text
 
 
+@pytest.mark.parametrize(
+    ("value", "sent"),
+    [
+        ("windows-1252", "UTF-8"),
+        ("us-ascii", "UTF-8"),
+        ("utf-8", "utf-8"),
+        ("UTF8", "UTF8"),
+        ("", ""),
+        ("nonsense", "nonsense"),
+    ],
+)
+async def test_a_charset_field_is_sent_as_what_the_form_is_in(
+    value: str, sent: str
+) -> None:
+    """Text that was received in another charset is UTF-8 when it is sent on."""
+    form_data = MultiPart([("a", "ü€"), ("_charset_", value), ("ü", "b")])
+    again = await MultiPart.decode(form_data.encode())
+    assert list(again.form.items()) == [("a", "ü€"), ("_charset_", sent), ("ü", "b")]
+    mixed = MultiPart({"_charset_": value}, subtype="mixed")
+    assert b"\r\n\r\n" + value.encode() + b"\r\n" in await mixed.encode().read()
+
+
 @each_way
 async def test_a_name_that_is_not_in_the_charset_stays(way: Any) -> None:
     body = form(
@@ -884,9 +906,11 @@ async def test_any_form_reads_back_or_is_refused(
     for source in (ByteStream(data), DripStream(data, pieces, turns=0)):
         kinds = IterStream(source.iter_any(), content_type=value.content_type)
         again = await MultiPart.decode(kinds)
-        # A field named _charset_ may well change how the others read.
-        if all(name != "_charset_" for name, _ in fields):
-            assert again.form == value.form
+        for (name, text), expected in zip(
+            again.form.items(), value.form.items(), strict=True
+        ):
+            # A field of that name is told the charset that the others are sent in.
+            assert (name, text) == expected or (name, text) == ("_charset_", "UTF-8")
         assert await read_files(again) == [
             (name, content) for name, _, content in files
         ]
