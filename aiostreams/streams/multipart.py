@@ -104,7 +104,8 @@ class MultiPartStream(Stream):
 
     ``size`` is known when every part's is; that of a file only once the stream is
     open (see :meth:`open`). A part that turns out shorter or longer than it said is a
-    ``SizeMismatch``. Closing closes every part, read or not.
+    ``SizeMismatch``. A part is closed when it has been read, so that a form of many
+    files has one of them open at a time; closing closes the others.
 
     Args:
         parts: ``(headers, body)`` for each part, in order. ``headers`` is a mapping,
@@ -190,6 +191,7 @@ class MultiPartStream(Stream):
             if piece := await source.read():
                 return piece
             self._index += 1
+            await source.stream.close()
         return b""
 
     async def close(self) -> None:

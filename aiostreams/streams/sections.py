@@ -13,7 +13,9 @@ __all__ = ["ChainStream", "SliceStream"]
 class ChainStream(Stream):
     """``sources`` one after the other.
 
-    ``size`` is known when all sizes are; ``content_type`` when all agree.
+    ``size`` is known when all sizes are; ``content_type`` when all agree. Where it
+    cannot seek (because files were not opened beforehand, say), a source is closed when
+    it has been read, so that of many one is open at a time.
 
     Args:
         sources: what is read, in this order; owned.
@@ -23,6 +25,8 @@ class ChainStream(Stream):
         super().__init__()
         self._sources = sources
         self._index = 0
+        # Whether sources that were read stay open, to be read again by a slice.
+        self._keeps: bool | None = None
 
     @property
     def size(self) -> int | None:
@@ -44,7 +48,11 @@ class ChainStream(Stream):
     @property
     def seekable(self) -> bool:
         """Whether all sources can seek and know their sizes."""
-        return self.size is not None and all(s.seekable for s in self._sources)
+        return (
+            self._keeps is not False
+            and self.size is not None
+            and all(s.seekable for s in self._sources)
+        )
 
     async def open(self) -> Self:
         """Open every source."""
@@ -55,16 +63,21 @@ class ChainStream(Stream):
     async def readany(self) -> bytes:
         """The next piece of the first source that is not at its end."""
         while self._index < len(self._sources):
-            if piece := await self._sources[self._index].readany():
+            source = self._sources[self._index]
+            if piece := await source.readany():
                 return piece
             self._index += 1
+            if self._keeps is None:
+                self._keeps = self.seekable
+            if not self._keeps:
+                await source.close()
         return b""
 
     async def slice(self, offset: int, length: int | None = None) -> Stream:
         """A part, out of slices of the sources it touches."""
         self._life.check_open()
         total = self.size
-        if total is None:
+        if total is None or self._keeps is False:
             raise NotImplementedError("a chain of unknown size cannot seek")
         _check_slice(offset, length)
         end = total if length is None else min(total, offset + length)
