@@ -187,6 +187,7 @@ async def _compress(
     negotiation = _Negotiation(compression, request)
     try:
         if isinstance(response, BodyResponse):
+            await response.adopt()
             await _choose_for_body(negotiation, response)
         else:
             await _encode_response(negotiation, response)

@@ -49,6 +49,7 @@ from aiostreams.web.opening import open_source
 from aiostreams.web.payload import StreamPayload
 from aiostreams.web.pipe import prompt
 from aiostreams.web.sendfile import may_sendfile, sendfile
+from aiostreams.web.streamed import StreamedResponse
 from aiostreams.web.validators import find_validators, given_validators
 from aiostreams.web.watch import Watch
 
@@ -65,13 +66,10 @@ if TYPE_CHECKING:
 __all__ = ["BodyResponse", "respond"]
 
 
-class BodyResponse(web.Response):
+class BodyResponse(StreamedResponse):
     """A response whose body is a Stream.
 
     Attributes:
-        stream: the body. A middleware may put another one around it before the
-            response is prepared.
-        path: where a local file is that it sends, else ``None``.
         coding: the content coding to apply if a whole representation is sent, and
             the level for it; ``None`` for none.
         digest: the algorithms of the digests to send.
@@ -96,9 +94,7 @@ class BodyResponse(web.Response):
         self._given = validators or Validators()
         self._sending: tuple[web.BaseRequest, AbstractStreamWriter] | None = None
         self._closers: list[Callable[[], Awaitable[None]]] = []
-        self.path: str | None = None
         self.coding: tuple[str, int | None] | None = None
-        self._wish: tuple[bool | web.ContentCoding | None] | None = None
         self.digest = digest
         self.headers.setdefault(
             hdrs.CONTENT_TYPE, self.stream.content_type or "application/octet-stream"
@@ -132,6 +128,7 @@ class BodyResponse(web.Response):
         """Open the source, decide, and write the header section."""
         if self.prepared:
             return await super().prepare(request)
+        await self.adopt()
         try:
             await self.open()
         except StreamError as error:
@@ -153,23 +150,11 @@ class BodyResponse(web.Response):
         self._sending = request, writer
         return writer
 
-    def enable_compression(
-        self,
-        force: bool | web.ContentCoding | None = None,  # noqa: FBT001 - aiohttp's
-        strategy: int | None = None,  # noqa: ARG002 - aiohttp's
-    ) -> None:
-        """As aiohttp has it, by this package's encoders: whole representations only.
-
-        aiohttp would encode a range, and end a 304 or the answer to a HEAD with
-        bytes of its encoder, which the client takes for the next response.
-        """
-        self._wish = (force,)
-
     async def _decide(self, request: web.BaseRequest) -> None:
         stream = self.stream
         # A digest stands before a body, so encoded it has to be there as a whole.
-        if self._wish and not (self.digest and not isinstance(stream, ByteStream)):
-            self.coding = wished_coding(request, self, self._wish[0], self.coding)
+        if self.wish and not (self.digest and not isinstance(stream, ByteStream)):
+            self.coding = wished_coding(request, self, self.wish[0], self.coding)
             if self.coding is not None:
                 self.stream = stream = prompt(stream)
         if self.status == 200 and self.evaluates:
