@@ -41,10 +41,13 @@ __all__ = ["StreamPayload", "register", "send"]
 async def send(
     stream: Stream, writer: AbstractStreamWriter, length: int | None
 ) -> None:
-    """Write the whole of ``stream``.
+    """Write the whole of ``stream`` and close it, unless that fails.
+
+    It is closed before the last piece is written: the answer to that may be the end of
+    the request, and aiohttp's client gives up a connection whose body is not done then.
 
     Args:
-        stream: what to write; not closed.
+        stream: what to write.
         writer: the connection.
         length: the Content-Length that was promised, or ``None`` when the body is
             chunked or ends with the connection.
@@ -70,6 +73,7 @@ async def send(
         sent += len(piece)
     if length is not None and sent + len(last) != length:
         raise _mismatch(length, sent + len(last), "ended after")
+    await stream.close()
     if last:
         await writer.write(last)
 
@@ -181,8 +185,6 @@ class StreamPayload(Payload):
                 _reset_unless_chunked(writer)
             await stream.abort()
             raise
-        else:
-            await stream.close()
         finally:
             self._writing -= 1
             if self._close_later and not self._writing:

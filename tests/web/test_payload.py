@@ -14,6 +14,7 @@ from aiohttp import ClientConnectionError, ClientSession, web
 from aiostreams import (
     JSON,
     NDJSON,
+    ByteStream,
     IterStream,
     KiB,
     SizeMismatch,
@@ -143,6 +144,27 @@ async def test_an_upload_that_is_left_is_closed() -> None:
             assert await response.content.readline() == b'{"got":1}\n'
         async with asyncio.timeout(5):
             await closed.wait()
+
+
+async def test_an_upload_that_takes_long_to_close_keeps_its_connection() -> None:
+    class Slow(ByteStream):
+        async def close(self) -> None:
+            await asyncio.sleep(0.02)
+            await super().close()
+
+    connections = set()
+
+    async def handler(request: web.Request) -> web.Response:
+        connections.add(request.transport)
+        return web.Response(body=await request.read())
+
+    async with serving(handler) as (host, port), ClientSession() as session:
+        for _ in range(3):
+            body = Slow(b"body")
+            async with session.post(f"http://{host}:{port}/", data=body) as response:
+                assert await response.read() == b"body"
+            assert body.closed
+    assert len(connections) == 1
 
 
 async def test_what_waits_for_a_payload_to_close_is_told_once_after_the_write() -> None:
