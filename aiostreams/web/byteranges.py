@@ -19,14 +19,14 @@ __all__ = ["byteranges", "partial_body"]
 
 
 async def byteranges(
-    stream: Stream, ranges: tuple[ByteRange, ...], content_type: str
+    stream: Stream, ranges: tuple[ByteRange, ...], content_type: str | None
 ) -> Stream:
     """A body with a part for each range; its size is exact.
 
     Args:
         stream: a source that can seek and knows its size; not closed.
         ranges: what to send, in this order.
-        content_type: of the whole; each part repeats it.
+        content_type: of the whole, if it says one; each part repeats it.
 
     Raises:
         OSError: a slice cannot be had; those before it are closed.
@@ -36,10 +36,9 @@ async def byteranges(
     parts = []
     try:
         for span in ranges:
-            head = {
-                "Content-Type": content_type,
-                "Content-Range": span.content_range(stream.size),
-            }
+            head = {"Content-Range": span.content_range(stream.size)}
+            if content_type is not None:
+                head = {"Content-Type": content_type, **head}
             slices.append(await stream.slice(span.start, span.length))
             parts.append((head, slices[-1]))
         return MultiPartStream(parts, subtype="byteranges")
@@ -55,7 +54,7 @@ async def partial_body(
     try:
         if len(ranges) == 1:
             return await stream.slice(ranges[0].start, ranges[0].length)
-        body = await byteranges(stream, ranges, headers[hdrs.CONTENT_TYPE])
+        body = await byteranges(stream, ranges, headers.get(hdrs.CONTENT_TYPE))
         headers[hdrs.CONTENT_TYPE] = body.content_type or ""
         return body
     finally:

@@ -452,6 +452,20 @@ async def test_what_is_said_of_the_whole_is_not_said_of_less() -> None:
             assert (status, names.intersection(headers)) == (expected, kept)
 
 
+async def test_ranges_of_a_body_that_says_no_type() -> None:
+    def make() -> web.StreamResponse:
+        response = respond(ByteStream(DATA))
+        del response.headers["Content-Type"]
+        return response
+
+    async with answering(make) as served:
+        status, headers, body = await served.ask([("Range", "bytes=0-1,5-6")])
+        assert status == 206
+        assert headers["content-type"].startswith("multipart/byteranges; boundary=")
+        assert b"Content-Type" not in body
+        assert DATA[5:7] in body
+
+
 async def test_a_weak_tag_finds_its_304_and_no_range() -> None:
     headers = {"ETag": 'W/"a"'}
     async with answering(lambda: respond(ByteStream(DATA), headers=headers)) as served:
