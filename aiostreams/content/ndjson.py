@@ -124,7 +124,8 @@ class NDJSON(Content, Generic[T]):
 
         Blank lines are skipped, the last line may lack its end. Iteration raises
         what :meth:`JSON.decode` raises, with the number of the line, and can go on
-        with the line after it. ``close()`` closes ``stream``.
+        with the line after it, after one that was too long as well. ``close()``
+        closes ``stream``.
 
         Args:
             stream: the body, in UTF-8 or another superset of ASCII.
@@ -141,7 +142,9 @@ class NDJSON(Content, Generic[T]):
         if max_line_length is None:
             max_line_length = (limits or DEFAULT_LIMITS).max_memory
         codec = ascii_codec_of(stream.content_type)
-        return NDJSON(_Reader(stream, json_reader(type, loads), codec, max_line_length))
+        read = json_reader(type, loads)
+        whole = loads is not None
+        return NDJSON(_Reader(stream, read, codec, max_line_length, whole=whole))
 
     def __aiter__(self) -> AsyncIterator[T]:
         if isinstance(self._values, AsyncIterable):
@@ -186,27 +189,46 @@ class _Reader(AsyncIterator[T]):
         read: Callable[[bytes | str], T],
         codec: str,
         max_line_length: int,
+        *,
+        whole: bool,
     ) -> None:
         self._stream = stream
+        # Another parser gets all of a line; ours without its end, or what is missing
+        # at the end would be missing in "line 2".
+        self._whole = whole
         self._read = read
         self._codec = codec
         self._max_line_length = max_line_length
         self._number = 0
+        # Whether the line that comes is the rest of one that was too long.
+        self._skips = False
 
     async def __anext__(self) -> T:
+        if self._skips:
+            await self._skip()
         while True:
             try:
                 line = await self._stream.readline(
                     max_line_length=self._max_line_length
                 )
             except LimitExceeded as error:
+                self._skips = True
                 error.add_note(f"in line {self._number + 1}")
                 raise
             if not line:
                 raise StopAsyncIteration
             self._number += 1
-            if line.strip(b" \t\r\n"):
-                return await self._parse(line)
+            if text := line.rstrip(b" \t\r\n"):
+                return await self._parse(line if self._whole else text)
+
+    async def _skip(self) -> None:
+        while piece := await self._stream.readany():
+            _, end, rest = piece.partition(b"\n")
+            if end:
+                self._stream.unread(rest)
+                break
+        self._number += 1
+        self._skips = False
 
     async def _parse(self, line: bytes) -> T:
         try:

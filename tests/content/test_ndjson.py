@@ -22,7 +22,7 @@ from aiostreams.limits import KiB, Limits
 from aiostreams.streams.base import Stream
 from aiostreams.streams.iterable import IterStream
 from aiostreams.streams.memory import ByteStream
-from aiostreams.testing import LAWS, StallStream
+from aiostreams.testing import LAWS, DripStream, StallStream
 from tests.content.ways import failing, ways
 
 TYPE = "application/x-ndjson"
@@ -322,6 +322,30 @@ async def test_a_line_of_n_bytes_passes_and_of_one_more_does_not() -> None:
         assert info.value.__notes__ == ["in line 2"]
     with pytest.raises(LimitExceeded):
         await rows(b" " * (1024 * KiB + 1))
+
+
+@pytest.mark.parametrize("size", [1, 3, 1000])
+async def test_what_comes_after_a_line_that_is_too_long(size: int) -> None:
+    body = b'1\n"' + b"x" * 100 + b'"\n\n3\nno\n"' + b"y" * 100
+    stream = DripStream(body, size)
+    values = aiter(await NDJSON.decode(stream, max_line_length=20))
+    assert await anext(values) == 1
+    with pytest.raises(LimitExceeded) as info:
+        await anext(values)
+    assert info.value.__notes__ == ["in line 2"]
+    assert await anext(values) == 3
+    with pytest.raises(MalformedBody, match="line 5"):
+        await anext(values)
+    with pytest.raises(LimitExceeded) as info:
+        await anext(values)
+    assert info.value.__notes__ == ["in line 6"]
+    with pytest.raises(StopAsyncIteration):
+        await anext(values)
+
+
+async def test_an_error_at_the_end_of_a_line_is_not_in_the_next_one() -> None:
+    with pytest.raises(MalformedBody, match=r"^line 2: .*column 6$"):
+        await rows(b'1\n{"a":\r\n')
 
 
 async def test_decode_of_a_long_line_uses_a_thread() -> None:
