@@ -37,6 +37,8 @@ _TYPES: Final = frozenset(
         "application/wasm",
         "application/x-javascript",
         "application/x-ndjson",
+        "application/ndjson",
+        "application/jsonl",
         "application/x-sh",
         "application/x-tar",
         "application/x-www-form-urlencoded",

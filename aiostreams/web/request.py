@@ -228,6 +228,10 @@ async def _iter_ndjson(
 _CONTENTS: dict[str, type[Content]] = {
     "application/json": JSON,
     "application/x-ndjson": NDJSON,
+    # Names that others have for it; none is registered.
+    "application/jsonl": NDJSON,
+    "application/ndjson": NDJSON,
+    "application/x-jsonlines": NDJSON,
     "application/x-www-form-urlencoded": Form,
     "multipart/form-data": MultiPart,
     "text/html": HTML,

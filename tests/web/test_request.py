@@ -346,7 +346,8 @@ async def test_read_content_streams_what_it_cannot_hold() -> None:
         assert isinstance(content, NDJSON)
         return [value async for value in content]
 
-    assert await run(rows, typed("application/x-ndjson", b"1\n2\n")) == [1, 2]
+    for name in ("x-ndjson", "ndjson", "jsonl", "x-jsonlines"):
+        assert await run(rows, typed(f"application/{name}", b"1\n2\n")) == [1, 2]
 
     async def file(request: web.BaseRequest) -> Any:
         content = await read_content(request)
