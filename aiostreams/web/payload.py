@@ -19,9 +19,9 @@ from __future__ import annotations
 import functools
 import socket
 import struct
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
-from aiohttp import Payload, payload
+from aiohttp import Payload, hdrs, payload
 
 from aiostreams.content.base import Content
 from aiostreams.errors import SizeMismatch
@@ -36,6 +36,12 @@ if TYPE_CHECKING:
     from aiohttp.abc import AbstractStreamWriter
 
 __all__ = ["StreamPayload", "register", "send"]
+
+_OF_A_PART: Final = (
+    hdrs.CONTENT_ENCODING,
+    hdrs.CONTENT_LENGTH,
+    hdrs.CONTENT_TRANSFER_ENCODING,
+)
 
 
 async def send(
@@ -56,7 +62,7 @@ async def send(
         SizeMismatch: the stream has fewer or more bytes than promised.
         ConnectionError: the other side has gone.
     """
-    if stream.live:
+    if stream.live and hasattr(writer, "send_headers"):  # not a part's writer
         # They would wait for the first piece, and the client with them.
         writer.send_headers()
     sent = 0
@@ -163,7 +169,19 @@ class StreamPayload(Payload):
 
     async def write(self, writer: AbstractStreamWriter) -> None:
         """Write all of it; the writer knows the promised length, if any."""
-        await self.write_with_length(writer, writer.length)
+        promised = None if self._is_part else getattr(writer, "length", None)
+        await self.write_with_length(writer, promised)
+
+    @property
+    def _is_part(self) -> bool:
+        """Whether a ``MultipartWriter`` writes it, among others.
+
+        It is not told; but aiohttp gives the fields of a part only to a part.
+        """
+        headers = self.headers
+        return headers.get(hdrs.CONTENT_DISPOSITION, "").startswith("form-data") or any(
+            name in headers for name in _OF_A_PART
+        )
 
     async def write_with_length(
         self, writer: AbstractStreamWriter, content_length: int | None

@@ -5,20 +5,23 @@ from __future__ import annotations
 import asyncio
 import socket
 from collections.abc import AsyncIterator
-from typing import Any
+from typing import Any, Literal
 from unittest.mock import Mock
 
 import pytest
-from aiohttp import ClientConnectionError, ClientSession, web
+from aiohttp import ClientConnectionError, ClientSession, MultipartWriter, web
+from multidict import CIMultiDict
 
 from aiostreams import (
     JSON,
     NDJSON,
     ByteStream,
+    HTTPStream,
     IterStream,
     KiB,
     SizeMismatch,
     iter_ndjson,
+    iter_parts,
     setup,
 )
 from aiostreams.web.payload import StreamPayload, _reset_unless_chunked, send
@@ -207,3 +210,53 @@ async def test_a_payload_whose_stream_fails_is_closed_as_well() -> None:
         with pytest.raises(ClientConnectionError, match="Can not write"):
             await session.post(f"http://{host}:{port}/", data=payload)
     assert payload.stream.closed
+
+
+@pytest.mark.parametrize("subtype", ["mixed", "form-data"])
+async def test_a_multipart_writer_takes_streams_and_contents(
+    subtype: Literal["mixed", "form-data"],
+) -> None:
+    """Also on the server, where the connection knows the length of all parts."""
+
+    async def handler(_request: web.Request) -> web.Response:
+        writer = MultipartWriter(subtype)
+        writer.append(ByteStream(b"first"))
+        writer.append(JSON([2]))
+        writer.append(IterStream([b"thi", b"rd"], size=5))
+        assert writer.size is not None
+        return web.Response(body=writer)
+
+    async with (
+        serving(handler) as (host, port),
+        ClientSession() as session,
+        session.get(f"http://{host}:{port}/") as response,
+    ):
+        assert response.content_length
+        body = HTTPStream.from_response(response)
+        parts = [await part.read() async for part in iter_parts(body)]
+    assert parts == [b"first", b"[2]", b"third"]
+
+
+@pytest.mark.parametrize(
+    "field",
+    [
+        ("Content-Encoding", "gzip"),
+        ("content-encoding", "deflate"),
+        ("Content-Transfer-Encoding", "base64"),
+        ("Content-Transfer-Encoding", "quoted-printable"),
+    ],
+)
+@pytest.mark.parametrize("live", [False, True])
+async def test_a_part_may_be_encoded_by_its_writer(
+    field: tuple[str, str], live: bool
+) -> None:
+    text = "a=b, grüße\n" * 9
+    stream = ByteStream(text.encode())
+    stream.live = live
+    writer = MultipartWriter("mixed")
+    writer.append(stream, CIMultiDict([field]))
+    sink: Any = Writer()
+    await writer.write(sink)
+    body = ByteStream(b"".join(sink.written), content_type=writer.content_type)
+    async for part in iter_parts(body):
+        assert (await part.read()).replace(b"\r\n", b"\n") == text.encode()
