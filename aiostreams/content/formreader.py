@@ -267,7 +267,7 @@ class _Reader:
 
     async def _sort(self) -> None:
         reader = self._reader
-        take, write = reader.take, self._spool.write
+        take, write, hold = reader.take, self._spool.write, self._held.hold
         begin = None
         while True:
             event = take()
@@ -290,18 +290,14 @@ class _Reader:
                 if self._pieces is None:
                     await write(event)
                 else:
-                    self._gather(event)
+                    self._pieces.append(event)
+                    hold(len(event))
 
     def _begin(self, begin: PartBegin) -> None:
         self._reader.seen[0] += 1
         field = begin.filename is None and (self._reader.form_data or begin.name)
         self._pieces = [] if field else None
         self._start = self._spool.size
-
-    def _gather(self, piece: bytes | memoryview) -> None:
-        assert self._pieces is not None
-        self._pieces.append(piece)
-        self._held.hold(len(piece))
 
     async def _read_coded(self, part: Part) -> None:
         """Read a part that is in a coding, up to its end."""
@@ -310,7 +306,8 @@ class _Reader:
                 if self._pieces is None:
                     await self._spool.write(piece)
                 else:
-                    self._gather(piece)
+                    self._pieces.append(piece)
+                    self._held.hold(len(piece))
 
     def _end(self, begin: PartBegin) -> None:
         form = self._form
