@@ -181,7 +181,8 @@ class Draft:
             raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST))
         if not stat.S_ISREG(found.st_mode):
             # A rename would replace even /dev/null.
-            raise OSError(errno.EINVAL, "the target is not a regular file")
+            number = errno.EISDIR if stat.S_ISDIR(found.st_mode) else errno.EINVAL
+            raise OSError(number, "the target is not a regular file")
         return found
 
     def _first_mode(self) -> int:

@@ -78,7 +78,7 @@ class DiskStorage(Storage):
     the content type is lost, which is logged once, and metadata are refused with
     ``StorageError``.
 
-    Where a folder is, there can be no object, and below an object no other one.
+    No object can be where a folder is, or below another object (``ObjectExists``).
 
     Args:
         root: the folder; made with the first object.

@@ -19,6 +19,7 @@ import logging
 import os
 from typing import TYPE_CHECKING
 
+from aiostreams.errors import ObjectExists
 from aiostreams.streams.draft import Draft
 from aiostreams.streams.file import FileStream
 from aiostreams.streams.filewriter import FileWriter
@@ -144,6 +145,15 @@ class ObjectDraft(Draft):
             if not ObjectDraft._warned:
                 ObjectDraft._warned = True
                 _logger.warning("content types are lost: no extended attributes here")
+
+    def _explain(self, error: OSError) -> OSError:
+        # Nothing has failed: keys that clients choose can ask for this.
+        if isinstance(error, NotADirectoryError):
+            key = "/".join((*self._parents, self.name))
+            return ObjectExists(f"there is an object where {key!r} needs a folder")
+        if isinstance(error, IsADirectoryError):
+            return ObjectExists(f"{self.name!r} is a folder with objects in it")
+        return super()._explain(error)
 
     def _publish(self) -> None:
         if not self._at_once:

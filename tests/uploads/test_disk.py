@@ -165,20 +165,24 @@ async def test_file_that_shrinks_is_a_size_mismatch(
             await stream.read()
 
 
-async def test_object_below_an_object_is_an_error(
-    storage: DiskStorage, root: Path
+@pytest.mark.parametrize("overwrite", [False, True])
+async def test_an_object_and_a_folder_of_one_name_are_a_conflict(
+    storage: DiskStorage, root: Path, *, overwrite: bool
 ) -> None:
-    await store(storage, "a")
-    with pytest.raises(StorageError):
-        await store(storage, "a/b")
-    await store(storage, "d/e")
-    with pytest.raises(ObjectExists):
-        await store(storage, "d")
-    with pytest.raises(StorageError):
-        await store(storage, "d", overwrite=True)
-    await storage.delete("a/b")
-    await storage.delete("d")
-    assert everything(root) == ["a", "d", "d/e"]
+    """Clients choose keys: what these ask for is no failure of the disk."""
+    await store(storage, "o")
+    await store(storage, "folder/o")
+    for key in ("o/below", "o/far/below", "folder"):
+        with pytest.raises(ObjectExists) as stored:
+            await store(storage, key, overwrite=overwrite)
+        with pytest.raises(ObjectExists) as put:
+            await storage.put(key, b"new", overwrite=overwrite)
+        assert stored.value.status == put.value.status == 409
+    with pytest.raises(ObjectExists, match="an object where 'o/far/below' needs a"):
+        await storage.put("o/far/below", b"new", overwrite=overwrite)
+    for key in ("o/below", "folder"):
+        await storage.delete(key)
+    assert everything(root) == ["folder", "folder/o", "o"]
 
 
 # -- links and other things --------------------------------------------------------
