@@ -140,7 +140,8 @@ def test_time_is_linear(
         return min(times)
 
     count = 3_000_000 if size > 1 else 30_000
-    assert best(4 * count) < 6 * best(count) + 0.005
+    # 4 if it is linear, 16 if it is quadratic; a busy machine came to 6.3.
+    assert best(4 * count) < 8 * best(count) + 0.005
 
 
 def test_a_memoryview_is_decoded_too() -> None:
