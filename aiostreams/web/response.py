@@ -100,7 +100,7 @@ class BodyResponse(StreamedResponse):
             hdrs.CONTENT_TYPE, self.stream.content_type or "application/octet-stream"
         )
         if isinstance(source, File):
-            self.path = source.path
+            self.path: str | None = source.path
             # Served as it was sent, it must not be taken for something else.
             self.headers.setdefault("X-Content-Type-Options", "nosniff")
         if isinstance(source, EventStream):
