@@ -104,11 +104,13 @@ class HTTPStream(Stream):
 
     async def read(self, size: int | None = -1) -> bytes:
         """As for any stream."""
-        # With no border ahead, what has arrived is taken in one go, which is up to
-        # six times as fast. aiohttp has no public word on where they are.
-        if not getattr(self._http, "_http_chunk_splits", None) or size is None:
+        life = self._life
+        if size is not None and 0 < size <= life.buffer.held:
+            life.check_idle()
+            return life.buffer.take(size)  # without another coroutine
+        if size is None or not _has_borders(self._http):
             return await super().read(size)
-        self._wanted = max(0, size - self._life.buffer.held)
+        self._wanted = max(0, size - life.buffer.held)
         try:
             return await super().read(size)
         finally:
@@ -301,6 +303,15 @@ def _arrived_before_error(reader: StreamReader, n: int = -1) -> bytes:
         return reader._read_nowait(n)  # noqa: SLF001
     except Exception:  # noqa: BLE001 (a client's timer has run out: that error wins)
         return b""
+
+
+def _has_borders(reader: StreamReader) -> bool:
+    """Whether what has arrived goes beyond the end of an HTTP chunk.
+
+    aiohttp has no public word on it. Where there is none, all that has arrived is
+    taken in one go, which makes small reads up to six times as fast.
+    """
+    return bool(getattr(reader, "_http_chunk_splits", None))
 
 
 def _translate(error: BaseException) -> BaseException:
