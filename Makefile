@@ -9,6 +9,9 @@ PORT    ?= 8080
 STORAGE ?= uploads
 # More flags for the example app (`make run ARGS=--help`), or for pytest.
 ARGS    ?=
+# Over how many processes the tests are shared out: most of them wait for a timer, a
+# thread or a server of their own. One file stays in one process.
+JOBS    ?= 2
 # How long each harness of `make fuzz` runs, in seconds.
 SECONDS ?= 60
 
@@ -29,7 +32,7 @@ run: $(VENV)/.installed-all ## start the example app (HOST, PORT, STORAGE, ARGS)
 	@exec $(BIN)/python -m example_app --host $(HOST) --port $(PORT) --storage $(STORAGE) $(ARGS)
 
 test: lint types ## lint, types and all tests (ARGS for pytest)
-	PYTHONASYNCIODEBUG=1 $(BIN)/python -m pytest $(ARGS)
+	PYTHONASYNCIODEBUG=1 $(BIN)/python -m pytest --numprocesses $(JOBS) --dist loadfile $(ARGS)
 
 check: lint types ## lint, types, the tests of the architecture, and the figures of coverage
 	$(BIN)/python -m pytest -q tests/test_architecture.py tests/test_exports.py

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import io
+import weakref
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -30,8 +31,11 @@ async def test_what_was_read_ahead_is_given_back_on_the_loop_too() -> None:
     assert await stream.read(3) == b"345"
     file = stream.as_file()
     assert await asyncio.to_thread(file.read, 1) == b"6"
+    dropped = weakref.ref(file)
     del file
-    gc.collect()
+    while dropped() is not None:  # the thread may let go of it a little later
+        gc.collect()
+        await asyncio.sleep(0.001)
     assert await stream.read() == b"789"
 
 
