@@ -3,10 +3,9 @@ r"""JSON text on its way into a streaming parser: what that would misread.
 The parsers that ijson has are none of ours, and differ: yajl makes a "?" or another
 character of a lone surrogate, takes a form feed for white space and refuses integers
 of more than 64 bits; the one in pure Python takes digits of every script, and makes
-infinities. Whole
-documents are read by RFC 8259 to the letter (``content.jsontext``), and their values
-must not depend on which way was chosen. So the pieces are looked at before they are
-parsed, mostly by searches that find nothing:
+infinities. Whole documents are read by RFC 8259 to the letter (``content.jsontext``),
+and their values must not depend on which way was chosen. So the pieces are looked at
+before they are parsed, mostly by searches that find nothing:
 
 - A byte order mark is left out.
 - Nesting beyond the limit, lone surrogates, and what JSON has in strings only, are

@@ -647,5 +647,7 @@ async def test_a_response_that_was_begun_and_given_up_is_closed(
     async with serving(app) as address, connected(address) as raw:
         await raw.send(post(None, method="GET"))
         assert await raw.reader.read(8) == b"HTTP/1.1"
-        await asyncio.sleep(0.05)
+        async with asyncio.timeout(5):  # while the server and the connection live
+            while not spies[0].closings:
+                await asyncio.sleep(0.01)
         assert [spy.closings for spy in spies] == [1]
