@@ -11,6 +11,7 @@ of a function counts for the direction, not for cycles.
 from __future__ import annotations
 
 import ast
+import collections
 import graphlib
 import re
 import sys
@@ -42,13 +43,9 @@ IO = {
     "queue", "select", "selectors", "shutil", "signal", "socket", "ssl",
     "subprocess", "tempfile", "threading",
 }  # fmt: skip
-# Files of more than 350 lines, and why they are better in one piece.
-LONG = {
-    "sansio/multipart.py": "one state machine; its states share every variable",
-    "streams/base.py": "the laws, and every method that follows from readany()",
-    "testing/laws.py": "one function for each law, of the same shape",
-    "testing/storages.py": "one function for each promise, of the same shape",
-}
+# Files that a single other file imports. This number only falls: who adds one merges
+# it, or another, into the file that needs it.
+SINGLE_IMPORTERS = 52
 
 
 @dataclass(frozen=True)
@@ -175,14 +172,20 @@ def name_of(requirement: str) -> str:
     return {"opentelemetry_api": "opentelemetry"}.get(name, name)
 
 
-def test_long_files_have_a_reason() -> None:
-    lengths = {
-        str(path.relative_to(PACKAGE)): len(path.read_text().splitlines())
-        for path in MODULES.values()
+def test_no_more_files_with_a_single_importer() -> None:
+    """A file that only one other imports is a part of that one, unless it says why."""
+    importers = collections.Counter(
+        imported
+        for module, found in IMPORTS.items()
+        if module != "aiostreams"
+        for imported in {one.module for one in found} - {module}
+    )
+    single = {
+        module
+        for module, path in MODULES.items()
+        if path.name != "__init__.py" and importers[module] == 1
     }
-    long = {name for name, length in lengths.items() if length > 350}
-    assert long <= set(LONG), "split the file, or write down why it is better whole"
-    assert set(LONG) <= long, "a file on the list is short by now"
+    assert len(single) == SINGLE_IMPORTERS, sorted(single)
 
 
 def test_the_example_app_uses_public_names_only() -> None:
