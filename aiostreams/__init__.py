@@ -33,6 +33,7 @@ from aiostreams.errors import (
     UnsupportedContent,
 )
 from aiostreams.limits import GiB, KiB, Limits, MiB
+from aiostreams.sansio.sniff.types import magic_sniffer, sniff
 from aiostreams.streams.base import Stream
 from aiostreams.streams.decoding import DecodedStream, GUnzipStream
 from aiostreams.streams.encoding import EncodedStream, GZipStream
@@ -52,7 +53,6 @@ from aiostreams.uploads.memory import MemoryStorage
 from aiostreams.uploads.objectstore import ObjectStorage
 from aiostreams.uploads.receiver import Incoming
 from aiostreams.uploads.rules import FileRule
-from aiostreams.uploads.sniff import magic_sniffer, sniff
 from aiostreams.uploads.storage import (
     Storage,
     StoredObject,

@@ -1,10 +1,10 @@
 """Who may import whom: read from the source, so that a comment can't disagree.
 
-    errors, limits, extras <- sansio <- streams <- content <- uploads <- web
+    errors, limits, extras <- sansio <- streams <- codings, files
+        <- content, storage <- multipart <- uploads <- resumable <- web
 
-Each imports only what stands left of it, or its own layer without a cycle.
-``testing`` stands beside ``web``: it may use everything up to ``uploads``, and is
-used by nobody. Imports for type checkers count like the others; an import inside
+Each folder imports only what stands left of it, or its own files without a cycle.
+``testing`` needs ``streams`` and ``storage``, and is used by nobody. Imports for type checkers count like the others; an import inside
 of a function counts for the direction, not for cycles.
 """
 
@@ -32,10 +32,15 @@ LAYERS = {
     "extras": 0,
     "sansio": 1,
     "streams": 2,
-    "content": 3,
-    "uploads": 4,
-    "web": 5,
+    "codings": 3,
+    "files": 3,
+    "content": 4,
+    "storage": 4,
+    "multipart": 5,
     "testing": 5,
+    "uploads": 6,
+    "resumable": 7,
+    "web": 8,
 }
 # What sansio must not touch: time that passes, files, sockets, threads.
 IO = {

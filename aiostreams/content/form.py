@@ -18,10 +18,10 @@ from typing import TYPE_CHECKING, Final, Self, overload
 from urllib.parse import unquote_to_bytes
 
 from aiostreams.content.base import Content, offload, read_all
-from aiostreams.content.charset import ascii_codec_of
 from aiostreams.content.pairs import Pairs
 from aiostreams.errors import LimitExceeded, MalformedBody
 from aiostreams.limits import DEFAULT_LIMITS, Limits
+from aiostreams.sansio.charsets import ascii_codec_of
 from aiostreams.streams.memory import ByteStream
 
 if TYPE_CHECKING:

@@ -17,11 +17,11 @@ import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
-from aiostreams.content.charset import codec_of
 from aiostreams.content.part import Part, open_parts
 from aiostreams.content.received import ReceivedFile
 from aiostreams.errors import LimitExceeded, MalformedBody, UnsupportedContent
 from aiostreams.limits import DEFAULT_LIMITS, KiB
+from aiostreams.sansio.charsets import codec_of
 from aiostreams.sansio.headers import boundary_of
 from aiostreams.sansio.multipart import PART_END, PartBegin
 from aiostreams.sansio.wholeform import FormPart, parse_whole_form

@@ -16,10 +16,10 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final, Generic, TypeVar, overlo
 
 from aiostreams.content import jsontext
 from aiostreams.content.base import Content, offload, read_all
-from aiostreams.content.charset import codec_of, decode_text
 from aiostreams.content.hints import unreadable
 from aiostreams.content.schema import Schema
 from aiostreams.errors import InvalidContent, MalformedBody
+from aiostreams.sansio.charsets import codec_of, decode_text
 from aiostreams.streams.memory import ByteStream
 
 if TYPE_CHECKING:

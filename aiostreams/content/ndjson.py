@@ -19,10 +19,10 @@ from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar, overload
 
 from aiostreams.content import jsontext
 from aiostreams.content.base import Content, offload
-from aiostreams.content.charset import ascii_codec_of, decode_text
 from aiostreams.content.json import json_reader
 from aiostreams.errors import InvalidContent, LimitExceeded, MalformedBody
 from aiostreams.limits import DEFAULT_LIMITS, KiB
+from aiostreams.sansio.charsets import ascii_codec_of, decode_text
 from aiostreams.streams.base import Stream
 
 if TYPE_CHECKING:

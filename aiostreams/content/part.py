@@ -6,8 +6,8 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 from aiostreams.content.base import offload, read_all
-from aiostreams.content.charset import codec_of, decode_text
 from aiostreams.content.json import JSON
+from aiostreams.sansio.charsets import codec_of, decode_text
 from aiostreams.sansio.headers import boundary_of
 from aiostreams.streams.part import BodyPart
 from aiostreams.streams.parts import PartReader, charset_of_form

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Self
 from multidict import CIMultiDict, CIMultiDictProxy
 
 from aiostreams.content.file import File
-from aiostreams.sansio.filename import safe_filename
+from aiostreams.sansio.disposition import safe_filename
 from aiostreams.sansio.headers import decode_header, parse_header_block
 from aiostreams.sansio.mediatype import OCTET_STREAM, guess_content_type
 from aiostreams.streams.base import Stream

@@ -6,7 +6,7 @@ from functools import partial
 from typing import TYPE_CHECKING, ClassVar, Self
 
 from aiostreams.content.base import Content, offload, read_all
-from aiostreams.content.charset import codec_of, decode_text
+from aiostreams.sansio.charsets import codec_of, decode_text
 from aiostreams.streams.memory import ByteStream
 
 if TYPE_CHECKING:

@@ -9,34 +9,76 @@ is there for those who ask for it.
 
 Reading twice must not give two answers, so a second ``name`` or ``filename`` is
 an error, and what cannot be written so that it reads back the same is refused.
+
+``Content-Disposition`` of a response: RFC 6266, RFC 8187.
+
+    attachment; filename="naive.txt"; filename*=UTF-8''na%C3%AFve.txt
+
+``filename*`` says the name exactly; ``filename`` is for those who do not read the
+other, curl among them, and is harmless to all. It is sent alone when it is exact for
+everyone. What makes it inexact is what today's clients do with it:
+
+    non-ASCII             read as Latin-1, as UTF-8, or not at all
+    " and \               cut the name short in curl, which knows no escapes
+    / and \               lose the path before them (curl), or become "_" (browsers)
+    % and two hex digits  are decoded by Chromium; a lone % is left alone
+    =?                    begins an encoded word (RFC 2047) in Chromium and Firefox
+    spaces at either end  are trimmed
+
+In the fallback accents are dropped, and each other such character becomes "_".
+Part headers of a multipart body have rules of their own, and are not built here.
+
+A name for a file that came from outside, safe to use as a path component.
+
+The filename on the wire is data: it may be a path, a device, a terminal escape,
+or empty. :func:`safe_filename` keeps what a person would recognise (letters of
+every script, spaces inside, the extension) and nothing a file system or a shell
+could take for something else, on POSIX and on Windows. It does not make names
+unique: two uploads may well have the same one.
 """
 
 from __future__ import annotations
 
 import re
+import unicodedata
 from typing import Final, NamedTuple
-from urllib.parse import unquote_to_bytes
+from urllib.parse import quote, unquote_to_bytes
 
 from aiostreams.errors import MalformedBody, UnsupportedContent
 from aiostreams.sansio.headers import Parameter, split_parameters
+from aiostreams.sansio.negotiation import is_token
 
 __all__ = [
     "Disposition",
+    "content_disposition",
     "decode_extended",
     "format_disposition",
     "parse_disposition",
+    "safe_filename",
 ]
 
 _ESCAPED: Final = re.compile("%(?:22|0D|0A)")
+
+
 _CHARACTERS: Final = {"%22": '"', "%0D": "\r", "%0A": "\n"}
+
+
 _ESCAPES: Final = str.maketrans({v: k for k, v in _CHARACTERS.items()})
+
+
 # A control character but CR and LF, which have escapes; a lone surrogate.
 _UNWRITABLE: Final = re.compile("[\x00-\x09\x0b\x0c\x0e-\x1f\x7f\ud800-\udfff]")
+
+
 _TOKEN: Final = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]++")
+
+
 _EXTENDED: Final = re.compile(
     r"([!#$%&+\-^_`{}~0-9A-Za-z]++)'[A-Za-z0-9\-]*+'"
     r"((?:[!#$&+\-.^_`|~0-9A-Za-z]|%[0-9A-Fa-f]{2})*+)"
 )
+
+
 _EXTENDED_CHARSETS: Final = {"utf-8": "utf-8", "iso-8859-1": "iso-8859-1"}
 
 
@@ -145,3 +187,129 @@ def _escape(what: str, value: str) -> str:
     if "\\\\" in value or value.endswith("\\"):
         raise ValueError(f"{what} has a backslash that reads as an escape: {value!r}")
     return value.translate(_ESCAPES)
+
+
+# C0, DEL and C1 controls, the two Unicode line ends, and surrogates, which have no
+# UTF-8: none belongs in a name, and some end a header.
+_forbidden = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]").search
+
+
+_ambiguous = re.compile(
+    r"""[^\x20-\x7e]|["\\/]|%(?=[0-9A-Fa-f]{2})|=(?=\?)|^\x20+|(?<!\x20)\x20++\Z"""
+)
+
+
+# attr-char (RFC 8187 section 3.2.1), beyond the letters, digits and _.-~ that
+# quote() keeps in any case.
+_ATTR_CHARS: Final = "!#$&+^`|"
+
+
+def content_disposition(kind: str, filename: str | None = None) -> str:
+    """Build the value of a ``Content-Disposition`` response field.
+
+    Args:
+        kind: ``"attachment"`` (to be saved), ``"inline"`` (to be shown), or another
+            disposition type, which is treated as attachment (RFC 6266 section 4.2).
+        filename: the name to save under, if there is one to suggest. A path is not
+            shortened: it is the caller who knows which part of it is the name.
+
+    Returns:
+        An ASCII string; ``kind`` alone for no filename or an empty one.
+
+    Raises:
+        ValueError: ``kind`` is not a token; ``filename`` has a control character
+            (CR, LF and NUL are some), a Unicode line end or a lone surrogate.
+    """
+    if not is_token(kind):
+        raise ValueError(f"a disposition type has to be a token, not {kind!r}")
+    if not filename:
+        return kind
+    if found := _forbidden(filename):
+        raise ValueError(
+            f"character {found.start() + 1} of a filename is U+{ord(found[0]):04X}, "
+            "which no header can carry safely"
+        )
+    if not _ambiguous.search(filename):
+        return f'{kind}; filename="{filename}"'
+    exact = quote(filename, safe=_ATTR_CHARS)
+    return f"{kind}; filename=\"{_fallback(filename)}\"; filename*=UTF-8''{exact}"
+
+
+def _fallback(filename: str) -> str:
+    """An ASCII name that every client takes as it stands."""
+    # Taken apart first, for that can give new quotes and slashes: U+FF02, U+2100.
+    apart = unicodedata.normalize("NFKD", filename)
+    plain = "".join(char for char in apart if not unicodedata.combining(char))
+    return _ambiguous.sub("_", plain) or "_"
+
+
+_MAX_BYTES: Final = 255  # NAME_MAX of every common file system
+
+
+_FALLBACK: Final = "file"
+
+
+# Controls, line and paragraph separators, bidirectional controls (they make
+# "gpj.exe" of "exe.jpg"), zero-width marks and soft hyphens that hide, and
+# non-characters.
+_INVISIBLE: Final = re.compile(
+    "[\x00-\x1f\x7f-\x9f\xad\u061c\u180e\u200b-\u200f\u2028-\u202e\u2060-\u206f"
+    "\ufeff\ufff9-\ufffb\ufffe\uffff]"
+)
+
+
+_RESERVED: Final = re.compile('[/\\\\:*?"<>|]')
+
+
+# Names of devices on Windows, whatever the extension, in any case.
+_DEVICE: Final = re.compile(
+    "(?:CON|PRN|AUX|NUL|CONIN\\$|CONOUT\\$|(?:COM|LPT)[0-9\u00b9\u00b2\u00b3])"
+)
+
+
+def safe_filename(name: str | None) -> str:
+    """The last component of ``name``, made harmless; ``"file"`` for no name.
+
+    The result encodes to at most 255 bytes of UTF-8, keeps the last extension
+    where it fits, has no separator, control or bidirectional character, does not
+    start with a dot, ``-`` or ``~``, does not end in a dot or a space, and is no
+    device of Windows. Applying the function again changes nothing.
+    """
+    text = (name or "").encode("utf-8", "replace").decode("utf-8")
+    text = unicodedata.normalize("NFC", text)
+    text = re.split(r"[/\\]", text)[-1]
+    text = _RESERVED.sub("_", _INVISIBLE.sub("", text))
+    # Taking characters out may have brought combining ones together.
+    text = unicodedata.normalize("NFC", text)
+    while True:
+        cleaned = _shorten(_trim(text))
+        if cleaned == text:
+            return text
+        text = cleaned
+
+
+def _trim(text: str) -> str:
+    """Give the ends of ``text`` a shape that no shell or system reacts to."""
+    text = text.strip().lstrip(". ").rstrip(". ").strip()
+    if not text:
+        return _FALLBACK
+    stem = text.partition(".")[0].rstrip().upper()
+    if text[0] in "-~" or _DEVICE.fullmatch(stem):
+        return "_" + text
+    return text
+
+
+def _shorten(text: str) -> str:
+    """Cut ``text`` to 255 bytes between characters, before its extension."""
+    if len(text.encode()) <= _MAX_BYTES:
+        return text
+    stem, dot, extension = text.rpartition(".")
+    suffix = (dot + extension).encode()
+    room = _MAX_BYTES - len(suffix)
+    if not stem or room < len(stem[0].encode()):
+        return _cut(text, _MAX_BYTES)
+    return _cut(stem, room) + suffix.decode()
+
+
+def _cut(text: str, size: int) -> str:
+    return text.encode()[:size].decode("utf-8", "ignore")

@@ -18,15 +18,11 @@ Bytes that are not UTF-8 survive as surrogate escapes: decoding loses nothing.
 
 from __future__ import annotations
 
-import codecs
-import encodings.aliases
 import re
-from functools import cache
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from aiostreams.errors import MalformedBody, UnsupportedContent
-from aiostreams.sansio.labels import LABELS
+from aiostreams.errors import MalformedBody
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -42,44 +38,55 @@ __all__ = [
     "parse_content_type",
     "parse_header_block",
     "split_parameters",
-    "text_codec",
     "unquote",
 ]
 
 HeaderPair = tuple[bytes, bytes]
 
+
 _TCHAR: Final = r"!#$%&'*+\-.^_`|~0-9A-Za-z"
+
+
 _LINE: Final = re.compile(
     rb"([%s]++):([^\x00-\x08\x0a-\x1f\x7f]*+)" % _TCHAR.encode(),
 )
+
+
 _TOKEN: Final = re.compile(rf"[{_TCHAR}]++")
+
+
 # RFC 9110 allows no blanks around the "=", but RFC 2045 did, and mailers and aiohttp
 # read them still: a file whose "filename =" is passed over would become a text field.
 _PARAMETER: Final = re.compile(rf"[ \t]*+([{_TCHAR}]++)[ \t]*+=[ \t]*+")
+
+
 _QUOTED: Final = re.compile(r'"((?:[^"\\]++|\\.)*+)"', re.DOTALL)
+
+
 # An unquoted value ends at the first ";" outside of quotes: old clients send
 # filename=a";".txt, and taking part of that for a parameter would be worse.
 _BARE: Final = re.compile(
     r'(?:[^;"]++|"(?:[^"\\]++|\\(?:.|\Z))*+(?:"|\Z))*+', re.DOTALL
 )
+
+
 _QUOTED_PAIR: Final = re.compile(r"\\(.)", re.DOTALL)
+
+
 _FIELD_VALUE: Final = re.compile("[^\x00-\x08\x0a-\x1f\x7f\ud800-\udfff]*+")
+
+
 _MEDIA_TYPE: Final = re.compile(rf"[{_TCHAR}]++/[{_TCHAR}]++")
+
+
 # What may stand in a quoted string that we write: no control but a tab.
 _QUOTABLE: Final = re.compile(r"[\t\x20-\x7e]*+")
+
+
 # RFC 2046 section 5.1.1 bchars, and the other characters that a parameter value
 # may have without quotes (RFC 2045 token): clients with "$" in theirs exist.
 _BOUNDARY: Final = re.compile(
     r"[0-9A-Za-z'()+_,\-./:=? !#$%&*^`|~]{0,69}[0-9A-Za-z'()+_,\-./:=?!#$%&*^`|~]"
-)
-# Text codecs for Python, but no charset that a part could be in: they are
-# escapes of other text, or (undefined) always fail.
-_NOT_CHARSETS: Final = frozenset(
-    {"idna", "punycode", "raw_unicode_escape", "undefined", "unicode_escape"}
-)
-_NAMELESS_CODECS: Final = frozenset(
-    {"cp1006", "cp720", "cp737", "cp856", "cp874", "cp875", "koi8_t", "koi8_u"}
-    | {"mac_arabic", "mac_croatian", "mac_farsi", "mac_romanian", "utf_8_sig"}
 )
 
 
@@ -272,35 +279,3 @@ def boundary_of(content_type: str) -> bytes:
             "of those that RFC 2046 allows"
         )
     return boundary.encode("ascii")
-
-
-@cache
-def _codec_names() -> frozenset[str]:
-    aliases = encodings.aliases.aliases
-    return frozenset({*aliases, *aliases.values()} | _NAMELESS_CODECS)
-
-
-def text_codec(charset: str) -> str:
-    """The name of Python's codec for a charset label, safe to decode with.
-
-    Labels unknown here are refused before ``codecs.lookup`` sees them: it
-    remembers every name it was ever asked for.
-
-    Raises:
-        UnsupportedContent: nobody knows the charset, or it names a transform
-            (``zlib_codec``, ``rot13``, ``idna``) and no charset.
-    """
-    label = charset.strip().lower()
-    if label.isascii():
-        normal = encodings.normalize_encoding(label)
-        normal = LABELS.get(normal, normal)
-        if normal in _codec_names() or normal.replace(".", "_") in _codec_names():
-            try:
-                info = codecs.lookup(normal)
-            except LookupError as exc:  # a codec of another operating system
-                raise UnsupportedContent("the charset is not known here") from exc
-            canonical = info.name.replace("-", "_")
-            # The attribute is private, but it is what bytes.decode itself asks.
-            if info._is_text_encoding and canonical not in _NOT_CHARSETS:  # noqa: SLF001
-                return info.name
-    raise UnsupportedContent("the charset of the content is not supported")

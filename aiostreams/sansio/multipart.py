@@ -33,7 +33,7 @@ from aiostreams.errors import (
 )
 from aiostreams.limits import DEFAULT_LIMITS, Limits
 from aiostreams.sansio.delimiter import BAD, CLOSE, CONTENT, OPEN, UNDECIDED, Delimiter
-from aiostreams.sansio.part import PLAIN_HEAD, PartBegin, parse_head, plain_part
+from aiostreams.sansio.parthead import PLAIN_HEAD, PartBegin, parse_head, plain_part
 
 __all__ = [
     "BODY_END",

@@ -2,7 +2,7 @@
 
 Most forms are small and wholly there before anyone looks at them. Such a body is
 split at its delimiters, and each piece must match, from end to end, one regular
-expression: a plain head (see :mod:`aiostreams.sansio.part`), then any content.
+expression: a plain head (see :mod:`aiostreams.sansio.parthead`), then any content.
 When every piece does, and no ceiling is near, the pieces are the parts. When
 anything at all is out of the ordinary (a preamble, padding, a header more, an
 escape in a name, a limit passed, an error) the answer is None and the push parser
@@ -17,7 +17,7 @@ import re
 from typing import Final, NamedTuple
 
 from aiostreams.limits import DEFAULT_LIMITS, Limits
-from aiostreams.sansio.part import PLAIN_HEAD
+from aiostreams.sansio.parthead import PLAIN_HEAD
 
 __all__ = ["FormPart", "parse_whole_form"]
 

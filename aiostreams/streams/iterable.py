@@ -60,7 +60,7 @@ class IterStream(Stream):
         if isinstance(iterable, AsyncIterable):
             self._async = aiter(iterable)
             if inspect.isasyncgen(self._async):
-                self._steps = _Steps(cast(_Generator, self._async))
+                self._steps = _Steps(cast("_Generator", self._async))
         elif isinstance(iterable, (str, bytes, bytearray, memoryview)):
             raise TypeError(
                 f"IterStream takes an iterable of bytes, not {type(iterable).__name__}"

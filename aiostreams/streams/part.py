@@ -17,8 +17,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from multidict import CIMultiDict, CIMultiDictProxy
 
 from aiostreams.errors import LimitExceeded
-from aiostreams.sansio.disposition import decode_extended
-from aiostreams.sansio.filename import safe_filename
+from aiostreams.sansio.disposition import decode_extended, safe_filename
 from aiostreams.sansio.headers import decode_header, parse_content_type
 from aiostreams.sansio.transfer import transfer_decoder
 from aiostreams.streams.base import Stream

@@ -25,7 +25,8 @@ from aiostreams.errors import (
     UnsupportedContent,
 )
 from aiostreams.limits import KiB
-from aiostreams.sansio.headers import parse_content_type, text_codec
+from aiostreams.sansio.charsets import text_codec
+from aiostreams.sansio.headers import parse_content_type
 from aiostreams.sansio.multipart import BODY_END, PART_END, MultipartParser, PartBegin
 
 if TYPE_CHECKING:

@@ -22,15 +22,15 @@ import secrets
 from typing import TYPE_CHECKING, Final, Protocol
 
 from aiostreams.errors import LimitExceeded
-from aiostreams.sansio.filename import safe_filename
+from aiostreams.sansio.disposition import safe_filename
 from aiostreams.sansio.mediatype import OCTET_STREAM
+from aiostreams.sansio.sniff.types import SNIFF_BYTES, named_type
 from aiostreams.streams.hashing import Hashes, HashStream, hash_whole
 from aiostreams.streams.pump import copy
 from aiostreams.streams.worker import Job
 from aiostreams.uploads.ceiling import Ceiling, CeilingStream
 from aiostreams.uploads.objectdraft import DiskWriter
 from aiostreams.uploads.rules import FileRule
-from aiostreams.uploads.sniff import SNIFF_BYTES, named_type
 from aiostreams.uploads.stored import StoredFile
 
 if TYPE_CHECKING:

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from aiostreams.errors import InvalidContent, LimitExceeded, UnsupportedContent
-from aiostreams.sansio.filename import safe_filename
-from aiostreams.uploads.sniff import (
+from aiostreams.sansio.disposition import safe_filename
+from aiostreams.sansio.sniff.types import (
     accepted_type,
     check_pattern,
     looks_like_text,

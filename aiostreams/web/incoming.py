@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING, Final
 from aiohttp import hdrs
 
 from aiostreams.errors import MalformedBody
-from aiostreams.sansio.disposition import parse_disposition
-from aiostreams.sansio.filename import safe_filename
+from aiostreams.sansio.disposition import parse_disposition, safe_filename
 
 if TYPE_CHECKING:
     from aiohttp import web

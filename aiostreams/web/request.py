@@ -11,7 +11,6 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 from aiostreams.content.base import INLINE, offload, read_all
-from aiostreams.content.charset import codec_of, decode_text
 from aiostreams.content.file import File
 from aiostreams.content.form import Form
 from aiostreams.content.json import JSON, json_reader
@@ -19,6 +18,7 @@ from aiostreams.content.multipart import MultiPart
 from aiostreams.content.ndjson import NDJSON
 from aiostreams.content.text import HTML, Text
 from aiostreams.errors import UnsupportedContent
+from aiostreams.sansio.charsets import codec_of, decode_text
 from aiostreams.streams.memory import ByteStream
 from aiostreams.web.arrived import take_arrived
 from aiostreams.web.body import body_of

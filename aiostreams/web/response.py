@@ -20,8 +20,8 @@ from aiostreams.content.base import Content
 from aiostreams.content.events import EventStream
 from aiostreams.content.file import File
 from aiostreams.errors import StreamClosed, StreamError
-from aiostreams.sansio.attachment import content_disposition
 from aiostreams.sansio.conditions import Conditions
+from aiostreams.sansio.disposition import content_disposition
 from aiostreams.sansio.plan import plan_response
 from aiostreams.sansio.validators import Validators
 from aiostreams.streams.encoding import EncodedStream

@@ -12,18 +12,14 @@ sys.path[:0] = [str(Path(__file__).parents[2])]
 
 with atheris.instrument_imports():
     from aiostreams.errors import StreamError
+    from aiostreams.sansio.charsets import text_codec
     from aiostreams.sansio.disposition import (
         decode_extended,
         format_disposition,
         parse_disposition,
+        safe_filename,
     )
-    from aiostreams.sansio.filename import safe_filename
-    from aiostreams.sansio.headers import (
-        boundary_of,
-        decode_header,
-        parse_header_block,
-        text_codec,
-    )
+    from aiostreams.sansio.headers import boundary_of, decode_header, parse_header_block
 
 
 def check(data: bytes) -> None:

@@ -18,7 +18,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from werkzeug.http import parse_options_header
 
-from aiostreams.sansio.attachment import content_disposition
+from aiostreams.sansio.disposition import content_disposition
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aiostreams.sansio.filename import safe_filename
+from aiostreams.sansio.disposition import safe_filename
 
 DEVICES = {"CON", "PRN", "AUX", "NUL"}
 DEVICES |= {

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import codecs
-import encodings
 import time
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aiostreams.errors import MalformedBody, UnsupportedContent
-from aiostreams.sansio import headers
+from aiostreams.errors import MalformedBody
 from aiostreams.sansio.headers import (
     Parameter,
     boundary_of,
@@ -21,9 +18,7 @@ from aiostreams.sansio.headers import (
     parse_content_type,
     parse_header_block,
     split_parameters,
-    text_codec,
 )
-from aiostreams.sansio.labels import LABELS
 
 
 def values(text: str) -> list[tuple[str, str]]:
@@ -295,126 +290,6 @@ def test_boundaries_are_found(content_type: str, boundary: bytes) -> None:
 def test_bad_boundaries_are_malformed(parameter: str) -> None:
     with pytest.raises(MalformedBody):
         boundary_of("multipart/form-data" + parameter)
-
-
-@pytest.mark.parametrize(
-    ("charset", "name"),
-    [
-        ("utf-8", "utf-8"),
-        ("UTF8", "utf-8"),
-        (" ISO-8859-1 ", "iso8859-1"),
-        ("latin1", "iso8859-1"),
-        ("us-ascii", "ascii"),
-        ("windows-1252", "cp1252"),
-        ("utf-8-sig", "utf-8-sig"),
-        ("shift_jis", "shift_jis"),
-        ("koi8-u", "koi8-u"),
-        ("ANSI_X3.4-1968", "ascii"),
-    ],
-)
-def test_charsets_have_codecs(charset: str, name: str) -> None:
-    assert text_codec(charset) == name
-    assert b"".decode(text_codec(charset)) == ""
-
-
-@pytest.mark.parametrize(
-    "charset",
-    [
-        "",
-        "foo",
-        "zlib_codec",
-        "zlib",
-        "rot13",
-        "hex",
-        "base64",
-        "bz2",
-        "quopri",
-        "uu",
-        "idna",
-        "punycode",
-        "unicode_escape",
-        "raw_unicode_escape",
-        "undefined",
-        "os.path",
-        "..",
-        "a\x00b",
-        "ä",
-        "\udcff",
-        "x" * 10_000,
-    ],
-)
-def test_what_is_no_charset_is_unsupported(charset: str) -> None:
-    with pytest.raises(UnsupportedContent) as caught:
-        text_codec(charset)
-    assert caught.value.status == 415
-
-
-@pytest.mark.parametrize(
-    ("charset", "codec"),
-    [
-        ("ISO-8859-8-I", "iso8859-8"),
-        ("windows-31j", "cp932"),
-        ("Windows-874", "cp874"),
-        ("x-mac-cyrillic", "mac-cyrillic"),
-        ("x-sjis", "cp932"),
-        ("unicode-1-1-utf-8", "utf-8"),
-        ("csUnicode", "utf-16"),
-        ("iso88591", "iso8859-1"),
-        ("logical", "iso8859-8"),
-        ("koi", "koi8-r"),
-        ("x-cp1251", "cp1251"),
-        ("windows-949", "cp949"),
-        ("x-gbk", "gbk"),
-        ("x-x-big5", "big5"),
-        ("x-euc-jp", "euc_jp"),
-        ("macintosh", "mac-roman"),
-        ("x-mac-roman", "mac-roman"),
-    ],
-)
-def test_names_of_the_encoding_standard_are_known(charset: str, codec: str) -> None:
-    assert text_codec(charset) == codec
-
-
-def test_every_codec_of_python_is_judged() -> None:
-    """Each either decodes text, or is unsupported: never a LookupError."""
-    for name in set(encodings.aliases.aliases) | set(
-        encodings.aliases.aliases.values()
-    ):
-        try:
-            found = text_codec(name)
-        except UnsupportedContent:
-            continue
-        assert isinstance(codecs.decode(b"", found), str)
-
-
-def test_a_codec_of_another_system_is_unsupported(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    """Windows has aliases whose codecs Linux lacks: mbcs, oem."""
-    monkeypatch.setitem(encodings.aliases.aliases, "of_another_system", "nowhere")
-    headers._codec_names.cache_clear()
-    try:
-        with pytest.raises(UnsupportedContent, match="not known here"):
-            text_codec("of-another-system")
-    finally:
-        headers._codec_names.cache_clear()
-
-
-def test_every_label_of_the_web_has_a_codec() -> None:
-    for label, codec in LABELS.items():
-        assert "".encode(text_codec(label)) in {b"", b"\xff\xfe", b"\xfe\xff"}
-        assert text_codec(label) == text_codec(codec)
-    for nothing in ("replacement", "x-user-defined", "iso-2022-cn"):
-        with pytest.raises(UnsupportedContent):
-            text_codec(nothing)
-
-
-def test_unknown_charsets_are_not_remembered() -> None:
-    before = len(encodings._cache)
-    for number in range(100):
-        with pytest.raises(UnsupportedContent):
-            text_codec(f"no-charset-{number}")
-    assert len(encodings._cache) == before
 
 
 def test_header_bytes_survive_decoding() -> None:

@@ -23,7 +23,7 @@ from aiostreams.sansio.multipart import (
     PartBegin,
     PreambleTooLong,
 )
-from aiostreams.sansio.part import PLAIN_HEAD, parse_head, plain_part
+from aiostreams.sansio.parthead import PLAIN_HEAD, parse_head, plain_part
 from tests.multiparts import Outcome, cut, form, outcome, plain, stable
 
 A = plain("a")

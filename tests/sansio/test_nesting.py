@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from aiostreams.errors import MalformedBody
-from aiostreams.sansio.nesting import NestingGauge
+from aiostreams.sansio.jsonpieces import NestingGauge
 
 
 def too_deep(text: bytes, limit: int, *cuts: int) -> bool:

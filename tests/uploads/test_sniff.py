@@ -14,10 +14,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from aiostreams.sansio.mediatype import guess_content_type
-from aiostreams.uploads.binary import BINARY_TYPES
-from aiostreams.uploads.markup import MARKUP_TYPES
-from aiostreams.uploads.signatures import ALIASES, FAMILIES
-from aiostreams.uploads.sniff import (
+from aiostreams.sansio.sniff.binary import BINARY_TYPES
+from aiostreams.sansio.sniff.markup import MARKUP_TYPES
+from aiostreams.sansio.sniff.signatures import ALIASES, FAMILIES
+from aiostreams.sansio.sniff.types import (
     SNIFF_BYTES,
     accepted_type,
     check_pattern,

@@ -26,9 +26,9 @@ from typing import TYPE_CHECKING, Final
 
 from aiostreams.extras import require
 from aiostreams.sansio.mediatype import OCTET_STREAM, guess_content_type
-from aiostreams.uploads.binary import BINARY_TYPES, binary_type
-from aiostreams.uploads.markup import MARKUP_TYPES, markup_type
-from aiostreams.uploads.signatures import ALIASES, FAMILIES, TEXTUAL
+from aiostreams.sansio.sniff.binary import BINARY_TYPES, binary_type
+from aiostreams.sansio.sniff.markup import MARKUP_TYPES, markup_type
+from aiostreams.sansio.sniff.signatures import ALIASES, FAMILIES, TEXTUAL
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -46,23 +46,38 @@ __all__ = [
 ]
 
 SNIFF_BYTES: Final = 4096
+
+
 """How many bytes are looked at. The standard asks for 1445; the entries of a zip file
 that tell a document from an archive, and the root element of an SVG behind comments,
 stand further in."""
 
+
 _PLAIN: Final = "text/plain"
+
+
 # Every type that bytes can show, be it as one of its family.
 _KNOWN: Final = BINARY_TYPES | MARKUP_TYPES | frozenset[str]().union(*FAMILIES.values())
+
 
 # All but the standard's "binary data bytes" (section 3).
 _TEXT_BYTES: Final = bytes(
     byte for byte in range(256) if byte >= 0x20 or byte in b"\t\n\x0c\r\x1b"
 )
+
+
 _BOMS: Final = (b"\xef\xbb\xbf", b"\xfe\xff", b"\xff\xfe")
 
+
 _NAME: Final = r"[A-Za-z0-9][A-Za-z0-9!#$&^_.+\-]{0,126}"  # RFC 6838 section 4.2
+
+
 _DECLARED: Final = re.compile(rf"({_NAME}/{_NAME})[ \t]*(;[ -~]*)?")
+
+
 _PATTERN: Final = re.compile(rf"\*/\*|{_NAME}/(?:\*|{_NAME})")
+
+
 # As long as a Content-Type in storage may be.
 _LONGEST: Final = 255
 

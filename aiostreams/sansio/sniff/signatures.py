@@ -28,7 +28,10 @@ __all__ = [
 ]
 
 _OFFICE: Final = "application/vnd.openxmlformats-officedocument."
+
+
 _OPEN: Final = "application/vnd.oasis.opendocument."
+
 
 PREFIXES: Final[tuple[tuple[bytes, str], ...]] = (
     # Images
@@ -102,6 +105,7 @@ PREFIXES: Final[tuple[tuple[bytes, str], ...]] = (
     (b"glTF\x02\x00\x00\x00", "model/gltf-binary"),
 )  # fmt: skip
 
+
 # Brands of ISO base media files (ISO/IEC 14496-12), as padded to four bytes.
 BRANDS: Final[dict[bytes, str]] = {
     brand.ljust(4).encode(): media_type
@@ -127,6 +131,7 @@ BRANDS: Final[dict[bytes, str]] = {
     for brand in brands.split()
 }
 
+
 # What the entry "mimetype" of a zip file may say (ODF 1.2 part 3 section 3.3, EPUB OCF
 # section 3.3): a client's words are compared, never repeated.
 PACKAGED: Final[dict[bytes, str]] = {
@@ -145,12 +150,16 @@ PACKAGED: Final[dict[bytes, str]] = {
         "application/x-krita",
     )
 }  # fmt: skip
+
+
 # The folder of an Office Open XML package that tells which one it is (ECMA-376).
 CONTAINED: Final[dict[bytes, str]] = {
     b"word/": _OFFICE + "wordprocessingml.document",
     b"xl/": _OFFICE + "spreadsheetml.sheet",
     b"ppt/": _OFFICE + "presentationml.presentation",
 }
+
+
 # Templates, slide shows and files with macros have the same folders; which of them a
 # file is stands in an entry that is compressed.
 _VARIANTS: Final[dict[str, str]] = {
@@ -169,6 +178,7 @@ _VARIANTS: Final[dict[str, str]] = {
     "application/vnd.ms-powerpoint.template.macroenabled.12 "
     "application/vnd.ms-powerpoint.addin.macroenabled.12",
 }  # fmt: skip
+
 
 ALIASES: Final[dict[str, str]] = {
     alias: media_type
@@ -228,6 +238,7 @@ ALIASES: Final[dict[str, str]] = {
     for alias in aliases.split()
 }
 
+
 FAMILIES: Final[dict[str, frozenset[str]]] = {
     media_type: frozenset(members.split())
     for media_type, members in {
@@ -279,6 +290,7 @@ FAMILIES: Final[dict[str, frozenset[str]]] = {
     }.items()
 }
 
+
 # Text without a type of its own in ``text/``; as in ``+json``, ``+xml`` and ``+yaml``.
 TEXTUAL: Final = frozenset(
     """
@@ -290,6 +302,7 @@ TEXTUAL: Final = frozenset(
     application/xml-dtd application/yaml message/rfc822
     """.split()  # noqa: SIM905 - reads as the list it is
 )
+
 
 # The standard's, and other elements that make a browser, or what pretends to be one,
 # render what it was told is text.

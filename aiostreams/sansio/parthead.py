@@ -17,11 +17,7 @@ from typing import TYPE_CHECKING, Final
 
 from aiostreams.errors import LimitExceeded, MalformedBody
 from aiostreams.sansio.disposition import Disposition, parse_disposition
-from aiostreams.sansio.headers import (
-    HeaderPair,
-    decode_header,
-    parse_header_block,
-)
+from aiostreams.sansio.headers import HeaderPair, decode_header, parse_header_block
 
 if TYPE_CHECKING:
     from aiostreams.limits import Limits
@@ -37,6 +33,7 @@ PLAIN_HEAD: Final = (
     rb"(?:\r\nContent-Type: ([!-~]++(?: [!-~]++)*+))?+\r\n\r\n"
 )
 
+
 _SINGLE: Final = frozenset(
     {
         b"content-disposition",
@@ -46,6 +43,8 @@ _SINGLE: Final = frozenset(
         b"content-type",
     }
 )
+
+
 _DIGITS: Final = re.compile(rb"[0-9]++")
 
 
