@@ -24,7 +24,6 @@ from aiostreams.errors import MalformedBody, UnsupportedContent
 from aiostreams.sansio.headers import parse_content_type
 
 __all__ = ["LABELS", "ascii_codec_of", "codec_of", "decode_text", "text_codec"]
-
 _PROBE = '\n&=+%[]{}:,0aA"\\'
 
 
@@ -116,15 +115,11 @@ LABELS: Final[dict[str, str]] = {
     }.items()
     for label in labels.split()
 }
-
-
 # Text codecs for Python, but no charset that a part could be in: they are
 # escapes of other text, or (undefined) always fail.
 _NOT_CHARSETS: Final = frozenset(
     {"idna", "punycode", "raw_unicode_escape", "undefined", "unicode_escape"}
 )
-
-
 _NAMELESS_CODECS: Final = frozenset(
     {"cp1006", "cp720", "cp737", "cp856", "cp874", "cp875", "koi8_t", "koi8_u"}
     | {"mac_arabic", "mac_croatian", "mac_farsi", "mac_romanian", "utf_8_sig"}

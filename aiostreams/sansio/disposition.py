@@ -56,29 +56,16 @@ __all__ = [
     "parse_disposition",
     "safe_filename",
 ]
-
 _ESCAPED: Final = re.compile("%(?:22|0D|0A)")
-
-
 _CHARACTERS: Final = {"%22": '"', "%0D": "\r", "%0A": "\n"}
-
-
 _ESCAPES: Final = str.maketrans({v: k for k, v in _CHARACTERS.items()})
-
-
 # A control character but CR and LF, which have escapes; a lone surrogate.
 _UNWRITABLE: Final = re.compile("[\x00-\x09\x0b\x0c\x0e-\x1f\x7f\ud800-\udfff]")
-
-
 _TOKEN: Final = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]++")
-
-
 _EXTENDED: Final = re.compile(
     r"([!#$%&+\-^_`{}~0-9A-Za-z]++)'[A-Za-z0-9\-]*+'"
     r"((?:[!#$&+\-.^_`|~0-9A-Za-z]|%[0-9A-Fa-f]{2})*+)"
 )
-
-
 _EXTENDED_CHARSETS: Final = {"utf-8": "utf-8", "iso-8859-1": "iso-8859-1"}
 
 
@@ -192,13 +179,9 @@ def _escape(what: str, value: str) -> str:
 # C0, DEL and C1 controls, the two Unicode line ends, and surrogates, which have no
 # UTF-8: none belongs in a name, and some end a header.
 _forbidden = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]").search
-
-
 _ambiguous = re.compile(
     r"""[^\x20-\x7e]|["\\/]|%(?=[0-9A-Fa-f]{2})|=(?=\?)|^\x20+|(?<!\x20)\x20++\Z"""
 )
-
-
 # attr-char (RFC 8187 section 3.2.1), beyond the letters, digits and _.-~ that
 # quote() keeps in any case.
 _ATTR_CHARS: Final = "!#$&+^`|"
@@ -244,11 +227,7 @@ def _fallback(filename: str) -> str:
 
 
 _MAX_BYTES: Final = 255  # NAME_MAX of every common file system
-
-
 _FALLBACK: Final = "file"
-
-
 # Controls, line and paragraph separators, bidirectional controls (they make
 # "gpj.exe" of "exe.jpg"), zero-width marks and soft hyphens that hide, and
 # non-characters.
@@ -256,11 +235,7 @@ _INVISIBLE: Final = re.compile(
     "[\x00-\x1f\x7f-\x9f\xad\u061c\u180e\u200b-\u200f\u2028-\u202e\u2060-\u206f"
     "\ufeff\ufff9-\ufffb\ufffe\uffff]"
 )
-
-
 _RESERVED: Final = re.compile('[/\\\\:*?"<>|]')
-
-
 # Names of devices on Windows, whatever the extension, in any case.
 _DEVICE: Final = re.compile(
     "(?:CON|PRN|AUX|NUL|CONIN\\$|CONOUT\\$|(?:COM|LPT)[0-9\u00b9\u00b2\u00b3])"

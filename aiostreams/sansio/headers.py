@@ -40,49 +40,26 @@ __all__ = [
     "split_parameters",
     "unquote",
 ]
-
 HeaderPair = tuple[bytes, bytes]
-
-
 _TCHAR: Final = r"!#$%&'*+\-.^_`|~0-9A-Za-z"
-
-
 _LINE: Final = re.compile(
     rb"([%s]++):([^\x00-\x08\x0a-\x1f\x7f]*+)" % _TCHAR.encode(),
 )
-
-
 _TOKEN: Final = re.compile(rf"[{_TCHAR}]++")
-
-
 # RFC 9110 allows no blanks around the "=", but RFC 2045 did, and mailers and aiohttp
 # read them still: a file whose "filename =" is passed over would become a text field.
 _PARAMETER: Final = re.compile(rf"[ \t]*+([{_TCHAR}]++)[ \t]*+=[ \t]*+")
-
-
 _QUOTED: Final = re.compile(r'"((?:[^"\\]++|\\.)*+)"', re.DOTALL)
-
-
 # An unquoted value ends at the first ";" outside of quotes: old clients send
 # filename=a";".txt, and taking part of that for a parameter would be worse.
 _BARE: Final = re.compile(
     r'(?:[^;"]++|"(?:[^"\\]++|\\(?:.|\Z))*+(?:"|\Z))*+', re.DOTALL
 )
-
-
 _QUOTED_PAIR: Final = re.compile(r"\\(.)", re.DOTALL)
-
-
 _FIELD_VALUE: Final = re.compile("[^\x00-\x08\x0a-\x1f\x7f\ud800-\udfff]*+")
-
-
 _MEDIA_TYPE: Final = re.compile(rf"[{_TCHAR}]++/[{_TCHAR}]++")
-
-
 # What may stand in a quoted string that we write: no control but a tab.
 _QUOTABLE: Final = re.compile(r"[\t\x20-\x7e]*+")
-
-
 # RFC 2046 section 5.1.1 bchars, and the other characters that a parameter value
 # may have without quotes (RFC 2045 token): clients with "$" in theirs exist.
 _BOUNDARY: Final = re.compile(

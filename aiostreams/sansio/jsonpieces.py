@@ -34,49 +34,28 @@ from typing import Any, Final
 from aiostreams.errors import MalformedBody
 
 __all__ = ["MAX_NESTING", "JSONPieces", "NestingGauge"]
-
 _BOM: Final = b"\xef\xbb\xbf"
-
-
 _DIGITS: Final = b"0123456789"
-
-
 # Where sys.get_int_max_str_digits() sets no limit.
 _MOST_DIGITS: Final = 100_000
-
-
 # One fast search finds what may be a long integer.
 _SHAPE: Final = bytes.maketrans(b"123456789", b"000000000")
-
-
 _LONG: Final = b"0" * 19
-
-
 _RUN: Final = re.compile(rb"0*")
-
-
 # A string, or an integer that may not fit in 64 bits.
 _TOKEN: Final = re.compile(
     rb'"(?:[^"\\]++|\\.)*+"?'
     rb"|(?<![0-9.eE+])(?<![eE]-)(-?(?:[1-9][0-9]{19,}+|9[2-9][0-9]{17}))(?![0-9.eE])",
     re.DOTALL,
 )
-
-
 _MAYBE_LONE: Final = re.compile(rb"\\u[dD][89a-fA-F]")
-
-
 _LONGEST_PAIR: Final = 12
-
-
 # Everything but a lone surrogate, and an escape that the end cuts off.
 _PAIRED: Final = re.compile(
     rb"(?:[^\\]++|\\[^u]|\\u(?:[^dD]|[dD][^89a-fA-F])"
     rb"|\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2})*+",
     re.DOTALL,
 )
-
-
 _CUT: Final = re.compile(
     rb"\\(?:u(?:[dD](?:[89abAB](?:[0-9a-fA-F](?:[0-9a-fA-F]"
     rb"(?:\\(?:u(?:[dD](?:[c-fC-F][0-9a-fA-F]?)?)?)?)?)?)?)?)?)?"
@@ -246,21 +225,13 @@ def _has_long_integer(text: bytes) -> bool:
 
 # About what the standard library's parser bears, too.
 MAX_NESTING: Final = 1000
-
-
 # A string, with its closing quote as the group; without one it goes on to the end (or
 # to a backslash there that waits for what it escapes). Possessive, and it never fails
 # after its first quote: each byte is looked at once.
 _STRING = re.compile(rb'"(?:[^"\\]++|\\.)*+("?)', re.DOTALL)
-
-
 # The rest of a string that began in an earlier piece.
 _REST = re.compile(rb'(?:[^"\\]++|\\.)*+("?)', re.DOTALL)
-
-
 _NOT_BRACKETS = bytes(sorted(set(range(256)) - set(b"[]{}")))
-
-
 _STEP = {ord("["): 1, ord("{"): 1, ord("]"): -1, ord("}"): -1}
 
 

@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from aiostreams.limits import Limits
 
 __all__ = ["PLAIN_HEAD", "PartBegin", "parse_head", "plain_part"]
-
 # A head as a browser writes it, up to and with the blank line. Names are any
 # bytes but controls, and none that means something more: quote, backslash, "%".
 # 0.5 us for a field where the general way takes 4.4 us.
@@ -32,8 +31,6 @@ PLAIN_HEAD: Final = (
     rb'(?:; filename="([^"\\%\x00-\x1f\x7f]*+)")?+'
     rb"(?:\r\nContent-Type: ([!-~]++(?: [!-~]++)*+))?+\r\n\r\n"
 )
-
-
 _SINGLE: Final = frozenset(
     {
         b"content-disposition",
@@ -43,11 +40,7 @@ _SINGLE: Final = frozenset(
         b"content-type",
     }
 )
-
-
 _DIGITS: Final = re.compile(rb"[0-9]++")
-
-
 _new = object.__new__
 
 

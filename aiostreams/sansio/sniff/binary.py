@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 __all__ = ["BINARY_TYPES", "adts_type", "binary_type", "mp3_type", "transport_type"]
-
 _Decide: TypeAlias = Callable[[bytes], str | None]
 
 
@@ -277,8 +276,6 @@ _FUNCTIONS: Final[tuple[tuple[bytes, _Decide], ...]] = (
     *((bytes((0xFF, second)), adts_type) for second in (0xF0, 0xF1, 0xF8, 0xF9)),
     (b"G", transport_type),
 )
-
-
 # Looked for when the beginning shows nothing.
 _LATER: Final[tuple[tuple[int, bytes, _Decide], ...]] = (
     (4, b"ftyp", _base_media),
@@ -289,17 +286,11 @@ _LATER: Final[tuple[tuple[int, bytes, _Decide], ...]] = (
     (34, b"LP", _embedded_opentype),
     (128, b"DICM", _dicom),
 )
-
-
 _SIGNATURES: Final[tuple[tuple[bytes, str | _Decide], ...]] = (*PREFIXES, *_FUNCTIONS)
-
-
 _BY_FIRST_BYTE: Final = [
     [signature for signature in _SIGNATURES if signature[0][0] == first]
     for first in range(256)
 ]
-
-
 BINARY_TYPES: Final = frozenset(
     {media_type for _, media_type in PREFIXES}
     | {media_type for _, media_type in _OLE_STREAMS}
@@ -328,15 +319,9 @@ _RATES: Final = (
     (0, 32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320),
     (0, 8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160),
 )
-
-
 # Hz of version 1; version 2 has a half of it, version 2.5 a quarter.
 _FREQUENCIES: Final = (44100, 48000, 32000)
-
-
 _HALVINGS: Final = {3: 0, 2: 1, 0: 2}
-
-
 _PACKET: Final = 188
 
 

@@ -16,43 +16,18 @@ from typing import Final
 from aiostreams.sansio.sniff.signatures import HTML_TAGS
 
 __all__ = ["MARKUP_TYPES", "markup_type"]
-
 _HTML: Final = "text/html"
-
-
 _XHTML: Final = "application/xhtml+xml"
-
-
 _SVG: Final = "image/svg+xml"
-
-
 _XML: Final = "text/xml"
-
-
 _PHP: Final = "application/x-httpd-php"
-
-
 MARKUP_TYPES: Final = frozenset({_HTML, _XHTML, _SVG, _XML, _PHP})
-
-
 _SPACE: Final = re.compile(rb"\s*")
-
-
 _PHP_TAG: Final = re.compile(rb"<\?(?:php(?=\s|\Z)|=)", re.IGNORECASE)
-
-
 _XML_DECLARATION: Final = re.compile(rb"<\?xml[\s?]")
-
-
 _DOCTYPE: Final = re.compile(rb"<!doctype\s+(?:[\w.-]+:)?([\w.-]+)", re.IGNORECASE)
-
-
 _ELEMENT: Final = re.compile(rb"<(?:[A-Za-z_][\w.-]*:)?([A-Za-z_][\w.-]*)(?=[\s/>])")
-
-
 _NAMESPACE: Final = re.compile(rb"<[^<>]*?\sxmlns(?::[\w.-]+)?\s*=")
-
-
 # The mark of an encoding, and how many bytes of it are no text: with a byte order
 # mark, or "<?" as XML without one must begin (XML 1.0 appendix F).
 _UTF16: Final = (
@@ -61,8 +36,6 @@ _UTF16: Final = (
     (b"<\x00?\x00", "utf-16-le", 0),
     (b"\x00<\x00?", "utf-16-be", 0),
 )
-
-
 # A head has room for a thousand; no author writes so many.
 _MOST_SKIPPED: Final = 32
 

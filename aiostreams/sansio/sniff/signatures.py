@@ -26,13 +26,8 @@ __all__ = [
     "PREFIXES",
     "TEXTUAL",
 ]
-
 _OFFICE: Final = "application/vnd.openxmlformats-officedocument."
-
-
 _OPEN: Final = "application/vnd.oasis.opendocument."
-
-
 PREFIXES: Final[tuple[tuple[bytes, str], ...]] = (
     # Images
     (b"\x89PNG\r\n\x1a\n", "image/png"),
@@ -104,8 +99,6 @@ PREFIXES: Final[tuple[tuple[bytes, str], ...]] = (
     (b"\x93NUMPY", "application/x-npy"),
     (b"glTF\x02\x00\x00\x00", "model/gltf-binary"),
 )  # fmt: skip
-
-
 # Brands of ISO base media files (ISO/IEC 14496-12), as padded to four bytes.
 BRANDS: Final[dict[bytes, str]] = {
     brand.ljust(4).encode(): media_type
@@ -130,8 +123,6 @@ BRANDS: Final[dict[bytes, str]] = {
     }.items()
     for brand in brands.split()
 }
-
-
 # What the entry "mimetype" of a zip file may say (ODF 1.2 part 3 section 3.3, EPUB OCF
 # section 3.3): a client's words are compared, never repeated.
 PACKAGED: Final[dict[bytes, str]] = {
@@ -150,16 +141,12 @@ PACKAGED: Final[dict[bytes, str]] = {
         "application/x-krita",
     )
 }  # fmt: skip
-
-
 # The folder of an Office Open XML package that tells which one it is (ECMA-376).
 CONTAINED: Final[dict[bytes, str]] = {
     b"word/": _OFFICE + "wordprocessingml.document",
     b"xl/": _OFFICE + "spreadsheetml.sheet",
     b"ppt/": _OFFICE + "presentationml.presentation",
 }
-
-
 # Templates, slide shows and files with macros have the same folders; which of them a
 # file is stands in an entry that is compressed.
 _VARIANTS: Final[dict[str, str]] = {
@@ -178,8 +165,6 @@ _VARIANTS: Final[dict[str, str]] = {
     "application/vnd.ms-powerpoint.template.macroenabled.12 "
     "application/vnd.ms-powerpoint.addin.macroenabled.12",
 }  # fmt: skip
-
-
 ALIASES: Final[dict[str, str]] = {
     alias: media_type
     for media_type, aliases in {
@@ -237,8 +222,6 @@ ALIASES: Final[dict[str, str]] = {
     }.items()
     for alias in aliases.split()
 }
-
-
 FAMILIES: Final[dict[str, frozenset[str]]] = {
     media_type: frozenset(members.split())
     for media_type, members in {
@@ -289,8 +272,6 @@ FAMILIES: Final[dict[str, frozenset[str]]] = {
         "video/x-ms-asf": "video/x-ms-wmv audio/x-ms-wma",
     }.items()
 }
-
-
 # Text without a type of its own in ``text/``; as in ``+json``, ``+xml`` and ``+yaml``.
 TEXTUAL: Final = frozenset(
     """
@@ -302,8 +283,6 @@ TEXTUAL: Final = frozenset(
     application/xml-dtd application/yaml message/rfc822
     """.split()  # noqa: SIM905 - reads as the list it is
 )
-
-
 # The standard's, and other elements that make a browser, or what pretends to be one,
 # render what it was told is text.
 HTML_TAGS: Final = frozenset(

@@ -44,7 +44,6 @@ __all__ = [
     "resolve_type",
     "sniff",
 ]
-
 SNIFF_BYTES: Final = 4096
 
 
@@ -54,30 +53,16 @@ stand further in."""
 
 
 _PLAIN: Final = "text/plain"
-
-
 # Every type that bytes can show, be it as one of its family.
 _KNOWN: Final = BINARY_TYPES | MARKUP_TYPES | frozenset[str]().union(*FAMILIES.values())
-
-
 # All but the standard's "binary data bytes" (section 3).
 _TEXT_BYTES: Final = bytes(
     byte for byte in range(256) if byte >= 0x20 or byte in b"\t\n\x0c\r\x1b"
 )
-
-
 _BOMS: Final = (b"\xef\xbb\xbf", b"\xfe\xff", b"\xff\xfe")
-
-
 _NAME: Final = r"[A-Za-z0-9][A-Za-z0-9!#$&^_.+\-]{0,126}"  # RFC 6838 section 4.2
-
-
 _DECLARED: Final = re.compile(rf"({_NAME}/{_NAME})[ \t]*(;[ -~]*)?")
-
-
 _PATTERN: Final = re.compile(rf"\*/\*|{_NAME}/(?:\*|{_NAME})")
-
-
 # As long as a Content-Type in storage may be.
 _LONGEST: Final = 255
 
