@@ -5,15 +5,13 @@ The public names, and nothing else.
 
 from __future__ import annotations
 
+from aiostreams.codings.decoded import DecodedStream, GUnzipStream
+from aiostreams.codings.encoded import EncodedStream, GZipStream
 from aiostreams.content.base import Content
 from aiostreams.content.events import Event, EventStream
 from aiostreams.content.file import File
-from aiostreams.content.files import Files
-from aiostreams.content.form import Form
 from aiostreams.content.json import JSON
-from aiostreams.content.multipart import MultiPart
 from aiostreams.content.ndjson import NDJSON
-from aiostreams.content.part import Part
 from aiostreams.content.text import HTML, Text
 from aiostreams.errors import (
     BodyTimeout,
@@ -32,65 +30,66 @@ from aiostreams.errors import (
     StreamError,
     UnsupportedContent,
 )
+from aiostreams.files.file import FileStream
+from aiostreams.files.spooled import SpooledStream
 from aiostreams.limits import GiB, KiB, Limits, MiB
+from aiostreams.multipart.form import Form
+from aiostreams.multipart.multipart import Files, MultiPart
+from aiostreams.multipart.part import Part
 from aiostreams.sansio.sniff.types import magic_sniffer, sniff
-from aiostreams.streams.base import Stream
-from aiostreams.streams.decoding import DecodedStream, GUnzipStream
-from aiostreams.streams.encoding import EncodedStream, GZipStream
-from aiostreams.streams.file import FileStream
-from aiostreams.streams.hashing import HashStream
-from aiostreams.streams.http import HTTPStream
-from aiostreams.streams.iterable import IterStream
-from aiostreams.streams.memory import ByteStream
-from aiostreams.streams.multipart import MultiPartStream
-from aiostreams.streams.pump import copy
-from aiostreams.streams.sections import ChainStream, SliceStream
-from aiostreams.streams.spooled import SpooledStream
-from aiostreams.streams.transforms import LimitStream, ProgressStream, TeeStream
-from aiostreams.uploads.disk import DiskStorage
-from aiostreams.uploads.formmodel import FormField
-from aiostreams.uploads.memory import MemoryStorage
-from aiostreams.uploads.objectstore import ObjectStorage
-from aiostreams.uploads.receiver import Incoming
-from aiostreams.uploads.rules import FileRule
-from aiostreams.uploads.storage import (
+from aiostreams.storage.base import (
     Storage,
     StoredObject,
     check_attributes,
     check_key,
     check_prefix,
 )
+from aiostreams.storage.disk import DiskStorage
+from aiostreams.storage.memory import MemoryStorage
+from aiostreams.storage.object_store import ObjectStorage
+from aiostreams.storage.url import storage_from_url
+from aiostreams.streams.base import Stream
+from aiostreams.streams.copy import copy
+from aiostreams.streams.hashing import HashStream
+from aiostreams.streams.http import HTTPStream
+from aiostreams.streams.iterable import IterStream
+from aiostreams.streams.memory import ByteStream
+from aiostreams.streams.multipart import MultiPartStream
+from aiostreams.streams.sections import ChainStream, SliceStream
+from aiostreams.streams.transforms import LimitStream, ProgressStream, TeeStream
+from aiostreams.uploads.formmodel import FormField
+from aiostreams.uploads.receiver import Incoming
+from aiostreams.uploads.rules import FileRule
 from aiostreams.uploads.stored import StoredFile
-from aiostreams.uploads.url import storage_from_url
-from aiostreams.web.appstorage import storage_of
-from aiostreams.web.body import limit, limits_of
-from aiostreams.web.compressible import Predicate, compressible, path_prefix
-from aiostreams.web.compression import (
+from aiostreams.web.compression.config import (
     Compression,
-    compression_middleware,
-    uncompressed,
+    Predicate,
+    compressible,
+    path_prefix,
 )
+from aiostreams.web.compression.middleware import compression_middleware, uncompressed
 from aiostreams.web.expect import expect_continue
-from aiostreams.web.forms import read_form
-from aiostreams.web.iterjson import iter_json
+from aiostreams.web.iter_json import iter_json
 from aiostreams.web.middleware import stream_middleware
-from aiostreams.web.opentelemetry import opentelemetry_stats
-from aiostreams.web.parts import iter_parts
-from aiostreams.web.prometheus import prometheus_stats
 from aiostreams.web.proxy import proxy
 from aiostreams.web.receive import Upload, receive
 from aiostreams.web.request import (
     iter_ndjson,
+    iter_parts,
     open_stream,
     read_bytes,
     read_content,
+    read_form,
     read_json,
     read_text,
 )
-from aiostreams.web.response import respond
+from aiostreams.web.respond import respond
 from aiostreams.web.setup import run_app, setup
-from aiostreams.web.stats import BodyStats
-from aiostreams.web.statslog import log_stats
+from aiostreams.web.state import limit, limits_of, storage_of
+from aiostreams.web.stats.log import log_stats
+from aiostreams.web.stats.model import BodyStats
+from aiostreams.web.stats.opentelemetry import opentelemetry_stats
+from aiostreams.web.stats.prometheus import prometheus_stats
 
 __all__ = [
     "HTML",

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from aiostreams.errors import LimitExceeded
 from aiostreams.limits import DEFAULT_LIMITS, KiB
-from aiostreams.streams.worker import Job
+from aiostreams.streams.threads import ThreadCall
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -149,6 +149,6 @@ async def offload(parse: Callable[[Any], T], data: bytes | str) -> T:
     """
     if len(data) <= INLINE:
         return parse(data)
-    job = Job(lambda: parse(data))
+    job = ThreadCall(lambda: parse(data))
     await job.wait()
     return job.result()

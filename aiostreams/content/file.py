@@ -14,12 +14,12 @@ from multidict import CIMultiDict, CIMultiDictProxy
 
 from aiostreams.content.base import Content
 from aiostreams.errors import LimitExceeded
+from aiostreams.files.file import FileStream
 from aiostreams.limits import DEFAULT_LIMITS
 from aiostreams.sansio.mediatype import OCTET_STREAM, guess_content_type
 from aiostreams.streams.base import Stream
-from aiostreams.streams.file import FileStream
+from aiostreams.streams.copy import copy
 from aiostreams.streams.memory import ByteStream
-from aiostreams.streams.pump import copy
 from aiostreams.streams.transforms import LimitStream, Transform
 
 if TYPE_CHECKING:

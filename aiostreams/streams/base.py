@@ -16,9 +16,8 @@ from typing import TYPE_CHECKING, Self
 
 from aiostreams.errors import LimitExceeded
 from aiostreams.limits import MiB
-from aiostreams.streams.blocking import BlockingFile
-from aiostreams.streams.guards import Guarded
-from aiostreams.streams.life import State
+from aiostreams.streams.as_file import BlockingFile
+from aiostreams.streams.guards import Guarded, State
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable

@@ -7,25 +7,30 @@ one without, and a thread hop a tenth, so batches pay and single pieces do not.
 
 A file that is written is hashed by the thread that writes it (``Hashes``, see
 ``Draft``): then the bytes go to one processor, once.
+
+A body held to the digest that its sender declared (RFC 9530).
 """
 
 from __future__ import annotations
 
 import functools
 import hashlib
+import hmac
 from typing import TYPE_CHECKING
 
+from aiostreams.errors import InvalidContent
 from aiostreams.limits import KiB, MiB
+from aiostreams.sansio.digest import DIGEST_ALGORITHMS
+from aiostreams.streams.threads import ThreadCall
 from aiostreams.streams.transforms import Transform
-from aiostreams.streams.worker import Job
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from aiostreams.streams.base import Stream
-    from aiostreams.streams.writebehind import Buffer
+    from aiostreams.streams.iterable import BytesLike
 
-__all__ = ["HashStream", "Hashes", "hash_whole"]
+__all__ = ["DigestStream", "HashStream", "Hashes", "hash_whole"]
 
 # Hashed on the loop when the body is no longer than this: about 50 µs.
 _IN_PLACE = 32 * KiB
@@ -49,7 +54,7 @@ class Hashes:
     def __init__(self, algorithms: Iterable[str]) -> None:
         self._hashes = {name: _new(name) for name in algorithms}
 
-    def update(self, pieces: Iterable[Buffer]) -> None:
+    def update(self, pieces: Iterable[BytesLike]) -> None:
         """Add bytes. Blocking."""
         for hash_ in self._hashes.values():
             for piece in pieces:
@@ -77,7 +82,7 @@ class HashStream(Transform):
         self._hashes = Hashes(algorithms or ("sha256",))
         self._backlog: list[bytes] = []
         self._backlog_size = 0
-        self._hashing: Job[None] | None = None
+        self._hashing: ThreadCall[None] | None = None
         self._next: bytes | None = None
 
     @property
@@ -115,7 +120,7 @@ class HashStream(Transform):
             await self._settle()
 
     def _submit(self) -> None:
-        self._hashing = Job(
+        self._hashing = ThreadCall(
             functools.partial(self._hashes.update, self._take_backlog())
         )
 
@@ -144,7 +149,7 @@ async def hash_whole(data: bytes, algorithms: Sequence[str]) -> dict[str, str]:
         ValueError: an algorithm is unknown, or has no fixed digest length.
     """
     if len(data) > _IN_PLACE:
-        job = Job(lambda: _hash(data, algorithms))
+        job = ThreadCall(lambda: _hash(data, algorithms))
         await job.wait()
         return job.result()
     return _hash(data, algorithms)
@@ -161,3 +166,40 @@ def _new(name: str) -> hashlib._Hash:
     if not hash_.digest_size:
         raise ValueError(f"{name} has no fixed digest length")
     return hash_
+
+
+class DigestStream(HashStream):
+    """``source``, verified: its end is only reached when every digest is right.
+
+    The bytes pass before they are verified, as they must; whoever commits does so
+    after the end (``receive`` does, and so does everybody who reads to the end).
+
+    Args:
+        source: the bytes that were digested: for ``Content-Digest`` those on the
+            wire, before a content coding is undone; owned.
+        expected: digests by algorithm, as ``parse_digest`` gives them.
+
+    Raises:
+        ValueError: no digest, or an algorithm that is not known.
+        InvalidContent: by the read that meets the end: a digest differs.
+    """
+
+    def __init__(self, source: Stream, expected: Mapping[str, bytes]) -> None:
+        if not expected:
+            raise ValueError("there is no digest to verify")
+        unknown = expected.keys() - DIGEST_ALGORITHMS.keys()
+        if unknown:
+            raise ValueError(f"unknown digest algorithms: {sorted(unknown)}")
+        super().__init__(source, *(DIGEST_ALGORITHMS[name] for name in expected))
+        self._expected = dict(expected)
+
+    async def readany(self) -> bytes:
+        """The source's next piece."""
+        piece = await super().readany()
+        if not piece:
+            digests = self.digests
+            for name, expected in self._expected.items():
+                found = bytes.fromhex(digests[DIGEST_ALGORITHMS[name]])
+                if not hmac.compare_digest(found, expected):
+                    raise InvalidContent(f"the {name} digest of the body differs")
+        return piece

@@ -19,7 +19,7 @@ from aiohttp import EMPTY_PAYLOAD, ClientError, StreamReader, hdrs, web
 
 from aiostreams.errors import ClientGone, MalformedBody
 from aiostreams.streams.base import Stream
-from aiostreams.streams.life import OPEN, State
+from aiostreams.streams.guards import OPEN, State
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

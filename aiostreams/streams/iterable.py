@@ -20,7 +20,7 @@ from collections.abc import (
 from typing import TypeAlias, cast
 
 from aiostreams.streams.base import Stream
-from aiostreams.streams.carried import end, start
+from aiostreams.streams.tasks import end, start
 
 __all__ = ["BytesLike", "IterStream"]
 

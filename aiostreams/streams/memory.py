@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from aiostreams.limits import KiB
 from aiostreams.streams.base import Stream
-from aiostreams.streams.life import State
+from aiostreams.streams.guards import State
 
 __all__ = ["ByteStream"]
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Self
 
 from aiostreams.errors import LimitExceeded
 from aiostreams.streams.base import Stream
-from aiostreams.streams.carried import Carried
+from aiostreams.streams.tasks import Carried
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable

@@ -24,8 +24,8 @@ from aiostreams.errors import (
     StreamError,
 )
 from aiostreams.limits import KiB, MiB
+from aiostreams.storage.base import Storage, StoredObject
 from aiostreams.testing.laws import SAMPLE, check_stream
-from aiostreams.uploads.storage import Storage, StoredObject
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Generator

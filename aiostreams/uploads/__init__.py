@@ -1,1 +1,1 @@
-"""Where uploads go: storages for objects, all of them with the same promises."""
+"""Uploads: the rules, the form models, and what was stored."""

@@ -25,12 +25,11 @@ from aiostreams.errors import LimitExceeded
 from aiostreams.sansio.disposition import safe_filename
 from aiostreams.sansio.mediatype import OCTET_STREAM
 from aiostreams.sansio.sniff.types import SNIFF_BYTES, named_type
+from aiostreams.storage.disk_draft import DiskWriter
+from aiostreams.streams.copy import copy
 from aiostreams.streams.hashing import Hashes, HashStream, hash_whole
-from aiostreams.streams.pump import copy
-from aiostreams.streams.worker import Job
-from aiostreams.uploads.ceiling import Ceiling, CeilingStream
-from aiostreams.uploads.objectdraft import DiskWriter
-from aiostreams.uploads.rules import FileRule
+from aiostreams.streams.threads import ThreadCall
+from aiostreams.uploads.rules import Ceiling, CeilingStream, FileRule
 from aiostreams.uploads.stored import StoredFile
 
 if TYPE_CHECKING:
@@ -38,8 +37,8 @@ if TYPE_CHECKING:
     from typing import TypeAlias
 
     from aiostreams.limits import Limits
+    from aiostreams.storage.base import Storage
     from aiostreams.streams.base import Stream
-    from aiostreams.uploads.storage import Storage
 
     Sniffer: TypeAlias = Callable[[bytes], str | None]
     KeyMaker: TypeAlias = "Callable[[Incoming], str | Awaitable[str]]"
@@ -225,7 +224,7 @@ class Receiver:
             check = functools.partial(
                 rule.check_type, field, head, declared, filename, sniffer=self._sniffer
             )
-            job = Job(functools.partial(contextvars.copy_context().run, check))
+            job = ThreadCall(functools.partial(contextvars.copy_context().run, check))
             await job.wait()  # one that is cancelled has bytes of its own
             content_type = job.result()
         key = self._key(incoming)

@@ -6,13 +6,13 @@ import dataclasses
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from aiostreams.content.pairs import Pairs
+from aiostreams.multipart.multidict import ImmutableMultiDict
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from aiostreams.storage.base import Storage
     from aiostreams.streams.base import Stream
-    from aiostreams.uploads.storage import Storage
 
 __all__ = ["StoredFile", "StoredFiles"]
 
@@ -57,7 +57,7 @@ class StoredFile:
         return await self.storage.open(self.key)
 
 
-class StoredFiles(Pairs[StoredFile]):
+class StoredFiles(ImmutableMultiDict[StoredFile]):
     """The files of a form by their fields: an immutable multidict."""
 
     _value_type = StoredFile

@@ -13,8 +13,7 @@ from typing import TYPE_CHECKING, Final
 from aiohttp import hdrs
 
 from aiostreams.sansio.digest import DIGEST_ALGORITHMS, format_digest, parse_digest
-from aiostreams.streams.digest import DigestStream
-from aiostreams.streams.hashing import HashStream
+from aiostreams.streams.hashing import DigestStream, HashStream
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

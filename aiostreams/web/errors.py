@@ -25,7 +25,7 @@ from aiostreams.errors import (
     UnsupportedContent,
 )
 from aiostreams.sansio.negotiation import choose_type, merge_vary
-from aiostreams.web.body import tally_of
+from aiostreams.web.state import tally_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

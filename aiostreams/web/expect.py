@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 from aiohttp import hdrs, web
 
 from aiostreams.errors import StreamError
-from aiostreams.web.body import body_of
 from aiostreams.web.errors import error_response
+from aiostreams.web.state import body_of
 
 if TYPE_CHECKING:
     from aiohttp.web import Request, StreamResponse

@@ -12,23 +12,21 @@ from typing import TYPE_CHECKING, Any
 
 from aiohttp import Payload, hdrs, web
 
-from aiostreams.content.base import Content
 from aiostreams.errors import StreamError
-from aiostreams.streams.base import Stream
-from aiostreams.web.body import body_of
 from aiostreams.web.errors import error_response
-from aiostreams.web.inmemory import respond_at_once
 from aiostreams.web.payload import StreamPayload
-from aiostreams.web.pipe import PayloadStream
-from aiostreams.web.response import BodyResponse, respond
+from aiostreams.web.payload_stream import PayloadStream
+from aiostreams.web.respond import response_of
+from aiostreams.web.response import BodyResponse
+from aiostreams.web.state import body_of
 
 if TYPE_CHECKING:
     from aiohttp.typedefs import Handler, Middleware
 
     from aiostreams.limits import Limits
-    from aiostreams.web.body import RequestBody
+    from aiostreams.web.state import RequestState
 
-__all__ = ["response_of", "stream_middleware", "values_to_responses"]
+__all__ = ["stream_middleware", "values_to_responses"]
 
 
 def stream_middleware(*, limits: Limits | None = None) -> Middleware:
@@ -88,25 +86,6 @@ async def values_to_responses(
     return await response_of(result, request)
 
 
-async def response_of(result: Any, request: web.Request) -> web.StreamResponse:
-    """The response that a returned ``Content`` or ``Stream`` makes, with it open."""
-    if isinstance(result, Content):
-        result = respond_at_once(result, request)
-    if isinstance(result, (Content, Stream)):
-        try:
-            result = respond(result)
-        except BaseException:
-            if isinstance(result, Stream):
-                await result.abort()
-            raise
-    response: web.StreamResponse = result
-    if isinstance(response, BodyResponse) and not response.prepared:
-        await response.open()
-        body_of(request).offer(response)
-        response.offered = True
-    return response
-
-
 async def _call(view: web.View) -> Any:
     """What the method of a class-based view returns: aiohttp asserts a response.
 
@@ -119,7 +98,7 @@ async def _call(view: web.View) -> Any:
     return await method()
 
 
-def _close_unasked(answer: object, body: RequestBody) -> None:
+def _close_unasked(answer: object, body: RequestState) -> None:
     """Close the connection after ``answer`` if the client waits to be asked.
 
     Nobody knows whether it sends its body now; what comes next could be taken for it.
@@ -134,7 +113,7 @@ def _is_at_hand(response: web.Response) -> bool:
 
 
 async def _close_after(
-    response: web.StreamResponse, request: web.Request, body: RequestBody
+    response: web.StreamResponse, request: web.Request, body: RequestState
 ) -> None:
     """Close what the request opened, now or when the response has been sent."""
     body.choose(response)
@@ -170,7 +149,7 @@ async def _close_after(
 class _Leftovers:
     """Closes a body from a callback."""
 
-    def __init__(self, body: RequestBody) -> None:
+    def __init__(self, body: RequestState) -> None:
         self._body = body
         self._closing: asyncio.Task[None] | None = None
 

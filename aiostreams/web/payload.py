@@ -25,9 +25,9 @@ from aiohttp import Payload, hdrs, payload
 
 from aiostreams.content.base import Content
 from aiostreams.errors import SizeMismatch
+from aiostreams.files.file import FileStream
 from aiostreams.streams.base import Stream
-from aiostreams.streams.file import FileStream
-from aiostreams.streams.life import State
+from aiostreams.streams.guards import State
 from aiostreams.streams.memory import ByteStream
 
 if TYPE_CHECKING:

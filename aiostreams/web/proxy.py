@@ -18,8 +18,8 @@ from aiostreams.errors import ClientGone, StreamError
 from aiostreams.sansio.forwarding import end_to_end, forwarded_for
 from aiostreams.streams.http import HTTPStream, is_decoded
 from aiostreams.streams.transforms import Transform
-from aiostreams.web.body import body_of
 from aiostreams.web.response import BodyResponse
+from aiostreams.web.state import body_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -4,37 +4,39 @@ The body is taken in the order it comes, whatever that is: fields are gathered, 
 file goes to its storage while it arrives. By the time the ``async with`` block begins
 all of it is there; should the block, or anything before it, end in an exception,
 nothing is left.
+
+What is known of a file before it is read, where no ``Part`` is there to say it.
+
+Both are an ``Incoming``: what the key of a file is made from, and what its type is held
+against.
+
+Progress, told not too often.
 """
 
 from __future__ import annotations
 
+import asyncio
+import inspect
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final, Generic, Literal, TypeVar, overload
 
 from aiohttp import hdrs
 
 from aiostreams.content.base import read_all
-from aiostreams.content.form import Form
-from aiostreams.content.formreader import (
-    WHOLE,
-    HeldFields,
-    name_in,
-    parse_form_parts,
-)
-from aiostreams.content.part import open_parts
-from aiostreams.content.received import ReceivedFile
-from aiostreams.errors import InvalidContent, UnsupportedContent
+from aiostreams.errors import InvalidContent, MalformedBody, UnsupportedContent
 from aiostreams.limits import KiB
+from aiostreams.multipart.form import Form
+from aiostreams.multipart.part import open_parts
+from aiostreams.multipart.received import ReceivedFile
+from aiostreams.multipart.whole import WHOLE, HeldFields, name_in, parse_form_parts
+from aiostreams.sansio.disposition import parse_disposition, safe_filename
 from aiostreams.streams.memory import ByteStream
 from aiostreams.streams.transforms import ProgressStream
 from aiostreams.uploads.formmodel import bind, file_rules, json_fields
 from aiostreams.uploads.receiver import Receiver
 from aiostreams.uploads.stored import StoredFiles
-from aiostreams.web.appstorage import find_storage
-from aiostreams.web.arrived import take_arrived
-from aiostreams.web.body import body_of, tally_of
-from aiostreams.web.incoming import RAW_FIELD, ArrivedFile, RawFile
-from aiostreams.web.progress import Paced
+from aiostreams.web.request import take_arrived
+from aiostreams.web.state import body_of, find_storage, tally_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -43,14 +45,22 @@ if TYPE_CHECKING:
     from aiohttp import web
 
     from aiostreams.limits import Limits
+    from aiostreams.storage.base import Storage
     from aiostreams.streams.base import Stream
     from aiostreams.streams.transforms import ProgressCallback
     from aiostreams.uploads.receiver import KeyMaker, Sniffer
     from aiostreams.uploads.rules import FileRule
-    from aiostreams.uploads.storage import Storage
     from aiostreams.uploads.stored import StoredFile
 
-__all__ = ["Receiving", "Upload", "receive"]
+__all__ = [
+    "RAW_FIELD",
+    "ArrivedFile",
+    "Paced",
+    "RawFile",
+    "Receiving",
+    "Upload",
+    "receive",
+]
 
 T = TypeVar("T")
 
@@ -348,3 +358,63 @@ def _invalid(errors: list[tuple[str, str]]) -> InvalidContent:
         "; ".join(f"{name}: {text}" if name else text for name, text in errors),
         errors=errors,
     )
+
+
+# What the one file of a body that is no form is called.
+RAW_FIELD: Final = "file"
+
+
+class ArrivedFile:
+    """What a form in one piece says of a file."""
+
+    __slots__ = ("content_type", "filename", "name")
+
+    def __init__(self, name: str, file: ReceivedFile) -> None:
+        self.name: str = name
+        self.filename: str = file.filename
+        self.content_type: str | None = file.sent_type
+
+    @property
+    def safe_filename(self) -> str:
+        return safe_filename(self.filename)
+
+
+class RawFile:
+    """What the header section says of a body that is a file."""
+
+    name = RAW_FIELD
+
+    def __init__(self, request: web.BaseRequest) -> None:
+        self.content_type: str | None = request.headers.get(hdrs.CONTENT_TYPE)
+        self.filename: str | None = None
+        disposition = request.headers.get(hdrs.CONTENT_DISPOSITION)
+        if disposition is not None:
+            try:
+                self.filename = parse_disposition(disposition).filename
+            except MalformedBody:
+                # A wish of the client's that nobody can read: no name, then.
+                pass
+
+    @property
+    def safe_filename(self) -> str:
+        return safe_filename(self.filename)
+
+
+# At most so often is progress told, in seconds.
+_PROGRESS_INTERVAL: Final = 0.1
+
+
+class Paced:
+    """Tells progress not too often, and the end where it is known."""
+
+    def __init__(self, callback: ProgressCallback) -> None:
+        self._callback = callback
+        self._next = 0.0
+
+    async def __call__(self, done: int, total: int | None) -> None:
+        now = asyncio.get_running_loop().time()
+        if now >= self._next or done == total:
+            self._next = now + _PROGRESS_INTERVAL
+            told = self._callback(done, total)
+            if inspect.isawaitable(told):
+                await told

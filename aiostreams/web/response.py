@@ -7,63 +7,154 @@ decides late, in ``prepare``: then the request is known, the source is opened, a
 A source that can seek (see ``Stream.slice``) answers conditions and ranges; one that
 cannot is sent whole. A file goes out by ``sendfile`` where that is possible. A whole
 representation is sent in the content coding that the compression middleware chose.
+
+What applications of aiohttp do with any response, done with one that is a stream.
+
+Their middlewares read ``response.body`` to hash or sign it, put another one in its
+place, and call ``enable_compression()``. A value that a handler returns is a plain
+``web.Response`` or a stream by what the client asks for, and they must not notice.
+
+Opening the source of a response, while it can still be answered otherwise.
+
+A path may come from a URL, so what is wrong with it is answered as a web server
+answers it: 404 for what is not there, 403 for what may not be read, 503 while no
+more files can be open. Anything else (a FIFO, a device, a disk that fails) is the
+server's own fault.
+
+The body of a 206: one range, or several as multipart/byteranges (RFC 9110 14.6).
 """
 
 from __future__ import annotations
 
+import asyncio
+import errno
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Final
 
-from aiohttp import hdrs, web
+from aiohttp import Payload, hdrs, web
 
+from aiostreams.codings.encoded import EncodedStream
+from aiostreams.codings.registry import make_encoder
 from aiostreams.content.base import Content
 from aiostreams.content.events import EventStream
 from aiostreams.content.file import File
-from aiostreams.errors import StreamClosed, StreamError
+from aiostreams.errors import ObjectNotFound, StorageError, StreamClosed, StreamError
+from aiostreams.files.file import FileStream
+from aiostreams.limits import KiB, MiB
 from aiostreams.sansio.conditions import Conditions
-from aiostreams.sansio.disposition import content_disposition
+from aiostreams.sansio.negotiation import choose_coding
 from aiostreams.sansio.plan import plan_response
 from aiostreams.sansio.validators import Validators
-from aiostreams.streams.encoding import EncodedStream
-from aiostreams.streams.file import FileStream
 from aiostreams.streams.memory import ByteStream
-from aiostreams.web.body import offer
-from aiostreams.web.byteranges import partial_body
-from aiostreams.web.digests import (
-    CONTENT_DIGEST,
-    REPR_DIGEST,
-    check_algorithms,
-    digest_field,
-)
-from aiostreams.web.encoded import (
-    WHOLE,
-    encode_whole,
-    mark_encoded,
-    weaken_etag,
-    wished_coding,
-)
+from aiostreams.streams.multipart import MultiPartStream
+from aiostreams.streams.sections import ChainStream
+from aiostreams.streams.threads import ThreadCall
+from aiostreams.web.digests import CONTENT_DIGEST, REPR_DIGEST, digest_field
+from aiostreams.web.disconnect import DisconnectWatch
 from aiostreams.web.errors import describe
-from aiostreams.web.fields import keep_to_part, keep_to_refusal
-from aiostreams.web.inmemory import uncarriable
-from aiostreams.web.opening import open_source
 from aiostreams.web.payload import StreamPayload
-from aiostreams.web.pipe import prompt
+from aiostreams.web.payload_stream import PayloadStream, prompt
+from aiostreams.web.response_headers import (
+    OF_THE_BYTES,
+    find_validators,
+    keep_to_part,
+    keep_to_refusal,
+    mark_encoded,
+    uncarriable,
+    vary,
+    weaken_etag,
+)
 from aiostreams.web.sendfile import may_sendfile, sendfile
-from aiostreams.web.streamed import StreamedResponse
-from aiostreams.web.validators import find_validators, given_validators
-from aiostreams.web.watch import Watch
+from aiostreams.web.state import offer, tally_of
 
 if TYPE_CHECKING:
-    import datetime as dt
-    from collections.abc import Awaitable, Callable, Iterable, Mapping
+    from collections.abc import Awaitable, Callable, Mapping
 
-    from aiohttp import ETag
     from aiohttp.abc import AbstractStreamWriter
+    from multidict import CIMultiDict
 
     from aiostreams.sansio.plan import ResponsePlan
+    from aiostreams.sansio.ranges import ByteRange
     from aiostreams.streams.base import Stream
 
-__all__ = ["BodyResponse", "respond"]
+__all__ = [
+    "WHOLE",
+    "BodyResponse",
+    "StreamedResponse",
+    "byteranges",
+    "encode_whole",
+    "open_source",
+    "partial_body",
+    "wished_coding",
+]
+
+
+class StreamedResponse(web.Response):
+    """A response whose body comes from ``stream``.
+
+    Attributes:
+        stream: the body. A middleware may put another one around it before the
+            response is prepared.
+        path: where a local file is that it sends, else ``None``.
+        wish: the argument of ``enable_compression``, if that was called.
+    """
+
+    stream: Stream
+    path: str | None = None
+    wish: tuple[bool | web.ContentCoding | None] | None = None
+
+    @property
+    def body(self) -> bytes | bytearray | Payload | None:
+        """The bytes, while they are in memory; ``None`` of a stream.
+
+        What is assigned is sent in the place of the stream.
+        """
+        body = super().body
+        if body is None and not self.prepared and isinstance(self.stream, ByteStream):
+            return None if self.stream.closed else self.stream.getvalue()
+        return body
+
+    @body.setter
+    def body(self, body: Any) -> None:
+        web.Response.body.__set__(self, body)  # type: ignore[attr-defined]
+
+    @property
+    def text(self) -> str | None:
+        """``body`` as text, by the charset of the content type."""
+        body = self.body
+        return None if body is None else body.decode(self.charset or "utf-8")
+
+    @text.setter
+    def text(self, text: str) -> None:
+        web.Response.text.__set__(self, text)  # type: ignore[attr-defined]
+
+    def enable_compression(
+        self,
+        force: bool | web.ContentCoding | None = None,  # noqa: FBT001 - aiohttp's
+        strategy: int | None = None,  # noqa: ARG002 - aiohttp's
+    ) -> None:
+        """As aiohttp has it, by this package's encoders: whole representations only.
+
+        aiohttp would encode a range, and end a 304 or the answer to a HEAD with
+        bytes of its encoder, which the client takes for the next response.
+        """
+        self.wish = (force,)
+
+    async def adopt(self) -> None:
+        """Make what was assigned to ``body`` or ``text`` the stream, if anything was.
+
+        The validators of the source go with it; those that the handler gave stay.
+        """
+        body = super().body
+        if body is None:
+            return
+        self.body = None
+        source, self.path = self.stream, None
+        if isinstance(body, Payload):
+            self.stream = PayloadStream(body)
+        else:
+            self.stream = ByteStream(body)
+        await source.close()
 
 
 class BodyResponse(StreamedResponse):
@@ -237,7 +328,9 @@ class BodyResponse(StreamedResponse):
     async def write_eof(self, data: bytes = b"") -> None:
         """Send the body; whatever happens, its stream is closed afterwards."""
         sending, self._sending = self._sending, None
-        watch = None if sending is None else Watch.over(sending[0], self.stream)
+        watch = (
+            None if sending is None else DisconnectWatch.over(sending[0], self.stream)
+        )
         try:
             if sending is not None and await self._sendfile(*sending):
                 self.body = None
@@ -280,55 +373,154 @@ class BodyResponse(StreamedResponse):
                 await closer()
 
 
-def respond(
-    source: Content | Stream,
-    *,
-    status: int = 200,
-    headers: Mapping[str, str] | None = None,
-    filename: str | None = None,
-    disposition: str | None = None,
-    etag: str | ETag | None = None,
-    last_modified: float | dt.datetime | str | None = None,
-    digest: str | Iterable[str] = (),
-) -> web.StreamResponse:
-    """A response whose body is ``source``, for when there is more to say.
+_NOT_THERE: Final = (FileNotFoundError, NotADirectoryError, IsADirectoryError)
+# Names that no file can have, and links that lead nowhere.
+_NOWHERE: Final = frozenset({errno.ENAMETOOLONG, errno.ELOOP})
+_TOO_MANY: Final = frozenset({errno.EMFILE, errno.ENFILE})
 
-    A body of known size has a Content-Length, another one is chunked. With status
-    200, a source that can seek answers conditions and ranges (RFC 9110 sections 13
-    and 14). A source that fails midway breaks the connection.
 
-    Args:
-        source: the body. A Content is encoded here and now.
-        status: the status code.
-        headers: more header fields; they win over what is set from the source.
-        filename: the name to save it under; makes it an attachment.
-        disposition: ``"inline"`` or ``"attachment"`` (RFC 6266).
-        etag: the entity tag, unquoted, or an ``aiohttp.ETag``; strong.
-        last_modified: POSIX seconds, a ``datetime``, or an HTTP date.
-        digest: send ``Content-Digest`` and ``Repr-Digest`` (RFC 9530) by these
-            algorithms: ``sha-256``, ``sha-512``. The source is read once more for
-            each of the two that differ, and a file is not compressed on its way.
+class _Forbidden(StreamError, PermissionError):
+    """The file is there, and not for this process."""
+
+    status = 403
+
+
+async def open_source(stream: Stream) -> None:
+    """Open ``stream``, or close it.
 
     Raises:
-        ValueError: a header, name, tag or algorithm cannot be sent, a digest is
-            wanted of a source that cannot be read twice, or ``source`` cannot be
-            encoded.
+        ObjectNotFound: there is no such file.
+        StorageError: too many files are open.
+        StreamError: it cannot be read.
     """
-    algorithms = check_algorithms(digest)
-    response = BodyResponse(
-        source,
-        status=status,
-        headers=headers,
-        validators=given_validators(etag, last_modified),
-        digest=algorithms,
-    )
-    if algorithms and not response.stream.seekable:
-        raise ValueError(
-            f"the digest stands before the body, and {response.stream!r} can be "
-            "read only once"
-        )
-    if filename is not None or disposition is not None:
-        response.headers[hdrs.CONTENT_DISPOSITION] = content_disposition(
-            disposition or "attachment", filename
-        )
-    return response
+    try:
+        await stream.open()
+    except OSError as error:
+        await stream.close()
+        if isinstance(error, ObjectNotFound):
+            raise
+        if isinstance(error, _NOT_THERE) or error.errno in _NOWHERE:
+            raise ObjectNotFound("there is no such file") from error
+        if isinstance(error, PermissionError):
+            raise _Forbidden("the file may not be read") from error
+        if error.errno in _TOO_MANY and not isinstance(error, StreamError):
+            raise StorageError("too many files are open", error) from error
+        raise
+    except BaseException:
+        await stream.close()
+        raise
+
+
+async def byteranges(
+    stream: Stream, ranges: tuple[ByteRange, ...], content_type: str | None
+) -> Stream:
+    """A body with a part for each range; its size is exact.
+
+    Args:
+        stream: a source that can seek and knows its size; not closed.
+        ranges: what to send, in this order.
+        content_type: of the whole, if it says one; each part repeats it.
+
+    Raises:
+        OSError: a slice cannot be had; those before it are closed.
+        ValueError: the content type is none that a header can have; likewise.
+    """
+    slices: list[Stream] = []
+    parts = []
+    try:
+        for span in ranges:
+            head = {"Content-Range": span.content_range(stream.size)}
+            if content_type is not None:
+                head = {"Content-Type": content_type, **head}
+            slices.append(await stream.slice(span.start, span.length))
+            parts.append((head, slices[-1]))
+        return MultiPartStream(parts, subtype="byteranges")
+    except BaseException:
+        await ChainStream(*slices).close()
+        raise
+
+
+async def partial_body(
+    stream: Stream, ranges: tuple[ByteRange, ...], headers: CIMultiDict[str]
+) -> Stream:
+    """The body of a 206, out of slices of ``stream``, which is closed."""
+    try:
+        if len(ranges) == 1:
+            return await stream.slice(ranges[0].start, ranges[0].length)
+        body = await byteranges(stream, ranges, headers.get(hdrs.CONTENT_TYPE))
+        headers[hdrs.CONTENT_TYPE] = body.content_type or ""
+        return body
+    finally:
+        await stream.close()
+
+
+# A body in memory of up to this size is encoded before its header section is sent,
+# and so has a Content-Length. It then is there twice; a larger one goes in pieces.
+WHOLE: Final = 2 * MiB
+# An encoder is quick that takes as much in half a millisecond at the worst; then a
+# thread hop costs more than it is worth. How much it is given at a time, and after how
+# many seconds the event loop has a turn: each costs it 10 us.
+_QUICK: Final = 64 * KiB
+_PIECE: Final = 128 * KiB
+_TURN: Final = 0.0005
+
+
+async def encode_whole(
+    request: web.BaseRequest, data: bytes, coding: str, level: int | None
+) -> bytes:
+    """Encode the body of a response to ``request`` that is in memory.
+
+    A quick encoder does it in place, with turns of the event loop in between; a slow
+    one in a worker thread, in one call: cut to blocks as by ``EncodedStream``, br has
+    8 % more bytes.
+    """
+    tally = tally_of(request)
+    if tally is not None:
+        tally.plain = len(data)
+    encoder = make_encoder(coding, level)
+    if len(data) <= encoder.inline:
+        return encoder.encode(data) + encoder.finish()
+    if encoder.inline < _QUICK:
+        job = ThreadCall(lambda: encoder.encode(data) + encoder.finish())
+        await job.wait()
+        return job.result()
+    output = []
+    view = memoryview(data)
+    turn = time.perf_counter()
+    for start in range(0, len(data), _PIECE):
+        output.append(encoder.encode(view[start : start + _PIECE]))
+        if time.perf_counter() - turn > _TURN:
+            await asyncio.sleep(0)
+            turn = time.perf_counter()
+    return b"".join([*output, encoder.finish()])
+
+
+def wished_coding(
+    request: web.BaseRequest,
+    response: web.Response,
+    force: bool | web.ContentCoding | None,  # noqa: FBT001 - as aiohttp takes it
+    chosen: tuple[str, int | None] | None,
+) -> tuple[str, int | None] | None:
+    """The coding of a response whose handler asked for one, and the level.
+
+    Args:
+        request: what it answers.
+        response: with the status and the fields of a whole representation.
+        force: the coding that the handler names, if it does.
+        chosen: what the compression middleware chose.
+    """
+    headers = response.headers
+    if response.status in {204, 206, 304} or not headers.keys().isdisjoint(
+        OF_THE_BYTES
+    ):
+        return chosen
+    if isinstance(force, bool):  # as before there was ContentCoding
+        force = web.ContentCoding.deflate if force else web.ContentCoding.identity
+    if force is not None:
+        return None if force is web.ContentCoding.identity else (force.value, None)
+    if chosen is not None:
+        return chosen
+    vary(headers)
+    accepted = request.headers.getall(hdrs.ACCEPT_ENCODING, None)
+    coding = choose_coding(accepted, ("gzip", "deflate"))
+    return None if coding is None or coding == "identity" else (coding, None)

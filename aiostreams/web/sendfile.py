@@ -13,13 +13,13 @@ import os
 from typing import TYPE_CHECKING, Any, Final
 
 from aiostreams.errors import SizeMismatch
-from aiostreams.web.body import tally_of
+from aiostreams.web.state import tally_of
 
 if TYPE_CHECKING:
     from aiohttp import web
     from aiohttp.abc import AbstractStreamWriter
 
-    from aiostreams.streams.file import FileStream
+    from aiostreams.files.file import FileStream
 
 __all__ = ["may_sendfile", "sendfile"]
 

@@ -7,23 +7,19 @@ from typing import TYPE_CHECKING, Any
 
 from aiohttp import web
 
+from aiostreams.codings.zlib_backend import set_zlib_backend
 from aiostreams.limits import DEFAULT_LIMITS, Limits
-from aiostreams.streams.codecs import set_zlib_backend
-from aiostreams.web.appstorage import APP_STORAGE
-from aiostreams.web.body import APP_LIMITS
-from aiostreams.web.compression import (
-    DEFAULT_COMPRESSION,
-    Compression,
-    compression_middleware,
-)
+from aiostreams.web.compression.config import DEFAULT_COMPRESSION, Compression
+from aiostreams.web.compression.middleware import compression_middleware
 from aiostreams.web.middleware import stream_middleware, values_to_responses
-from aiostreams.web.reporter import Reporter
+from aiostreams.web.state import APP_LIMITS, APP_STORAGE
+from aiostreams.web.stats.reporter import Reporter
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Iterable
 
-    from aiostreams.uploads.storage import Storage
-    from aiostreams.web.stats import StatsCallback
+    from aiostreams.storage.base import Storage
+    from aiostreams.web.stats.model import StatsCallback
 
 __all__ = ["run_app", "setup"]
 

@@ -10,7 +10,7 @@ import pytest
 from aiohttp import web
 
 from aiostreams import HTML, Limits, iter_parts, read_form, setup
-from aiostreams.content.received import ReceivedFile
+from aiostreams.multipart.received import ReceivedFile
 from tests.servers import serving
 
 PAGE = """<!doctype html><meta charset=utf-8>

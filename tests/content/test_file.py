@@ -6,13 +6,12 @@ from pathlib import Path, PurePosixPath
 import pytest
 
 from aiostreams.content.file import File
-from aiostreams.content.files import Files
 from aiostreams.content.json import JSON
-from aiostreams.content.multipart import MultiPart
 from aiostreams.errors import LimitExceeded, SizeMismatch, StreamClosed
+from aiostreams.files.file import FileStream
 from aiostreams.limits import Limits
+from aiostreams.multipart.multipart import Files, MultiPart
 from aiostreams.streams.base import Stream
-from aiostreams.streams.file import FileStream
 from aiostreams.streams.iterable import IterStream
 from aiostreams.streams.memory import ByteStream
 from aiostreams.testing import LAWS

@@ -7,9 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from multidict import MultiDict
 
-from aiostreams.content.form import Form
 from aiostreams.errors import LimitExceeded, MalformedBody, UnsupportedContent
 from aiostreams.limits import Limits
+from aiostreams.multipart.form import Form
 from aiostreams.streams.memory import ByteStream
 from tests.content.ways import ways
 

@@ -16,17 +16,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from aiostreams.content.file import File
-from aiostreams.content.files import Files
-from aiostreams.content.form import Form
-from aiostreams.content.formreader import (
-    WHOLE,
-    parse_form_parts,
-    read_form_parts,
-)
 from aiostreams.content.json import JSON
-from aiostreams.content.multipart import MultiPart
 from aiostreams.content.ndjson import NDJSON
-from aiostreams.content.received import ReceivedFile
 from aiostreams.content.text import Text
 from aiostreams.errors import (
     InvalidContent,
@@ -35,14 +26,18 @@ from aiostreams.errors import (
     StreamClosed,
     UnsupportedContent,
 )
+from aiostreams.files.file import FileStream
 from aiostreams.limits import KiB, Limits, MiB
+from aiostreams.multipart.form import Form
+from aiostreams.multipart.multipart import Files, MultiPart
+from aiostreams.multipart.received import ReceivedFile
+from aiostreams.multipart.whole import WHOLE, parse_form_parts, read_form_parts
 from aiostreams.streams.base import Stream
-from aiostreams.streams.file import FileStream
 from aiostreams.streams.iterable import IterStream
 from aiostreams.streams.memory import ByteStream
 from aiostreams.testing import LAWS, DripStream
 from aiostreams.testing.laws import SAMPLE, Make
-from aiostreams.web.parts import iter_parts
+from aiostreams.web.request import iter_parts
 from tests.content.ways import failing, ways
 from tests.multiparts import form, plain
 

@@ -11,10 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from multidict import MultiDict, MultiMapping
 
-from aiostreams.content.pairs import Pairs
+from aiostreams.multipart.multidict import ImmutableMultiDict
 
 
-class Numbers(Pairs[int]):
+class Numbers(ImmutableMultiDict[int]):
     _value_type = int
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from aiostreams.streams.codecs import supported_codings
+from aiostreams.codings.registry import supported_codings
 
 EXTRAS = {"br": "brotli", "zstd": "zstd"}
 

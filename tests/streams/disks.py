@@ -17,7 +17,9 @@ from typing import Any, TypeVar
 
 import pytest
 
-from aiostreams.streams import draft, openfile, spooled, writebehind
+from aiostreams.files import draft, spooled
+from aiostreams.files import reading as openfile
+from aiostreams.files import writing as writebehind
 
 T = TypeVar("T")
 

@@ -12,10 +12,10 @@ from typing import Any
 
 import pytest
 
+from aiostreams.files.file import FileStream
+from aiostreams.files.spooled import SpooledStream
 from aiostreams.streams.base import Stream
-from aiostreams.streams.file import FileStream
 from aiostreams.streams.memory import ByteStream
-from aiostreams.streams.spooled import SpooledStream
 
 
 async def settled() -> None:

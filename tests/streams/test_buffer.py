@@ -12,7 +12,7 @@ from hypothesis.stateful import (
     rule,
 )
 
-from aiostreams.streams.buffer import Buffer
+from aiostreams.streams.guards import Buffer
 
 PIECES = st.binary(min_size=1, max_size=6)
 

@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from aiostreams.streams.carried import Carried, end, start
+from aiostreams.streams.tasks import Carried, end, start
 
 
 class Work:

@@ -9,14 +9,11 @@ from collections.abc import Iterator
 
 import pytest
 
+from aiostreams.codings import registry as codecs
+from aiostreams.codings import zlib_backend
+from aiostreams.codings.registry import make_decoder, make_encoder, supported_codings
+from aiostreams.codings.zlib_backend import set_zlib_backend
 from aiostreams.errors import UnsupportedContent
-from aiostreams.streams import codecs, zlib_backend
-from aiostreams.streams.codecs import (
-    make_decoder,
-    make_encoder,
-    set_zlib_backend,
-    supported_codings,
-)
 
 DATA = b"some text that repeats, some text that repeats\n" * 100
 
@@ -149,7 +146,7 @@ def test_missing_library_names_the_extra_when_the_application_asks(
     """Where one would bring it: from Python 3.14 on zstd comes with Python, or not."""
     without_extras(monkeypatch)
     python = types.SimpleNamespace(version_info=version)
-    monkeypatch.setattr("aiostreams.streams.codecs.sys", python)
+    monkeypatch.setattr("aiostreams.codings.registry.sys", python)
     with pytest.raises(ImportError) as caught:
         make_encoder(coding)
     if coding == "zstd" and version >= (3, 14):

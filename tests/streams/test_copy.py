@@ -12,13 +12,13 @@ from typing import Any
 import pytest
 
 from aiostreams.errors import StorageError, StreamClosed
+from aiostreams.files.file import FileStream
+from aiostreams.files.spooled import SpooledStream
 from aiostreams.limits import KiB, MiB
 from aiostreams.streams.base import Stream
-from aiostreams.streams.file import FileStream
+from aiostreams.streams.copy import copy
 from aiostreams.streams.iterable import IterStream
 from aiostreams.streams.memory import ByteStream
-from aiostreams.streams.pump import copy
-from aiostreams.streams.spooled import SpooledStream
 from aiostreams.testing import DripStream, FailStream, SpyStream
 
 from .disks import Suspensions, no_leak

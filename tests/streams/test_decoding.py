@@ -20,13 +20,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from aiostreams.codings import base
+from aiostreams.codings import registry as codecs
+from aiostreams.codings.decoded import DecodedStream, GUnzipStream
+from aiostreams.codings.encoded import EncodedStream
+from aiostreams.codings.registry import make_encoder
+from aiostreams.codings.zlib_backend import set_zlib_backend
 from aiostreams.errors import LimitExceeded, MalformedBody, UnsupportedContent
 from aiostreams.limits import GiB, KiB, Limits, MiB
-from aiostreams.streams import codecs, inflate
 from aiostreams.streams.base import Stream
-from aiostreams.streams.codecs import make_encoder, set_zlib_backend
-from aiostreams.streams.decoding import DecodedStream, GUnzipStream
-from aiostreams.streams.encoding import EncodedStream
 from aiostreams.streams.iterable import IterStream
 from aiostreams.streams.memory import ByteStream
 from aiostreams.testing import DripStream, FailStream, SpyStream, StallStream
@@ -635,14 +637,14 @@ async def test_closing_and_draining_decode_nothing(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     calls = 0
-    decode = inflate.Decoder.decode
+    decode = base.Decoder.decode
 
-    def counted(self: inflate.Decoder, max_length: int) -> bytes | None:
+    def counted(self: base.Decoder, max_length: int) -> bytes | None:
         nonlocal calls
         calls += 1
         return decode(self, max_length)
 
-    monkeypatch.setattr(inflate.Decoder, "decode", counted)
+    monkeypatch.setattr(base.Decoder, "decode", counted)
     source = ByteStream(encode(os.urandom(10 * MiB), "gzip"))
     stream = GUnzipStream(source)
     await stream.readexactly(10)

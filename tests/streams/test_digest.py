@@ -9,7 +9,7 @@ import pytest
 from aiostreams.errors import InvalidContent
 from aiostreams.sansio.digest import digest_of, parse_digest
 from aiostreams.streams.base import Stream
-from aiostreams.streams.digest import DigestStream
+from aiostreams.streams.hashing import DigestStream
 from aiostreams.streams.memory import ByteStream
 from aiostreams.testing import DripStream
 from aiostreams.testing.laws import LAWS, SAMPLE

@@ -18,17 +18,18 @@ from typing import Any
 
 import pytest
 
+from aiostreams.codings import registry as codecs
+from aiostreams.codings.decoded import DecodedStream
+from aiostreams.codings.encoded import EncodedStream, GZipStream
+from aiostreams.codings.registry import make_decoder
+from aiostreams.codings.source_reader import SourceReader
+from aiostreams.codings.zlib_backend import set_zlib_backend
 from aiostreams.errors import MalformedBody, StreamClosed, UnsupportedContent
 from aiostreams.limits import KiB, Limits, MiB
-from aiostreams.streams import codecs
 from aiostreams.streams.base import Stream
-from aiostreams.streams.codecs import make_decoder, set_zlib_backend
-from aiostreams.streams.decoding import DecodedStream
-from aiostreams.streams.encoding import EncodedStream, GZipStream
-from aiostreams.streams.intake import Intake
 from aiostreams.streams.iterable import IterStream
 from aiostreams.streams.memory import ByteStream
-from aiostreams.streams.worker import Job
+from aiostreams.streams.threads import ThreadCall
 from aiostreams.testing import DripStream, FailStream, SpyStream, StallStream
 from aiostreams.testing.laws import LAWS
 
@@ -408,7 +409,7 @@ async def test_closing_during_a_flush_is_not_taken_for_one() -> None:
 
 
 async def test_interruption_of_an_intake_that_nobody_fills() -> None:
-    intake = Intake(ByteStream(b"x"))
+    intake = SourceReader(ByteStream(b"x"))
     intake.interrupt()
     await intake.fill(1)
     assert intake.take(5) == b"x"
@@ -425,9 +426,9 @@ async def test_intake_waits_for_a_read_that_is_slow_to_be_given_up() -> None:
                 raise
             return b"piece"
 
-    intake = Intake(Slow())
+    intake = SourceReader(Slow())
     wake = threading.Event()
-    waiting = asyncio.create_task(intake.fill_during(Job(wake.wait), 1))
+    waiting = asyncio.create_task(intake.fill_during(ThreadCall(wake.wait), 1))
     for _ in range(2):
         await asyncio.sleep(0.001)
         waiting.cancel()

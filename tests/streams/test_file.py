@@ -28,13 +28,16 @@ from aiostreams.errors import (
     StreamBusy,
     StreamClosed,
 )
+from aiostreams.files import draft
+from aiostreams.files import file as filereader
+from aiostreams.files import reading as openfile
+from aiostreams.files import writing as writebehind
+from aiostreams.files.file import FileStream
+from aiostreams.files.reading import PIECE, OpenFile
+from aiostreams.files.writing import BATCH, MOST
 from aiostreams.limits import KiB
-from aiostreams.streams import draft, filereader, openfile, worker, writebehind
-from aiostreams.streams.file import FileStream
-from aiostreams.streams.openfile import PIECE, OpenFile
-from aiostreams.streams.threads import Threads
-from aiostreams.streams.worker import Job
-from aiostreams.streams.writebehind import BATCH, MOST
+from aiostreams.streams import threads as worker
+from aiostreams.streams.threads import ThreadCall, Threads
 from aiostreams.testing import LAWS
 from aiostreams.testing.laws import SAMPLE
 
@@ -611,14 +614,14 @@ async def test_small_file_costs_one_trip(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     trips = 0
-    run = Job._run
+    run = ThreadCall._run
 
-    def count(self: Job[None]) -> None:
+    def count(self: ThreadCall[None]) -> None:
         nonlocal trips
         trips += 1
         run(self)
 
-    monkeypatch.setattr(Job, "_run", count)
+    monkeypatch.setattr(ThreadCall, "_run", count)
     await save(path, BIG[: 60 * KiB], fsync=True, size=1000)
     assert trips == 1
 
@@ -1113,7 +1116,7 @@ async def test_readers_see_old_or_new_and_nothing_between(path: Path) -> None:
 
 KILLED = """
 import asyncio, sys
-from aiostreams.streams.file import FileStream
+from aiostreams.files.file import FileStream
 async def main():
     n = 0
     while True:
@@ -1145,7 +1148,7 @@ def test_killed_at_any_point_leaves_a_whole_file(path: Path) -> None:
 
 FORKED = """
 import asyncio, os, sys
-from aiostreams.streams.file import FileStream
+from aiostreams.files.file import FileStream
 async def read():
     async with FileStream(sys.argv[1]) as stream:
         assert await stream.read() == b"abc"
@@ -1217,7 +1220,7 @@ def _drain(read: Callable[[], bytes | None]) -> int:
 
 async def test_job_has_many_waiters() -> None:
     gate = threading.Event()
-    job = Job(gate.wait)
+    job = ThreadCall(gate.wait)
     waiters = [asyncio.create_task(job.wait()) for _ in range(3)]
     await asyncio.sleep(0)
     waiters[0].cancel()
@@ -1233,7 +1236,7 @@ async def test_job_has_many_waiters() -> None:
 
 async def test_job_woken_with_a_waiter_that_was_just_cancelled() -> None:
     gate = threading.Event()
-    job = Job(gate.wait)
+    job = ThreadCall(gate.wait)
     waiting = asyncio.create_task(job.wait())
     other = asyncio.create_task(job.wait())
     await asyncio.sleep(0)
@@ -1249,10 +1252,10 @@ async def test_job_woken_with_a_waiter_that_was_just_cancelled() -> None:
 
 def test_job_outlives_its_loop() -> None:
     gate = threading.Event()
-    jobs: list[Job[bool]] = []
+    jobs: list[ThreadCall[bool]] = []
 
     async def main() -> None:
-        jobs.append(Job(gate.wait))
+        jobs.append(ThreadCall(gate.wait))
         waiting = asyncio.create_task(jobs[0].wait())
         await asyncio.sleep(0)
         waiting.cancel()

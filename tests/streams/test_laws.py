@@ -20,7 +20,7 @@ from aiostreams.streams.sections import ChainStream, SliceStream
 from aiostreams.streams.transforms import LimitStream, ProgressStream, TeeStream
 from aiostreams.testing import LAWS, SpyStream
 from aiostreams.testing.laws import SAMPLE, Make
-from aiostreams.web.parts import iter_parts
+from aiostreams.web.request import iter_parts
 
 
 class Minimal(Stream):

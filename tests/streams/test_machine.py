@@ -22,17 +22,17 @@ from aiohttp import AsyncIterablePayload
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
+from aiostreams.codings.decoded import DecodedStream, GUnzipStream
+from aiostreams.codings.encoded import GZipStream
 from aiostreams.errors import LimitExceeded, StreamBusy, StreamClosed
+from aiostreams.files.file import FileStream
+from aiostreams.files.spooled import SpooledStream
 from aiostreams.streams.base import MAX_LINE_LENGTH, Stream
-from aiostreams.streams.decoding import DecodedStream, GUnzipStream
-from aiostreams.streams.encoding import GZipStream
-from aiostreams.streams.file import FileStream
 from aiostreams.streams.iterable import IterStream
 from aiostreams.streams.memory import ByteStream
-from aiostreams.streams.spooled import SpooledStream
 from aiostreams.testing import DripStream, FailStream
 from aiostreams.testing.laws import SAMPLE, Failure, Make
-from aiostreams.web.pipe import PayloadStream
+from aiostreams.web.payload_stream import PayloadStream
 
 from .test_laws import MAKES
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from aiostreams.files.file import FileStream
 from aiostreams.streams.base import Stream
-from aiostreams.streams.file import FileStream
 from aiostreams.streams.memory import ByteStream
 from aiostreams.streams.multipart import MultiPartStream
 from aiostreams.streams.sections import ChainStream

@@ -15,10 +15,10 @@ from aiostreams.content.base import Content
 from aiostreams.content.file import File
 from aiostreams.content.json import JSON
 from aiostreams.errors import SizeMismatch, StreamClosed, StreamError
+from aiostreams.files.file import FileStream
 from aiostreams.limits import KiB, Limits, MiB
 from aiostreams.sansio.headers import boundary_of
 from aiostreams.streams.base import Stream
-from aiostreams.streams.file import FileStream
 from aiostreams.streams.iterable import IterStream
 from aiostreams.streams.memory import ByteStream
 from aiostreams.streams.multipart import (
@@ -28,7 +28,7 @@ from aiostreams.streams.multipart import (
     random_boundary,
 )
 from aiostreams.testing import DripStream, FailStream, SpyStream
-from aiostreams.web.parts import iter_parts
+from aiostreams.web.request import iter_parts
 
 
 async def test_the_bytes() -> None:

@@ -13,7 +13,6 @@ from pathlib import Path
 
 import pytest
 
-from aiostreams.content.part import Part
 from aiostreams.errors import (
     InvalidContent,
     LimitExceeded,
@@ -22,16 +21,17 @@ from aiostreams.errors import (
     StreamClosed,
     UnsupportedContent,
 )
+from aiostreams.files.file import FileStream
 from aiostreams.limits import KiB, Limits, MiB
+from aiostreams.multipart.part import Part
+from aiostreams.multipart.parts import NestedTooDeeply
+from aiostreams.storage.memory import MemoryStorage
 from aiostreams.streams.base import Stream
-from aiostreams.streams.file import FileStream
+from aiostreams.streams.copy import copy
 from aiostreams.streams.iterable import IterStream
 from aiostreams.streams.memory import ByteStream
-from aiostreams.streams.parts import NestedTooDeeply
-from aiostreams.streams.pump import copy
 from aiostreams.testing import DripStream, FailStream, SpyStream, StallStream
-from aiostreams.uploads.memory import MemoryStorage
-from aiostreams.web.parts import iter_parts
+from aiostreams.web.request import iter_parts
 from tests.multiparts import cut, form, plain
 
 TYPE = "multipart/form-data; boundary=B"

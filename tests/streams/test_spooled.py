@@ -14,14 +14,16 @@ from typing import Any
 import pytest
 
 from aiostreams.errors import StorageError, StreamBusy, StreamClosed
+from aiostreams.files import reading as openfile
+from aiostreams.files import spooled
+from aiostreams.files.file import FileStream
+from aiostreams.files.reading import PIECE
+from aiostreams.files.spooled import SpooledStream
+from aiostreams.files.writing import BATCH, MOST
 from aiostreams.limits import KiB, MiB
-from aiostreams.streams import openfile, spooled, worker
+from aiostreams.streams import threads as worker
 from aiostreams.streams.base import Stream
-from aiostreams.streams.file import FileStream
 from aiostreams.streams.memory import ByteStream
-from aiostreams.streams.openfile import PIECE
-from aiostreams.streams.spooled import SpooledStream
-from aiostreams.streams.writebehind import BATCH, MOST
 from aiostreams.testing import LAWS
 from aiostreams.testing.laws import SAMPLE
 

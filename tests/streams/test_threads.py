@@ -272,7 +272,7 @@ def test_watch_that_cannot_be_started_is_tried_again(
 
 _AT_THE_END = """
 import asyncio, sys, time
-from aiostreams.streams import worker
+from aiostreams.streams import threads as worker
 
 async def main():
     worker.Job(lambda: (time.sleep(0.2), print("ended")))

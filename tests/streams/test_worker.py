@@ -9,8 +9,8 @@ import threading
 
 import pytest
 
-from aiostreams.streams import worker
-from aiostreams.streams.worker import Job
+from aiostreams.streams import threads as worker
+from aiostreams.streams.threads import ThreadCall
 
 
 class Pool:
@@ -60,7 +60,7 @@ async def test_a_pool_is_made_for_the_first_job_and_kept(
     monkeypatch.setattr(worker, "_pool", made)
     threads = []
     for _ in range(3):
-        job = Job(threading.current_thread)
+        job = ThreadCall(threading.current_thread)
         await job.wait()
         threads.append(job.result())
     assert made.cache_info().misses == 1

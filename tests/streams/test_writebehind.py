@@ -10,23 +10,17 @@ from typing import Any
 
 import pytest
 
+from aiostreams.files import writing as writebehind
+from aiostreams.files.writing import _PIECE, BATCH, MOST, WriteBehind, write_all
 from aiostreams.limits import KiB
-from aiostreams.streams import writebehind
-from aiostreams.streams.writebehind import (
-    _PIECE,
-    BATCH,
-    MOST,
-    Buffer,
-    WriteBehind,
-    write_all,
-)
+from aiostreams.streams.iterable import BytesLike
 
 DATA = os.urandom(300_000)
 
 
-def cut(sizes: list[int]) -> list[Buffer]:
+def cut(sizes: list[int]) -> list[BytesLike]:
     """``DATA`` in chunks of these sizes, over and over."""
-    chunks: list[Buffer] = []
+    chunks: list[BytesLike] = []
     start = 0
     while start < len(DATA):
         size = sizes[len(chunks) % len(sizes)]
@@ -89,7 +83,7 @@ def test_a_write_that_takes_less_goes_on_in_the_middle(
 
     monkeypatch.setattr(os, "writev", little)
     with (tmp_path / "file").open("w+b", buffering=0) as file:
-        chunks: list[Buffer] = [
+        chunks: list[BytesLike] = [
             data[:1],
             data[1:20_000],
             memoryview(data)[20_000:],

@@ -6,7 +6,7 @@ import pytest
 
 from aiostreams import ByteStream, LimitExceeded, Stream, StreamError
 from aiostreams.testing import check_stream
-from aiostreams.uploads.ceiling import Ceiling, CeilingStream
+from aiostreams.uploads.rules import Ceiling, CeilingStream
 
 
 def test_the_message_names_file_field_and_numbers() -> None:

@@ -28,12 +28,14 @@ from aiostreams.errors import (
     StreamBusy,
     StreamError,
 )
+from aiostreams.files.draft import TEMPORARY_PREFIX
 from aiostreams.limits import KiB, MiB
-from aiostreams.streams.draft import TEMPORARY_PREFIX
-from aiostreams.uploads import disk as disk_module
-from aiostreams.uploads import diskattributes, folders, objectdraft
-from aiostreams.uploads.disk import DiskStorage
-from aiostreams.uploads.objectdraft import ATTRIBUTE, ObjectDraft
+from aiostreams.storage import disk as disk_module
+from aiostreams.storage import disk as diskattributes
+from aiostreams.storage import disk_draft as folders
+from aiostreams.storage import disk_draft as objectdraft
+from aiostreams.storage.disk import DiskStorage
+from aiostreams.storage.disk_draft import ATTRIBUTE, ObjectDraft
 from tests.streams import disks
 from tests.streams.disks import Disk, Suspensions, descriptors
 
@@ -548,7 +550,7 @@ async def test_upload_is_whole_or_nothing_when_call_k_fails(
 async def test_a_listing_left_early_closes_its_folders(
     storage: DiskStorage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("aiostreams.uploads.disk._BATCH", 1)
+    monkeypatch.setattr("aiostreams.storage.disk._BATCH", 1)
     for name in ("a/b/c", "a/b/d", "a/e", "f"):
         await store(storage, name)
     before = descriptors()

@@ -27,8 +27,9 @@ from aiohttp import web
 
 from aiostreams import DiskStorage, FileRule, MemoryStorage, Storage, receive, setup
 from aiostreams.limits import KiB
-from aiostreams.uploads import disk as disk_module
-from aiostreams.uploads import folders, objectdraft
+from aiostreams.storage import disk as disk_module
+from aiostreams.storage import disk_draft as folders
+from aiostreams.storage import disk_draft as objectdraft
 from tests.servers import connected, post, serving
 from tests.streams import disks
 from tests.streams.disks import Disk, Suspensions, descriptors

@@ -25,10 +25,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from aiostreams.content.file import File
-from aiostreams.content.received import ReceivedFile
 from aiostreams.errors import InvalidContent
+from aiostreams.multipart.received import ReceivedFile
+from aiostreams.storage.memory import MemoryStorage
 from aiostreams.uploads.formmodel import FormField, bind, file_rules, json_fields
-from aiostreams.uploads.memory import MemoryStorage
 from aiostreams.uploads.rules import FileRule
 from aiostreams.uploads.stored import StoredFile
 

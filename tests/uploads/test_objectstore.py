@@ -31,9 +31,11 @@ from aiostreams.errors import (
     StreamError,
 )
 from aiostreams.limits import GiB, KiB, MiB
-from aiostreams.uploads import client, objectreader, objectwriter
-from aiostreams.uploads.objectstore import ObjectStorage
-from aiostreams.uploads.objectwriter import part_plan
+from aiostreams.storage import object_reader as objectreader
+from aiostreams.storage import object_writer as objectwriter
+from aiostreams.storage import obstore as client
+from aiostreams.storage.object_store import ObjectStorage
+from aiostreams.storage.object_writer import part_plan
 from tests.streams.disks import Suspensions
 
 from .buckets import Bucket, store_of
@@ -755,7 +757,7 @@ def test_errors_are_translated(
 
 
 async def test_etags_that_cannot_be_strong_are_left_out() -> None:
-    from aiostreams.uploads.objectstore import _describe
+    from aiostreams.storage.object_store import _describe
 
     class Now:
         @staticmethod

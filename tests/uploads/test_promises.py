@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 
 from aiostreams.limits import MiB
+from aiostreams.storage.disk import DiskStorage
+from aiostreams.storage.memory import MemoryStorage
+from aiostreams.storage.object_store import ObjectStorage
 from aiostreams.testing.storages import PROMISES, promise_08_attributes_are_kept
-from aiostreams.uploads.disk import DiskStorage
-from aiostreams.uploads.memory import MemoryStorage
-from aiostreams.uploads.objectstore import ObjectStorage
 
 from .buckets import Bucket, store_of
 

@@ -10,9 +10,9 @@ import pytest
 
 from aiostreams import MemoryStorage, StoredObject, Stream
 from aiostreams.errors import InvalidKey, ObjectExists
+from aiostreams.storage.memory import _MemoryWriter
 from aiostreams.testing import check_storage
 from aiostreams.testing.storages import promise_11_prefixes_select
-from aiostreams.uploads.memory import _MemoryWriter
 
 
 class Lossy(MemoryStorage):

@@ -20,8 +20,10 @@ from aiostreams import (
     StorageError,
 )
 from aiostreams.limits import KiB
-from aiostreams.uploads import disk as disk_module
-from aiostreams.uploads import diskattributes, folders, objectdraft
+from aiostreams.storage import disk as disk_module
+from aiostreams.storage import disk as diskattributes
+from aiostreams.storage import disk_draft as folders
+from aiostreams.storage import disk_draft as objectdraft
 from tests.streams import disks
 from tests.streams.disks import Disk, Suspensions, no_leak
 

@@ -17,7 +17,7 @@ import aiohttp
 import pytest
 
 from aiostreams import DiskStorage, MiB, storage_from_url
-from aiostreams.streams.draft import TEMPORARY_PREFIX
+from aiostreams.files.draft import TEMPORARY_PREFIX
 from example_app.app import Settings, create_app
 from tests.servers import serving
 

@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 
 from aiostreams import ByteStream, Storage, StoredObject, Stream
 from aiostreams.errors import InvalidKey, ObjectExists, ObjectNotFound
+from aiostreams.storage.base import check_attributes, check_key, check_prefix
 from aiostreams.testing import check_storage
 from aiostreams.testing.storages import BAD_KEYS, GOOD_KEYS
-from aiostreams.uploads.storage import check_attributes, check_key, check_prefix
 
 
 @pytest.mark.parametrize("key", GOOD_KEYS)

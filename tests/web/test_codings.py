@@ -21,7 +21,7 @@ from typing import Any
 import pytest
 from aiohttp import web
 
-import aiostreams.web.body
+import aiostreams.web.state
 from aiostreams import (
     KiB,
     Limits,
@@ -37,7 +37,7 @@ from aiostreams import (
     read_text,
     setup,
 )
-from aiostreams.streams.pipeline import Pipeline
+from aiostreams.codings.decoded import Pipeline
 from tests.servers import CHUNKED, chunk, connected, post, serving
 from tests.streams.gzips import ACCEPT, REJECT
 from tests.web.variants import brotli, zstd
@@ -80,7 +80,7 @@ both = pytest.mark.parametrize("own", [True, False], ids=["own", "aiohttp's"])
 
 @pytest.fixture(autouse=True)
 def warn_again() -> None:
-    aiostreams.web.body._warn_once.cache_clear()
+    aiostreams.web.state._warn_once.cache_clear()
 
 
 def application(handler: Any, limits: Limits | None = None) -> web.Application:
@@ -219,7 +219,7 @@ async def test_codings_that_are_refused(coding: str, status: int, own: bool) -> 
 
 
 async def test_a_library_that_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("aiostreams.streams.codecs._library", lambda coding: None)
+    monkeypatch.setattr("aiostreams.codings.registry._library", lambda coding: None)
     status, headers, _ = await send(brotli.compress(DATA), "br")
     assert (status, headers["accept-encoding"]) == (415, "gzip, deflate")
 
@@ -523,7 +523,7 @@ async def test_nothing_is_decoded_while_draining_or_closing(
         turns.append(count)
         run(self, count)
 
-    monkeypatch.setattr("aiostreams.streams.pipeline.Pipeline.run", spy)
+    monkeypatch.setattr("aiostreams.codings.decoded.Pipeline.run", spy)
     encoded = gzip.compress(
         b"".join(hashlib.sha512(b"%d" % n).digest() for n in range(9999))
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from aiohttp.test_utils import make_mocked_request
 
-from aiostreams.web.compressible import (
+from aiostreams.web.compression.config import (
     Candidate,
     Predicate,
     compressible,

@@ -18,7 +18,7 @@ import aiohttp
 import pytest
 from aiohttp import web
 
-import aiostreams.web.precompressed
+import aiostreams.web.compression.precompressed
 from aiostreams import (
     HTML,
     JSON,
@@ -39,8 +39,8 @@ from aiostreams import (
     stream_middleware,
     uncompressed,
 )
-from aiostreams.streams import codecs
-from aiostreams.web.compressible import Predicate
+from aiostreams.codings import registry as codecs
+from aiostreams.web.compression.config import Predicate
 from tests.servers import connected, post, serving
 from tests.web.variants import (
     ALL,
@@ -399,8 +399,8 @@ async def test_levels_adapt(monkeypatch: pytest.MonkeyPatch) -> None:
         levels.append((coding, level))
         return make(coding, level)
 
-    monkeypatch.setattr("aiostreams.streams.encoding.make_encoder", spy)
-    monkeypatch.setattr("aiostreams.web.encoded.make_encoder", spy)
+    monkeypatch.setattr("aiostreams.codings.encoded.make_encoder", spy)
+    monkeypatch.setattr("aiostreams.web.response.make_encoder", spy)
 
     async def handler(request: web.Request) -> Any:
         if request.path == "/theirs":
@@ -536,7 +536,9 @@ async def test_what_lies_beside_and_goes(
     page: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(
-        aiostreams.web.precompressed, "_up_to_date", lambda path, codings: codings
+        aiostreams.web.compression.precompressed,
+        "_up_to_date",
+        lambda path, codings: codings,
     )
 
     async def handler(request: web.Request) -> Any:
@@ -549,7 +551,7 @@ async def test_what_lies_beside_and_goes(
 
 def test_a_file_that_goes_while_it_is_looked_at(page: Path) -> None:
     page.unlink()
-    found = aiostreams.web.precompressed._up_to_date(str(page), ["gzip"])
+    found = aiostreams.web.compression.precompressed._up_to_date(str(page), ["gzip"])
     assert found == []
 
 
@@ -672,7 +674,8 @@ async def test_missing_libraries_are_not_offered(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(
-        "aiostreams.web.compression.supported_codings", lambda: ("gzip", "deflate")
+        "aiostreams.web.compression.middleware.supported_codings",
+        lambda: ("gzip", "deflate"),
     )
     async with asked(as_response) as raw:
         assert (await ask(raw, "gzip, br, zstd")).coding == "gzip"

@@ -10,10 +10,11 @@ import pytest
 from aiohttp.test_utils import make_mocked_request
 from multidict import CIMultiDict
 
+from aiostreams.codings.registry import make_decoder
 from aiostreams.limits import MiB
-from aiostreams.streams.codecs import make_decoder
-from aiostreams.web import encoded
-from aiostreams.web.encoded import encode_whole, mark_encoded, vary, weaken_etag
+from aiostreams.web import response as encoded
+from aiostreams.web.response import encode_whole
+from aiostreams.web.response_headers import mark_encoded, vary, weaken_etag
 
 DATA = os.urandom(300_000) + bytes(MiB)
 

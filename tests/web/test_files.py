@@ -16,7 +16,7 @@ import pytest
 from aiohttp import web
 
 from aiostreams import File, FileStream, StorageError, setup
-from aiostreams.streams.openfile import OpenFile
+from aiostreams.files.reading import OpenFile
 from tests.servers import connected, post, serving
 
 DATA = os.urandom(400_000)

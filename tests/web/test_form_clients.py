@@ -21,7 +21,7 @@ from aiohttp import web
 from werkzeug.formparser import parse_form_data
 
 from aiostreams import ByteStream, File, MultiPart, iter_parts, read_form, setup
-from aiostreams.content.received import ReceivedFile
+from aiostreams.multipart.received import ReceivedFile
 from tests.servers import serving
 
 NAME = 'naïve "x"; ü.txt'

@@ -43,11 +43,11 @@ from aiostreams import (
     respond,
     setup,
 )
+from aiostreams.files.file import FileStream
 from aiostreams.sansio.ranges import ByteRange
-from aiostreams.streams.file import FileStream
 from aiostreams.streams.iterable import IterStream
 from aiostreams.streams.memory import ByteStream
-from aiostreams.web.byteranges import byteranges
+from aiostreams.web.response import byteranges
 from tests.multiparts import cut, form, plain
 from tests.servers import CHUNKED, chunk, connected, post, serving
 from tests.streams.disks import descriptors

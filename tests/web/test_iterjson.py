@@ -27,7 +27,7 @@ from aiostreams import (
     read_json,
     setup,
 )
-from aiostreams.web.body import body_of
+from aiostreams.web.state import body_of
 from tests.servers import CHUNKED, chunk, connected, post, serving
 from tests.web.scripts import dripped, run
 

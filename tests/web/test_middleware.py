@@ -44,8 +44,8 @@ from aiostreams import (
     stream_middleware,
 )
 from aiostreams.streams.http import HTTPStream
-from aiostreams.web.body import body_of
 from aiostreams.web.response import BodyResponse
+from aiostreams.web.state import body_of
 from tests.servers import CHUNKED, chunk, connected, post, serving
 
 Handler = Callable[[web.Request], Awaitable[Any]]

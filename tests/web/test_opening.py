@@ -11,9 +11,9 @@ from typing import Self
 import pytest
 
 from aiostreams.errors import ObjectNotFound, StorageError, StreamClosed, StreamError
+from aiostreams.files.file import FileStream
 from aiostreams.streams.base import Stream
-from aiostreams.streams.file import FileStream
-from aiostreams.web.opening import open_source
+from aiostreams.web.response import open_source
 
 
 class Unopened(Stream):

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from aiostreams import opentelemetry_stats
-from aiostreams.web.buckets import ADVISED_DURATIONS, SIZES
+from aiostreams.web.stats.model import ADVISED_DURATIONS, SIZES
 from tests.web.stats import FAILED, GONE, REFUSED, UNMATCHED, UPLOAD, stats
 
 pytest.importorskip("opentelemetry.sdk", reason="needs the extra opentelemetry")

@@ -16,7 +16,7 @@ from multidict import CIMultiDict
 from aiostreams import ByteStream, FileStream, IterStream, Stream, StreamClosed
 from aiostreams.testing import LAWS
 from aiostreams.web.payload import StreamPayload
-from aiostreams.web.pipe import PayloadStream, prompt
+from aiostreams.web.payload_stream import PayloadStream, prompt
 
 DATA = bytes(range(256)) * 40
 

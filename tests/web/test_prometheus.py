@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from aiostreams import prometheus_stats
-from aiostreams.web.buckets import SIZES
+from aiostreams.web.stats.model import SIZES
 from tests.web.stats import FAILED, GONE, REFUSED, UNMATCHED, UPLOAD, stats
 
 pytest.importorskip("prometheus_client", reason="needs the extra prometheus")

@@ -180,7 +180,7 @@ async def test_nothing_is_decoded_of_what_nobody_wants(
         nonlocal fed
         fed += 1
 
-    monkeypatch.setattr("aiostreams.streams.decoding.DecodedStream.readany", decoding)
+    monkeypatch.setattr("aiostreams.codings.decoded.DecodedStream.readany", decoding)
     monkeypatch.setattr("aiohttp.http_parser.DeflateBuffer.feed_data", decoding)
     async with (
         serving(refusing(), auto_decompress=False) as address,

@@ -37,7 +37,7 @@ from aiostreams import (
     receive,
 )
 from aiostreams.content.base import INLINE
-from aiostreams.web.body import body_of
+from aiostreams.web.state import body_of
 from tests.servers import CHUNKED, chunk, connected, post, serving
 from tests.web.scripts import Script, dripped, run, typed
 

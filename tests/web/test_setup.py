@@ -13,7 +13,7 @@ from aiohttp import set_zlib_backend as set_aiohttps
 from aiohttp import web
 
 from aiostreams import MalformedBody, MemoryStorage, Text, run_app, setup
-from aiostreams.streams.zlib_backend import set_zlib_backend, zlib_backend
+from aiostreams.codings.zlib_backend import set_zlib_backend, zlib_backend
 from tests.servers import connected, post, serving
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]

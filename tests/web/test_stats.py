@@ -43,7 +43,7 @@ from aiostreams import (
     respond,
     setup,
 )
-from aiostreams.web import reporter
+from aiostreams.web.stats import reporter
 from tests.servers import CHUNKED, chunk, connected, post, serving
 from tests.web.stats import UPLOAD
 from tests.web.stats import stats as make_stats
@@ -1054,7 +1054,7 @@ async def test_several_callbacks_plain_and_async(
 async def test_async_callback_that_hangs_is_cancelled_in_the_end(
     caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("aiostreams.web.reporter._PATIENCE", 0.05)
+    monkeypatch.setattr("aiostreams.web.stats.reporter._PATIENCE", 0.05)
     ended = asyncio.Event()
 
     async def hang(stats: BodyStats) -> None:

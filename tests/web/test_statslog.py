@@ -68,6 +68,6 @@ def test_nothing_is_formatted_below_the_level(
     caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     caplog.set_level(logging.ERROR)
-    monkeypatch.setattr("aiostreams.web.statslog._Line.__str__", None)
+    monkeypatch.setattr("aiostreams.web.stats.log._Line.__str__", None)
     log_stats()(stats())
     assert not caplog.records

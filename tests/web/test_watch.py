@@ -29,7 +29,7 @@ from aiostreams import (
     respond,
     setup,
 )
-from aiostreams.web import watch
+from aiostreams.web import disconnect as watch
 from tests.servers import CHUNKED, Raw, chunk, connected, post, serving
 
 PATIENT = Limits(idle_timeout=None, min_rate=0)
@@ -140,14 +140,14 @@ async def test_a_client_that_stays_is_served_as_slow_as_it_is() -> None:
 async def test_only_what_can_wait_is_watched(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    made: list[watch.Watch] = []
+    made: list[watch.DisconnectWatch] = []
 
-    def counting(self: watch.Watch, *args: Any) -> None:
+    def counting(self: watch.DisconnectWatch, *args: Any) -> None:
         made.append(self)
         begin(self, *args)
 
-    begin = watch.Watch.__init__
-    monkeypatch.setattr(watch.Watch, "__init__", counting)
+    begin = watch.DisconnectWatch.__init__
+    monkeypatch.setattr(watch.DisconnectWatch, "__init__", counting)
 
     async def nothing(*pieces: bytes) -> AsyncIterator[bytes]:
         for piece in pieces:

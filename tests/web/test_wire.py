@@ -23,9 +23,9 @@ from aiostreams import (
     read_bytes,
     setup,
 )
-from aiostreams.web.body import body_of
 from aiostreams.web.expect import expect_continue
-from aiostreams.web.wire import Pace, WireStream
+from aiostreams.web.request_stream import ReadDeadline, RequestStream
+from aiostreams.web.state import body_of
 from tests.servers import CHUNKED, Raw, chunk, connected, post, serving
 
 HEADS = [post(headers=[("Content-Length", "1000")]), post(headers=CHUNKED)]
@@ -219,7 +219,7 @@ async def test_a_cancel_before_anything_is_waited_for() -> None:
     async def handler(request: web.Request) -> Any:
         body = body_of(request)
         wire: Any = body.stream
-        while not isinstance(wire, WireStream):
+        while not isinstance(wire, RequestStream):
             wire = wire._source
         begun = asyncio.Event()
 
@@ -248,7 +248,7 @@ async def test_a_cancel_before_anything_is_waited_for() -> None:
 async def test_a_cancel_from_outside_wins_over_the_timer() -> None:
     """Both in one turn of the event loop: the task was to end, not to answer 408."""
     limits = Limits(idle_timeout=0.01, min_rate=0)
-    pace = Pace(limits)
+    pace = ReadDeadline(limits)
 
     async def read() -> None:
         pace.begin(asyncio.current_task(), 0)
@@ -264,7 +264,7 @@ async def test_a_cancel_from_outside_wins_over_the_timer() -> None:
     with pytest.raises(BodyTimeout):
         await alone
     pace.stop()
-    pace = Pace(limits)
+    pace = ReadDeadline(limits)
     both = asyncio.create_task(read())
     await asyncio.sleep(0)
     pace._fire()

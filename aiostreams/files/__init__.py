@@ -1,0 +1,1 @@
+"""Files on the local disk, read and written in worker threads."""

@@ -1,0 +1,264 @@
+"""A file in the making: a temporary one that takes its place whole, or never was.
+
+At every instant, and after a crash at any point, the path holds what it held before
+or the complete new file. The order of the calls is what makes it so: create beside
+the target, write, set the mode, sync the file, close and check, rename, sync the
+directory. Syncing before renaming matters: some file systems may make the rename
+durable first, and leave a well-named file of zeros after a power failure.
+
+All names are relative to the directory that was opened first: if that is moved or
+replaced meanwhile, nothing is written elsewhere. Every method is blocking and runs in
+a ``ThreadCall``, one at a time.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import functools
+import logging
+import os
+import secrets
+import stat
+import threading
+from typing import TYPE_CHECKING
+
+from aiostreams.errors import ObjectExists, StorageError
+from aiostreams.files.writing import write_all
+from aiostreams.streams.threads import finalize
+
+if TYPE_CHECKING:
+    from aiostreams.streams.hashing import Hashes
+    from aiostreams.streams.iterable import BytesLike
+
+__all__ = ["TEMPORARY_PREFIX", "Draft"]
+
+# What a crash (kill -9) leaves behind begins with this, so that it can be swept.
+TEMPORARY_PREFIX = ".aiostreams-"
+
+_CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+# O_PATH: a directory that one may write to but not list will do.
+_DIRECTORY = os.O_DIRECTORY | os.O_CLOEXEC
+_SEARCH = _DIRECTORY | getattr(os, "O_PATH", os.O_RDONLY)
+
+_logger = logging.getLogger("aiostreams.files")
+_umask_lock = threading.Lock()
+
+
+class Draft:
+    """What will be at ``path``.
+
+    Args:
+        path: the target.
+        overwrite: whether a file that is there may be replaced.
+        fsync: whether the commit survives a power failure.
+        dir_fd: the directory that a relative path starts from.
+
+    Attributes:
+        abandoned: set it to keep a commit under way from taking place.
+        hashes: what hashes every byte before it is written, if anything does.
+    """
+
+    __slots__ = (
+        "_dir_fd",
+        "_directory",
+        "_fd",
+        "_folder",
+        "_fsync",
+        "_overwrite",
+        "_temporary",
+        "abandoned",
+        "hashes",
+        "name",
+    )
+
+    def __init__(
+        self, path: str, *, overwrite: bool, fsync: bool, dir_fd: int | None
+    ) -> None:
+        self._fd = -1
+        self._directory = -1
+        self._temporary: str | None = None
+        self._folder, name = os.path.split(path)
+        self.name: str = name
+        self._overwrite = overwrite
+        self._fsync = fsync
+        self._dir_fd = dir_fd
+        self.abandoned: bool = False
+        self.hashes: Hashes | None = None
+
+    @property
+    def empty(self) -> bool:
+        """Whether there is nothing to discard."""
+        return self._directory < 0
+
+    @property
+    def waits(self) -> bool:
+        """Whether a commit waits for the disk."""
+        return self._fsync
+
+    def write(self, chunks: list[BytesLike]) -> None:
+        """Append the chunks; the first call makes the temporary file.
+
+        Raises:
+            StorageError: the disk failed, or the target is no regular file. The
+                temporary file is gone then, so that a full disk gets room again.
+            ObjectExists: the target exists and may not be replaced.
+        """
+        try:
+            self._write(chunks)
+        except OSError as error:
+            self.discard()
+            raise self._explain(error) from error
+        except BaseException:
+            self.discard()
+            raise
+
+    def commit(self, chunks: list[BytesLike]) -> None:
+        """Append the chunks and put the file in its place, unless abandoned.
+
+        Raises:
+            StorageError: the disk failed, or the target is no regular file. The
+                target is as it was, unless it was the last step that failed,
+                syncing the directory.
+            ObjectExists: the target exists and may not be replaced.
+        """
+        try:
+            self._write(chunks)
+            self._set_mode()
+            if self._fsync:
+                # Should this fail, a second fsync could succeed although the
+                # kernel has dropped the pages: the draft is given up.
+                os.fsync(self._fd)
+            fd, self._fd = self._fd, -1
+            os.close(fd)
+            if not self.abandoned:
+                self._publish()
+        except OSError as error:
+            raise self._explain(error) from error
+        finally:
+            self.discard()
+
+    def discard(self) -> None:
+        """Remove every trace. What cannot be removed is logged."""
+        fd, self._fd = self._fd, -1
+        directory, self._directory = self._directory, -1
+        temporary, self._temporary = self._temporary, None
+        _remove(fd, directory, temporary)
+
+    def __del__(self) -> None:
+        if self._directory >= 0:
+            finalize(
+                functools.partial(_remove, self._fd, self._directory, self._temporary)
+            )
+
+    def _write(self, chunks: list[BytesLike]) -> None:
+        if self._fd < 0:
+            self._create()
+        if self.hashes is not None:
+            self.hashes.update(chunks)
+        write_all(self._fd, chunks)
+
+    def _create(self) -> None:
+        self._directory = os.open(
+            self._folder or ".",
+            # Only a directory that was opened for reading can be synced.
+            _DIRECTORY | os.O_RDONLY if self._fsync else _SEARCH,
+            dir_fd=self._dir_fd,
+        )
+        self._replaced()
+        temporary = TEMPORARY_PREFIX + secrets.token_hex(16)
+        mode = self._first_mode()
+        self._fd = os.open(temporary, _CREATE, mode, dir_fd=self._directory)
+        self._temporary = temporary
+
+    def _replaced(self) -> os.stat_result | None:
+        """The file to be replaced, if there is one and it may be."""
+        try:
+            found = os.stat(self.name, dir_fd=self._directory, follow_symlinks=False)
+        except FileNotFoundError:
+            return None
+        if not self._overwrite:
+            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST))
+        if not stat.S_ISREG(found.st_mode):
+            # A rename would replace even /dev/null.
+            number = errno.EISDIR if stat.S_ISDIR(found.st_mode) else errno.EINVAL
+            raise OSError(number, "the target is not a regular file")
+        return found
+
+    def _first_mode(self) -> int:
+        """The mode of the temporary file: nobody else's business until it is whole."""
+        return 0o600
+
+    def _set_mode(self) -> None:
+        os.fchmod(self._fd, self._mode())
+
+    def _mode(self) -> int:
+        replaced = self._replaced()
+        if replaced is not None:
+            return replaced.st_mode & 0o777
+        return 0o666 & ~_umask()
+
+    def _publish(self) -> None:
+        assert self._temporary is not None
+        if self._overwrite:
+            os.replace(
+                self._temporary,
+                self.name,
+                src_dir_fd=self._directory,
+                dst_dir_fd=self._directory,
+            )
+            self._temporary = None
+        else:
+            # link() refuses an existing name, which a rename replaces; discard()
+            # removes the temporary name.
+            os.link(
+                self._temporary,
+                self.name,
+                src_dir_fd=self._directory,
+                dst_dir_fd=self._directory,
+            )
+        if self._fsync:
+            os.fsync(self._directory)
+
+    def _explain(self, error: OSError) -> OSError:
+        if isinstance(error, FileExistsError) and not self._overwrite:
+            return ObjectExists(f"{self.name!r} exists already")
+        return StorageError(f"cannot write {self.name!r}: {error.strerror}", error)
+
+
+def _remove(fd: int, directory: int, temporary: str | None) -> None:
+    if fd >= 0:
+        with contextlib.suppress(OSError):
+            os.close(fd)
+    if temporary is not None:
+        try:
+            os.unlink(temporary, dir_fd=directory)
+        except FileNotFoundError:
+            pass
+        except OSError as error:
+            _logger.warning(
+                "temporary file left behind: %s: %s", temporary, error.strerror
+            )
+    if directory >= 0:
+        with contextlib.suppress(OSError):
+            os.close(directory)
+
+
+def _umask() -> int:
+    """The process's umask, which the system tells only to whoever changes it.
+
+    Changing it would race with other threads' new files, so Linux's listing of the
+    process is asked first.
+    """
+    try:
+        with open("/proc/thread-self/status", "rb") as status:  # noqa: PTH123
+            for line in status:
+                if line.startswith(b"Umask:"):
+                    return int(line[6:], 8)
+    except OSError:
+        pass
+    with _umask_lock:
+        # 0o077: what another thread creates just now is private, not public.
+        mask = os.umask(0o077)
+        os.umask(mask)
+        return mask

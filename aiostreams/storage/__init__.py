@@ -1,0 +1,1 @@
+"""Storages for objects: in memory, on disk, in object stores."""

@@ -1,0 +1,331 @@
+"""What a place for objects promises: a small class that anyone can write again.
+
+An object is a run of bytes under a key, with a media type and a few words of
+metadata; it is written once, appears whole or not at all, and never changes. A
+``Storage`` makes, opens, describes, deletes and lists objects. What is promised is
+said on its methods, and ``aiostreams.testing.check_storage`` holds every storage of
+this package, and yours, to it.
+
+Keys and metadata have one grammar for all storages, so that what works in memory and
+on disk works in every cloud. The checks here are all there is between a client's
+idea of a name and a file system: every storage calls ``check_key`` first.
+"""
+
+from __future__ import annotations
+
+import re
+from abc import ABC, abstractmethod
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Self
+
+from aiostreams.errors import InvalidKey
+from aiostreams.files.draft import TEMPORARY_PREFIX
+from aiostreams.limits import KiB
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Mapping
+    from types import TracebackType
+
+    from aiostreams.streams.base import Stream
+
+__all__ = ["Storage", "StoredObject", "check_attributes", "check_key", "check_prefix"]
+
+# S3's and Google's ceiling; Azure has the same, in characters.
+_MAX_KEY = 1024
+# NAME_MAX of every common file system.
+_MAX_SEGMENT = 255
+# S3's ceiling for all metadata of an object; ext4 keeps as much beside a file.
+_MAX_METADATA = 2 * KiB
+
+# C0 and C1 controls, DEL; a backslash separates folders on other systems.
+_FORBIDDEN = re.compile(r"[\x00-\x1f\x7f-\x9f\\]")
+# Azure's names are identifiers, S3's and HTTP's are case-insensitive.
+_METADATA_NAME = re.compile(r"[a-z_][a-z0-9_]{0,63}", re.ASCII)
+_METADATA_VALUE = re.compile(r"[^\x00-\x1f\x7f-\x9f]*")
+# What a Content-Type field may hold (RFC 9110 section 5.5); the exact grammar of
+# a media type is the business of whoever sends it.
+_CONTENT_TYPE = re.compile(r"[!-~](?:[ -~]{0,253}[!-~])?")
+
+
+@dataclass(frozen=True, slots=True)
+class StoredObject:
+    """An object as it is known to its storage.
+
+    Attributes:
+        key: where it is.
+        size: its length in bytes.
+        content_type: its media type as given to ``create``. Object stores do not
+            tell it in listings; it is ``None`` there.
+        modified: when it was stored, in POSIX seconds, if known.
+        etag: an opaque strong validator without quotes (RFC 9110 section 8.8.3), if
+            known; another version under the same key has another one.
+        metadata: as given to ``create``; empty in listings of object stores.
+    """
+
+    key: str
+    size: int
+    content_type: str | None = None
+    modified: float | None = None
+    etag: str | None = None
+    metadata: Mapping[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        # A copy that cannot change, as everything else here.
+        frozen = MappingProxyType(dict(self.metadata))
+        object.__setattr__(self, "metadata", frozen)
+
+
+class Storage(ABC):
+    """A place for objects.
+
+    A key is a relative path of segments separated by ``/``, 1 to 1024 bytes in
+    UTF-8. A segment is 1 to 255 bytes, neither ``.`` nor ``..``, does not begin
+    with ``.aiostreams-`` (temporary objects do), and has no control character and
+    no backslash. Any other key is an :class:`InvalidKey`, before any I/O. What
+    differs as a string is another object, on a case-sensitive file system.
+
+    Metadata are up to 2 KiB of names (``[a-z_][a-z0-9_]*``, but not ``aiostreams``)
+    and values (text without control characters).
+
+    ``async with`` closes the storage.
+    """
+
+    @abstractmethod
+    async def create(
+        self,
+        key: str,
+        *,
+        content_type: str | None = None,
+        metadata: Mapping[str, str] | None = None,
+        overwrite: bool = False,
+        size: int | None = None,
+    ) -> Stream:
+        """A writable stream, whose ``close()`` stores the object, whole.
+
+        Until then, and for ever after ``abort()`` or an error, the key is what it
+        was, and nothing else is left either. Should ``close()`` be cancelled, the
+        object is not stored; one that was to replace another may just have done so.
+
+        Of two that create one key at once, without ``overwrite``, one wins and the
+        other gets ``ObjectExists``, at the latest from ``close()``.
+
+        Args:
+            key: where it will be.
+            content_type: its media type.
+            metadata: a few words about it.
+            overwrite: whether an object that is there is replaced.
+            size: how long it will be at most, in bytes, if that is known. A hint;
+                it is not held against what is written.
+
+        Raises:
+            InvalidKey: the key is outside the grammar.
+            ValueError: the content type or the metadata are.
+            ObjectExists: the key is taken; ``write`` and ``close`` raise it too.
+            StorageError: the storage failed; ``write`` and ``close`` raise it too.
+        """
+
+    async def put(
+        self,
+        key: str,
+        data: bytes | bytearray | memoryview,
+        *,
+        content_type: str | None = None,
+        metadata: Mapping[str, str] | None = None,
+        overwrite: bool = False,
+    ) -> None:
+        """Store an object that is in memory.
+
+        What :meth:`create`, one ``write`` and ``close()`` do; a storage may know a
+        shorter way.
+
+        Args:
+            key: where it will be.
+            data: its bytes, of any number; not changed until this returns.
+            content_type: its media type.
+            metadata: a few words about it.
+            overwrite: whether an object that is there is replaced.
+
+        Raises:
+            InvalidKey, ValueError, ObjectExists, StorageError: as :meth:`create`.
+        """
+        sink = await self.create(
+            key,
+            content_type=content_type,
+            metadata=metadata,
+            overwrite=overwrite,
+            size=len(data),
+        )
+        async with sink:
+            await sink.write(data)
+
+    @abstractmethod
+    async def open(self, key: str) -> Stream:
+        """A readable stream over the object as it is now.
+
+        It has ``size``, ``content_type``, ``etag`` and ``last_modified`` (POSIX
+        seconds), and can seek: ``slice`` gives a part of the same version, or
+        fails, but never a part of another one.
+
+        Raises:
+            InvalidKey: the key is outside the grammar.
+            ObjectNotFound: there is no such object.
+            StorageError: the storage failed.
+        """
+
+    @abstractmethod
+    async def stat(self, key: str) -> StoredObject:
+        """What is known about the object.
+
+        Raises:
+            InvalidKey: the key is outside the grammar.
+            ObjectNotFound: there is no such object.
+            StorageError: the storage failed.
+        """
+
+    @abstractmethod
+    async def delete(self, key: str) -> None:
+        """Remove the object. One that is not there is no error.
+
+        Streams that read it go on, or fail; they never get other bytes.
+
+        Raises:
+            InvalidKey: the key is outside the grammar.
+            StorageError: the storage failed.
+        """
+
+    @abstractmethod
+    def list(self, prefix: str = "") -> AsyncIterator[StoredObject]:
+        """The objects whose keys begin with ``prefix``, in any order.
+
+        Objects that are created or deleted meanwhile may show or not.
+
+        Any async iterator will do. Those of this package's storages are generators,
+        which ``contextlib.aclosing`` ends early with all that they have open.
+
+        Args:
+            prefix: any beginning of a key; the last segment may be cut.
+
+        Raises:
+            InvalidKey: no key begins like that.
+            StorageError: the storage failed.
+        """
+
+    async def presign(
+        self, key: str, method: str = "GET", expires: float = 3600.0
+    ) -> str:
+        """A URL by which anyone may ``method`` the object for ``expires`` seconds.
+
+        Raises:
+            NotImplementedError: this storage has no URLs.
+            InvalidKey: the key is outside the grammar.
+            ValueError: ``method`` or ``expires`` is out of range.
+            StorageError: the storage failed.
+        """
+        del key, method, expires
+        raise NotImplementedError(f"{type(self).__name__} has no URLs")
+
+    async def close(self) -> None:  # noqa: B027 - most hold nothing
+        """Wait for what is under way, and release what the storage holds.
+
+        Closing again does nothing. Streams of the storage should be closed before.
+        """
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await self.close()
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__}>"
+
+
+def check_key(key: str) -> tuple[str, ...]:
+    """The segments of ``key``, for a storage of one's own.
+
+    Raises:
+        InvalidKey: it is outside the grammar, see :class:`Storage`.
+        TypeError: it is not a ``str``.
+    """
+    if not isinstance(key, str):
+        raise TypeError(f"a key is a str, not {type(key).__name__}")
+    _check_text(key)
+    segments = tuple(key.split("/"))
+    for segment in segments:
+        _check_segment(segment)
+        if segment in {"", ".", ".."}:
+            raise InvalidKey(
+                "a key is a relative path without empty, '.' and '..' segments"
+            )
+    return segments
+
+
+def check_prefix(prefix: str) -> tuple[tuple[str, ...], str]:
+    """The whole segments of ``prefix``, and how the next one begins.
+
+    For ``list`` of a storage of one's own.
+
+    Raises:
+        InvalidKey: no key begins like that.
+        TypeError: it is not a ``str``.
+    """
+    if not isinstance(prefix, str):
+        raise TypeError(f"a prefix is a str, not {type(prefix).__name__}")
+    folder, slash, start = prefix.rpartition("/")
+    _check_text(start)
+    _check_segment(start)
+    return (check_key(folder) if slash else ()), start
+
+
+def _check_text(text: str) -> None:
+    if _FORBIDDEN.search(text):
+        raise InvalidKey("a key has no control characters and no backslash")
+    try:
+        size = len(text.encode())
+    except UnicodeEncodeError:
+        raise InvalidKey("a key is valid Unicode") from None
+    if size > _MAX_KEY:
+        raise InvalidKey(f"the key has {size} bytes, limit {_MAX_KEY}")
+
+
+def _check_segment(segment: str) -> None:
+    size = len(segment.encode())
+    if size > _MAX_SEGMENT:
+        raise InvalidKey(f"a segment of the key has {size} bytes, limit {_MAX_SEGMENT}")
+    if segment.startswith(TEMPORARY_PREFIX):
+        raise InvalidKey(f"a segment of the key begins with {TEMPORARY_PREFIX!r}")
+
+
+def check_attributes(
+    content_type: str | None, metadata: Mapping[str, str] | None
+) -> dict[str, str]:
+    """A copy of ``metadata``, for ``create`` of a storage of one's own.
+
+    Args:
+        content_type: what ``create`` was given; 1 to 255 printable ASCII characters.
+        metadata: likewise; 2 KiB at most, see :class:`Storage`.
+
+    Raises:
+        ValueError: it, or the content type, is outside the grammar.
+    """
+    if content_type is not None and not _CONTENT_TYPE.fullmatch(content_type):
+        raise ValueError("a content type is 1 to 255 printable ASCII characters")
+    copy = dict(metadata or {})
+    size = 0
+    for name, value in copy.items():
+        if not _METADATA_NAME.fullmatch(name) or name == "aiostreams":
+            raise ValueError(
+                "a name of metadata is [a-z_][a-z0-9_]*, up to 64, not 'aiostreams'"
+            )
+        if not _METADATA_VALUE.fullmatch(value):
+            raise ValueError(f"the value of {name!r} has control characters")
+        size += len(name) + len(value.encode())
+    if size > _MAX_METADATA:
+        raise ValueError(f"the metadata have {size} bytes, limit {_MAX_METADATA}")
+    return copy

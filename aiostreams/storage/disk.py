@@ -1,0 +1,387 @@
+"""Objects as files below a folder: a key is a path, the bytes are the file's.
+
+Everything that makes a file appear whole or not at all is ``Draft``'s, and everything
+that keeps keys below the root is ``SafeDirectory``'; here the two meet. A draft of an
+object makes its folders together with its temporary file, puts the media type and
+the metadata into an extended attribute of that file, so that they appear with it,
+and leaves no folder behind that it made in vain.
+
+Temporary files of a process that was killed are swept when they are a day old. All
+calls to the file system run in threads (``ThreadCall``).
+
+What a file system keeps of an object beside its bytes: one extended attribute.
+
+It is set on the temporary file, so it appears with the object and is gone with it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import errno
+import functools
+import itertools
+import json
+import logging
+import os
+import stat
+import time
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
+
+from aiostreams.errors import InvalidKey, ObjectNotFound, StorageError, StreamError
+from aiostreams.files.draft import TEMPORARY_PREFIX
+from aiostreams.files.file import FileStream
+from aiostreams.files.reading import OpenFile
+from aiostreams.storage.base import (
+    Storage,
+    StoredObject,
+    check_attributes,
+    check_key,
+    check_prefix,
+)
+from aiostreams.storage.disk_draft import (
+    ATTRIBUTE,
+    DiskWriter,
+    ObjectDraft,
+    SafeDirectory,
+    close,
+)
+from aiostreams.streams.threads import ThreadCall
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Callable, Generator, Mapping
+
+    from aiostreams.streams.base import Stream
+
+__all__ = ["Attributes", "DiskStorage", "decode_attributes", "encode_attributes"]
+
+T = TypeVar("T")
+
+# How many objects one trip to a thread lists.
+_BATCH = 256
+_ABSENT = (FileNotFoundError, NotADirectoryError, IsADirectoryError)
+
+_logger = logging.getLogger("aiostreams.files")
+
+
+class DiskStorage(Storage):
+    """Objects as files below ``root``.
+
+    No key leaves the root, and no symbolic link below it is followed, also when it
+    is made while somebody writes. Files and folders that others put there are
+    objects too. Folders are private (0700), files have the mode that the umask
+    gives them, 0600 while they are being written.
+
+    The content type and the metadata are kept in the extended attribute
+    ``user.aiostreams`` of the file, as JSON; ``cp -a``, ``rsync -X`` and ``tar
+    --xattrs`` keep it. On a file system without such attributes (and on macOS)
+    the content type is lost, which is logged once, and metadata are refused with
+    ``StorageError``.
+
+    No object can be where a folder is, or below another object (``ObjectExists``).
+
+    Args:
+        root: the folder; made with the first object.
+        fsync: whether an object that was stored survives a power failure.
+        sweep_after: how many seconds a temporary file must not have been written
+            to, before the first ``create`` removes it as what a killed process has
+            left. ``None`` leaves them all.
+    """
+
+    def __init__(
+        self,
+        root: str | os.PathLike[str],
+        *,
+        fsync: bool = False,
+        sweep_after: float | None = 86400.0,
+    ) -> None:
+        self._root = os.fspath(root)
+        self._fsync = fsync
+        self._sweep_after = sweep_after
+        self._sweeping: ThreadCall[None] | None = None
+        self._folders = SafeDirectory(self._root, fsync=fsync)
+
+    async def create(
+        self,
+        key: str,
+        *,
+        content_type: str | None = None,
+        metadata: Mapping[str, str] | None = None,
+        overwrite: bool = False,
+        size: int | None = None,
+    ) -> Stream:
+        """A writable stream, see :meth:`Storage.create`.
+
+        The disk is first touched by a ``write``, or by ``open()`` of the stream.
+        """
+        del size
+        draft = self._draft(key, content_type, metadata, overwrite=overwrite)
+        return DiskWriter(draft, content_type)
+
+    async def put(
+        self,
+        key: str,
+        data: bytes | bytearray | memoryview,
+        *,
+        content_type: str | None = None,
+        metadata: Mapping[str, str] | None = None,
+        overwrite: bool = False,
+    ) -> None:
+        """Store an object at once, see :meth:`Storage.put`: one trip to a thread."""
+        draft = self._draft(key, content_type, metadata, overwrite=overwrite)
+        job = ThreadCall(functools.partial(draft.store, bytes(data)), waits=draft.waits)
+        try:
+            await job.wait()
+        except asyncio.CancelledError:
+            draft.abandoned = True
+            try:
+                await job.finish()
+            finally:
+                if job.done and draft.published:
+                    await ThreadCall(draft.retract).finish()
+            raise
+        job.result()
+
+    def _draft(
+        self,
+        key: str,
+        content_type: str | None,
+        metadata: Mapping[str, str] | None,
+        *,
+        overwrite: bool,
+    ) -> ObjectDraft:
+        segments = check_key(key)
+        metadata = check_attributes(content_type, metadata)
+        if self._sweep_after is not None and self._sweeping is None:
+            self._sweeping = ThreadCall(self._sweep_quietly)
+        return ObjectDraft(
+            self._folders,
+            segments,
+            encode_attributes(content_type, metadata),
+            needed=bool(metadata),
+            overwrite=overwrite,
+            fsync=self._fsync,
+        )
+
+    async def open(self, key: str) -> Stream:
+        """A readable stream over the file, see :meth:`Storage.open`."""
+        file, attributes = await _run(
+            functools.partial(self._open, key), undo=lambda opened: opened[0].close()
+        )
+        found = file.stat_result
+        assert found is not None
+        stream = FileStream.over(
+            file, end=found.st_size, content_type=attributes.content_type
+        )
+        await file.release()  # the stream has a lease of its own
+        return stream
+
+    async def stat(self, key: str) -> StoredObject:
+        return await _run(functools.partial(self._stat, key))
+
+    async def delete(self, key: str) -> None:
+        await _run(functools.partial(self._delete, key))
+
+    async def list(self, prefix: str = "") -> AsyncGenerator[StoredObject, None]:
+        found = self._list(*check_prefix(prefix))
+        take = functools.partial(itertools.islice, found, _BATCH)
+        try:
+            while batch := await _run(lambda: list(take())):
+                for stored in batch:
+                    yield stored
+        finally:
+            await ThreadCall(found.close).finish()
+
+    async def sweep(self, older_than: float = 86400.0, *, limit: int = 100_000) -> int:
+        """Remove temporary files that nobody writes to any more.
+
+        Args:
+            older_than: how many seconds ago they must have been written last.
+            limit: how many files at most are looked at.
+
+        Returns:
+            How many were removed.
+
+        Raises:
+            StorageError: a folder cannot be read.
+        """
+        return await _run(functools.partial(self._sweep, older_than, limit))
+
+    async def close(self) -> None:
+        """Wait for the sweep, if it is under way."""
+        if self._sweeping is not None:
+            await self._sweeping.finish()
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self._root!r}>"
+
+    # -- blocking ------------------------------------------------------------------
+
+    def _open(self, key: str) -> tuple[OpenFile, Attributes]:
+        *parents, name = check_key(key)
+        try:
+            folder = self._folders.open(parents)
+            try:
+                file = OpenFile.open(name, dir_fd=folder, follow_symlinks=False)
+            finally:
+                close(folder)
+        except _ABSENT:
+            raise ObjectNotFound(f"no object {key!r}") from None
+        try:
+            return file, decode_attributes(file.fileno())
+        except BaseException:
+            file.close()
+            raise
+
+    def _stat(self, key: str) -> StoredObject:
+        file, attributes = self._open(key)
+        found = file.stat_result
+        assert found is not None
+        file.close()
+        return _describe(key, found, attributes)
+
+    def _delete(self, key: str) -> None:
+        *parents, name = check_key(key)
+        try:
+            folder = self._folders.open(parents)
+        except _ABSENT:
+            return
+        try:
+            found = os.stat(name, dir_fd=folder, follow_symlinks=False)
+            if stat.S_ISDIR(found.st_mode):
+                return
+            if not stat.S_ISREG(found.st_mode):
+                raise OSError(errno.EINVAL, "not a regular file")
+            os.unlink(name, dir_fd=folder)
+            if self._fsync:
+                os.fsync(folder)
+        except FileNotFoundError:
+            return
+        finally:
+            close(folder)
+        self._folders.prune(parents)
+
+    def _list(self, parents: tuple[str, ...], start: str) -> Generator[StoredObject]:
+        for fd, path, names in self._folders.walk(parents, start):
+            for name in names:
+                key = "/".join((*path, name))
+                try:
+                    check_key(key)
+                    file = OpenFile.open(name, dir_fd=fd, follow_symlinks=False)
+                except (InvalidKey, OSError):
+                    continue  # a temporary file, gone by now, or not ours
+                try:
+                    found = file.stat_result
+                    assert found is not None
+                    attributes = decode_attributes(file.fileno())
+                finally:
+                    file.close()
+                yield _describe(key, found, attributes)
+
+    def _sweep_quietly(self) -> None:
+        assert self._sweep_after is not None
+        try:
+            self._sweep(self._sweep_after, 100_000)
+        except OSError as error:
+            _logger.warning("sweep of temporary files failed: %s", error.strerror)
+
+    def _sweep(self, older_than: float, limit: int) -> int:
+        before = time.time() - older_than
+        removed = 0
+        emptied = set()
+        with contextlib.closing(self._folders.walk()) as folders:
+            for fd, path, names in folders:
+                old = os.fstat(fd).st_mtime < before
+                here = 0
+                for name in names:
+                    limit -= 1
+                    if name.startswith(TEMPORARY_PREFIX):
+                        here += _remove_old(fd, name, before)
+                removed += here
+                # An empty folder that is new is about to be used.
+                if here or (old and not names):
+                    emptied.add(path)
+                if limit <= 0:
+                    break
+        for path in emptied:
+            self._folders.prune(path)
+        return removed
+
+
+def _remove_old(fd: int, name: str, before: float) -> bool:
+    try:
+        if os.stat(name, dir_fd=fd, follow_symlinks=False).st_mtime >= before:
+            return False
+        os.unlink(name, dir_fd=fd)
+    except FileNotFoundError:
+        return False  # it became an object, or another sweep was faster
+    return True
+
+
+async def _run(function: Callable[[], T], undo: Callable[[T], None] | None = None) -> T:
+    """Call it in a thread. A cancelled call is waited for, and undone."""
+    job = ThreadCall(function)
+    try:
+        await job.wait()
+    except asyncio.CancelledError:
+        try:
+            await job.finish()
+        finally:
+            if undo is not None and job.done and not job.failed:
+                await ThreadCall(functools.partial(undo, job.result())).finish()
+        raise
+    try:
+        return job.result()
+    except StreamError:
+        raise
+    except OSError as error:
+        raise StorageError(f"storage failed: {error.strerror}", error) from error
+
+
+def _describe(key: str, found: os.stat_result, attributes: Attributes) -> StoredObject:
+    return StoredObject(
+        key,
+        found.st_size,
+        attributes.content_type,
+        found.st_mtime,
+        # As FileStream.etag has it.
+        f"{found.st_ino:x}-{found.st_size:x}-{found.st_mtime_ns:x}",
+        attributes.metadata,
+    )
+
+
+# What a file system says that keeps no attributes, or none of this file.
+_NO_ATTRIBUTES = frozenset({errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENODATA})
+
+
+class Attributes(NamedTuple):
+    """What is kept beside the bytes."""
+
+    content_type: str | None = None
+    metadata: Mapping[str, str] = {}
+
+
+def encode_attributes(content_type: str | None, metadata: Mapping[str, str]) -> bytes:
+    """The attribute's value; empty when there is nothing to keep."""
+    kept: dict[str, object] = {}
+    if content_type is not None:
+        kept["content_type"] = content_type
+    if metadata:
+        kept["metadata"] = metadata
+    return json.dumps(kept, ensure_ascii=False).encode() if kept else b""
+
+
+def decode_attributes(fd: int) -> Attributes:
+    """What the file says; others may have written it, so all of it is checked."""
+    try:
+        kept = json.loads(os.getxattr(fd, ATTRIBUTE))
+        content_type = kept.get("content_type")
+        metadata = check_attributes(content_type, kept.get("metadata"))
+    except OSError as error:
+        if error.errno not in _NO_ATTRIBUTES:
+            raise
+    except (AttributeError, ValueError, TypeError):
+        pass
+    else:
+        return Attributes(content_type, metadata)
+    return Attributes()

@@ -1,0 +1,383 @@
+"""The draft of an object on disk: a ``Draft`` that brings its folders with it.
+
+What it adds, all of it in the thread that the draft works in:
+
+* the folder is reached without following links, and made if it is missing, by the
+  first write and not before; if it is pruned in between, it is made again;
+* the attributes are set on the temporary file, so they take their place with it;
+* before it takes its place, the folder must still be where the key says;
+* an object that had just been stored when its ``close()`` failed or was cancelled
+  is taken back;
+* folders that were made in vain are removed.
+
+Folders below a root, walked without ever following a symbolic link.
+
+Every step opens one component relative to the descriptor of the last one, with
+``O_NOFOLLOW``: whatever is swapped for a link meanwhile, no step leaves the root.
+Only the root itself is opened by its path, which is the operator's own.
+
+Empty folders are removed as soon as nothing is in them; a folder may so vanish
+between being made and being used, and whoever uses one makes it again. All of this
+is blocking and runs in a ``ThreadCall``.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import errno
+import logging
+import os
+from typing import TYPE_CHECKING
+
+from aiostreams.errors import ObjectExists
+from aiostreams.files.draft import Draft
+from aiostreams.files.file import FileStream, FileWriter
+from aiostreams.streams.threads import ThreadCall
+
+if TYPE_CHECKING:
+    from collections.abc import Generator, Sequence
+
+    from aiostreams.streams.hashing import Hashes
+    from aiostreams.streams.iterable import BytesLike
+
+__all__ = ["ATTRIBUTE", "DiskWriter", "ObjectDraft", "SafeDirectory", "close"]
+
+ATTRIBUTE = "user.aiostreams"
+
+# How often a folder may vanish before the temporary file is in it.
+_TRIES = 100
+
+_logger = logging.getLogger("aiostreams.files")
+
+
+class ObjectDraft(Draft):
+    """What will be the object.
+
+    Args:
+        folders: where it will be.
+        segments: its key.
+        attributes: the value of the extended attribute; none is set if empty.
+        needed: whether it is an error when attributes cannot be kept.
+        overwrite: whether an object that is there is replaced.
+        fsync: whether the commit survives a power failure.
+
+    Attributes:
+        published: whether it is in its place, and nothing failed afterwards.
+    """
+
+    __slots__ = ("_at_once", "_attributes", "_folders", "_found", "_identity",
+                 "_needed", "_parents", "published")  # fmt: skip
+
+    # Said once in a process, not with each object.
+    _warned = False
+
+    def __init__(
+        self,
+        folders: SafeDirectory,
+        segments: tuple[str, ...],
+        attributes: bytes,
+        *,
+        needed: bool,
+        overwrite: bool,
+        fsync: bool,
+    ) -> None:
+        super().__init__(segments[-1], overwrite=overwrite, fsync=fsync, dir_fd=None)
+        self._folders = folders
+        self._parents = segments[:-1]
+        self._attributes = attributes
+        self._needed = needed
+        self._identity: os.stat_result | None = None
+        self._at_once = False
+        self._found: os.stat_result | None = None
+        self.published: bool = False
+
+    def store(self, data: BytesLike) -> None:
+        """Do all of it at once: nothing can change meanwhile that could not after.
+
+        So nothing is looked at twice, which is a third of the calls, and a new file
+        has its mode from the start: it is whole a few microseconds later.
+
+        Raises:
+            StorageError, ObjectExists: as :meth:`commit`.
+        """
+        self._at_once = True
+        self.commit([data] if data else [])
+
+    def _replaced(self) -> os.stat_result | None:
+        found = self._found = super()._replaced()
+        return found
+
+    def _first_mode(self) -> int:
+        new = self._at_once and self._found is None
+        return 0o666 if new else super()._first_mode()
+
+    def _set_mode(self) -> None:
+        if not self._at_once:
+            super()._set_mode()
+        elif self._found is not None:
+            os.fchmod(self._fd, self._found.st_mode & 0o777)
+
+    def _create(self) -> None:
+        tries = 0
+        while True:
+            try:
+                self._create_once()
+            except FileNotFoundError:
+                # A folder was pruned while we were on the way. Make it again.
+                super().discard()
+                tries += 1
+                if tries == _TRIES:
+                    raise
+            else:
+                break
+        if self._attributes:
+            self._set_attributes()
+
+    def _create_once(self) -> None:
+        self._dir_fd = folder = self._folders.open(self._parents, make=True)
+        try:
+            super()._create()
+        finally:
+            close(folder)
+
+    def _set_attributes(self) -> None:
+        try:
+            os.setxattr(self._fd, ATTRIBUTE, self._attributes)
+        except (AttributeError, OSError) as error:
+            number = getattr(error, "errno", errno.ENOTSUP)
+            if number not in {errno.ENOTSUP, errno.EOPNOTSUPP}:
+                raise
+            if self._needed:
+                raise OSError(
+                    errno.ENOTSUP, "the file system keeps no attributes"
+                ) from error
+            if not ObjectDraft._warned:
+                ObjectDraft._warned = True
+                _logger.warning("content types are lost: no extended attributes here")
+
+    def _explain(self, error: OSError) -> OSError:
+        # Nothing has failed: keys that clients choose can ask for this.
+        if isinstance(error, NotADirectoryError):
+            key = "/".join((*self._parents, self.name))
+            return ObjectExists(f"there is an object where {key!r} needs a folder")
+        if isinstance(error, IsADirectoryError):
+            return ObjectExists(f"{self.name!r} is a folder with objects in it")
+        return super()._explain(error)
+
+    def _publish(self) -> None:
+        if not self._at_once:
+            self._check_folder()
+        assert self._temporary is not None
+        self._identity = os.stat(
+            self._temporary, dir_fd=self._directory, follow_symlinks=False
+        )
+        try:
+            super()._publish()
+        except BaseException:
+            self._remove_own(self._directory)
+            raise
+        self.published = True
+
+    def _check_folder(self) -> None:
+        folder = self._folders.open(self._parents)
+        try:
+            if not os.path.samestat(os.fstat(folder), os.fstat(self._directory)):
+                raise OSError(errno.ESTALE, "its folder was moved")
+        finally:
+            close(folder)
+
+    def retract(self) -> None:
+        """Take back an object that was published, if it is a new one. Blocking."""
+        self.published = False
+        try:
+            folder = self._folders.open(self._parents)
+        except OSError:
+            return
+        try:
+            self._remove_own(folder)
+        finally:
+            close(folder)
+        self._prune()
+
+    def _remove_own(self, folder: int) -> None:
+        """Remove the object, unless it has replaced one, or is not ours by now."""
+        if self._overwrite:
+            return
+        assert self._identity is not None
+        try:
+            found = os.stat(self.name, dir_fd=folder, follow_symlinks=False)
+            if _same_file(found, self._identity):
+                os.unlink(self.name, dir_fd=folder)
+        except FileNotFoundError:
+            pass
+        except OSError as error:
+            _logger.warning("object left behind: %r: %s", self.name, error.strerror)
+
+    def discard(self) -> None:
+        """Remove every trace, also the folders that are empty now."""
+        super().discard()
+        if not self.published:
+            self._prune()
+
+    def _prune(self) -> None:
+        self._folders.prune(self._parents)
+
+
+def _same_file(one: os.stat_result, other: os.stat_result) -> bool:
+    # The number alone is soon given to another file.
+    return os.path.samestat(one, other) and (
+        (one.st_size, one.st_mtime_ns) == (other.st_size, other.st_mtime_ns)
+    )
+
+
+class DiskWriter(FileStream):
+    """Writes an object; ``close()`` stores it."""
+
+    def __init__(self, draft: ObjectDraft, content_type: str | None) -> None:
+        super().__init__(draft.name, "xb", content_type=content_type)
+        self._draft = draft
+        self._target = FileWriter(draft)
+
+    def hash_with(self, hashes: Hashes) -> None:
+        """Have ``hashes`` take every byte, in the thread that writes it.
+
+        They are complete when the object is stored.
+        """
+        self._draft.hashes = hashes
+
+    async def close(self) -> None:
+        """Store the object.
+
+        Raises:
+            StorageError, ObjectExists, StreamBusy: the key is what it was.
+        """
+        try:
+            await super().close()
+        except asyncio.CancelledError:
+            if self._draft.published:
+                await ThreadCall(self._draft.retract).finish()
+            raise
+
+
+_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+# How many names are held in memory.
+_BATCH = 1000
+_ROOT = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
+
+
+def close(fd: int) -> None:
+    """Close a folder; nothing was written to it, so nothing can be lost."""
+    with contextlib.suppress(OSError):
+        os.close(fd)
+
+
+class SafeDirectory:
+    """The folders below ``root``, which is made, once, if it is missing.
+
+    Args:
+        root: a path; a relative one is relative to the working directory of the
+            first use.
+        fsync: whether a new folder survives a power failure.
+    """
+
+    def __init__(self, root: str, *, fsync: bool) -> None:
+        self._root = root
+        self._absolute = root.startswith("/")
+        self._fsync = fsync
+        self._made_root = False
+
+    def open(self, segments: Sequence[str], *, make: bool = False) -> int:
+        """The descriptor of a folder; the caller closes it.
+
+        Args:
+            segments: the way from the root.
+            make: whether missing folders are made, with mode 0700.
+
+        Raises:
+            OSError: as ``os.open``; ``ENOTDIR`` or ``ELOOP`` for a link.
+        """
+        if not self._absolute:
+            self._root = os.path.abspath(self._root)  # noqa: PTH100 - keeps links
+            self._absolute = True
+        if make and not self._made_root:
+            # Once: were it made again, a root that was unmounted or moved away
+            # would silently begin anew in another place.
+            os.makedirs(self._root, 0o700, exist_ok=True)  # noqa: PTH103 - beside the others
+            self._made_root = True
+        fd = os.open(self._root, _ROOT)
+        for segment in segments:
+            try:
+                inner = self._enter(fd, segment, make=make)
+            finally:
+                close(fd)
+            fd = inner
+        return fd
+
+    def _enter(self, fd: int, segment: str, *, make: bool) -> int:
+        try:
+            return os.open(segment, _FOLDER, dir_fd=fd)
+        except FileNotFoundError:
+            if not make:
+                raise
+        try:
+            os.mkdir(segment, 0o700, dir_fd=fd)
+            if self._fsync:
+                os.fsync(fd)
+        except FileExistsError:
+            pass  # somebody else was faster
+        return os.open(segment, _FOLDER, dir_fd=fd)
+
+    def prune(self, segments: Sequence[str]) -> None:
+        """Remove the folder, and those it is in, as far as they are empty."""
+        for depth in range(len(segments), 0, -1):
+            try:
+                fd = self.open(segments[: depth - 1])
+            except OSError:
+                return
+            try:
+                os.rmdir(segments[depth - 1], dir_fd=fd)
+            except OSError:
+                return  # not empty, or already gone
+            finally:
+                close(fd)
+
+    def walk(
+        self, segments: tuple[str, ...] = (), start: str = ""
+    ) -> Generator[tuple[int, tuple[str, ...], list[str]]]:
+        """Every folder from this one on, with the regular files in it.
+
+        Args:
+            segments: the first folder.
+            start: what names directly in it must begin with.
+
+        Yields:
+            An open descriptor, valid until the next step; the way there; names. A
+            folder with many files comes several times.
+
+        Raises:
+            OSError: a folder cannot be read. One that is gone is passed over.
+        """
+        pending = [segments]
+        while pending:
+            path = pending.pop()
+            try:
+                fd = self.open(path)
+            except (FileNotFoundError, NotADirectoryError):
+                continue
+            try:
+                names: list[str] = []
+                with os.scandir(fd) as entries:
+                    for entry in entries:
+                        if path == segments and not entry.name.startswith(start):
+                            continue
+                        if entry.is_file(follow_symlinks=False):
+                            names.append(entry.name)
+                            if len(names) == _BATCH:
+                                yield fd, path, names
+                                names = []
+                        elif entry.is_dir(follow_symlinks=False):
+                            pending.append((*path, entry.name))
+                yield fd, path, names
+            finally:
+                close(fd)

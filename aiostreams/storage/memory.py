@@ -1,0 +1,177 @@
+"""Objects in memory: for tests, and for a program that needs no more.
+
+It keeps every promise of a ``Storage`` within one process, so that what was tested
+with it does not surprise elsewhere.
+"""
+
+from __future__ import annotations
+
+import functools
+import secrets
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from aiostreams.errors import ObjectExists, ObjectNotFound
+from aiostreams.limits import KiB, MiB
+from aiostreams.storage.base import (
+    Storage,
+    StoredObject,
+    check_attributes,
+    check_key,
+    check_prefix,
+)
+from aiostreams.streams.base import Stream
+from aiostreams.streams.memory import ByteStream
+from aiostreams.streams.threads import ThreadCall
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Callable, Mapping
+
+__all__ = ["MemoryStorage"]
+
+# Chunks shorter than this are copied together: each object costs some 50 bytes.
+_SMALL = 8 * KiB
+# More than this is joined in a thread.
+_LARGE = 1 * MiB
+
+
+@dataclass(frozen=True, slots=True)
+class _Object:
+    stored: StoredObject
+    data: bytes
+
+
+class MemoryStorage(Storage):
+    """Objects in this process's memory; they are gone with it.
+
+    Nothing limits how much is stored but what is written: put a ``LimitStream``, or
+    the ceilings of :class:`Limits`, before it.
+    """
+
+    def __init__(self) -> None:
+        self._objects: dict[str, _Object] = {}
+
+    async def create(
+        self,
+        key: str,
+        *,
+        content_type: str | None = None,
+        metadata: Mapping[str, str] | None = None,
+        overwrite: bool = False,
+        size: int | None = None,
+    ) -> Stream:
+        """A writable stream, see :meth:`Storage.create`."""
+        del size
+        check_key(key)
+        metadata = check_attributes(content_type, metadata)
+        if not overwrite:
+            self._check_free(key)
+
+        def commit(data: bytes) -> None:
+            if not overwrite:
+                self._check_free(key)
+            stored = StoredObject(
+                key,
+                len(data),
+                content_type,
+                time.time(),
+                secrets.token_hex(8),
+                metadata,
+            )
+            self._objects[key] = _Object(stored, data)
+
+        return _MemoryWriter(commit, content_type)
+
+    async def open(self, key: str) -> Stream:
+        """A readable stream over the object, see :meth:`Storage.open`."""
+        return _MemoryReader(self._find(key))
+
+    async def stat(self, key: str) -> StoredObject:
+        """What is known about the object."""
+        return self._find(key).stored
+
+    async def delete(self, key: str) -> None:
+        """Remove the object, if it is there."""
+        check_key(key)
+        self._objects.pop(key, None)
+
+    async def list(self, prefix: str = "") -> AsyncGenerator[StoredObject, None]:
+        """The objects whose keys begin with ``prefix``."""
+        check_prefix(prefix)
+        for key, found in list(self._objects.items()):
+            if key.startswith(prefix):
+                yield found.stored
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {len(self._objects)} objects>"
+
+    def _find(self, key: str) -> _Object:
+        check_key(key)
+        found = self._objects.get(key)
+        if found is None:
+            raise ObjectNotFound(f"no object {key!r}")
+        return found
+
+    def _check_free(self, key: str) -> None:
+        if key in self._objects:
+            raise ObjectExists(f"{key!r} exists already")
+
+
+class _MemoryWriter(Stream):
+    """Collects the bytes of one object."""
+
+    def __init__(
+        self, commit: Callable[[bytes], None], content_type: str | None
+    ) -> None:
+        super().__init__(content_type=content_type)
+        self._commit = commit
+        self._chunks: list[bytes | bytearray] = []
+        self._written = 0
+
+    @property
+    def position(self) -> int:
+        """How many bytes have been written."""
+        return self._written
+
+    async def write(self, data: bytes | bytearray | memoryview) -> None:
+        """Keep a copy of ``data``."""
+        piece = bytes(data)
+        last = self._chunks[-1] if self._chunks else b""
+        if isinstance(last, bytearray) and len(last) < _SMALL:
+            last += piece
+        else:
+            self._chunks.append(bytearray(piece) if len(piece) < _SMALL else piece)
+        self._written += len(piece)
+
+    async def close(self) -> None:
+        """Store the object."""
+        chunks, self._chunks = self._chunks, []
+        if self._written < _LARGE:
+            self._commit(b"".join(chunks))
+            return
+        joining = ThreadCall(functools.partial(b"".join, chunks))
+        await joining.wait()
+        self._commit(joining.result())
+
+    async def abort(self) -> None:
+        """Forget what was written."""
+        self._chunks = []
+
+
+class _MemoryReader(ByteStream):
+    """One version of an object."""
+
+    def __init__(self, found: _Object) -> None:
+        super().__init__(found.data, content_type=found.stored.content_type)
+        self._stored = found.stored
+
+    @property
+    def etag(self) -> str | None:
+        """The validator of this version."""
+        return self._stored.etag
+
+    @property
+    def last_modified(self) -> float | None:
+        """When it was stored, in POSIX seconds."""
+        return self._stored.modified

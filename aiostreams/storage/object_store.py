@@ -1,0 +1,348 @@
+"""Objects in S3, Google Cloud Storage, Azure, and whatever else obstore speaks to.
+
+``ObjectStorage`` puts keys below a prefix, describes what is there, and makes the
+readers and writers that do the work. Nothing is kept in this process: any number of
+them may use one bucket.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+import time
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote, unquote
+
+from aiostreams.errors import InvalidKey, ObjectNotFound, StorageError
+from aiostreams.files.draft import TEMPORARY_PREFIX
+from aiostreams.limits import GiB, MiB
+from aiostreams.storage.base import (
+    Storage,
+    StoredObject,
+    check_attributes,
+    check_key,
+    check_prefix,
+)
+from aiostreams.storage.object_reader import ObjectReader
+from aiostreams.storage.object_writer import TOKEN, ObjectWriter, part_plan
+from aiostreams.storage.obstore import (
+    FAREWELL,
+    PATIENCE,
+    enter,
+    explain,
+    load,
+    with_defaults,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Coroutine, Mapping
+
+    from aiostreams.streams.base import Stream
+
+__all__ = ["ObjectStorage"]
+
+_MIN_PART = 5 * MiB
+_MAX_PART = 5 * GiB
+# Where large new objects wait for their names.
+_TEMPORARY = f"{TEMPORARY_PREFIX}temporary"
+_METHODS = frozenset({"GET", "HEAD", "PUT", "DELETE"})
+# What S3 and Google sign for at most.
+_MAX_EXPIRES = 7 * 86400
+# What a header carries as it is; the rest of a value is percent-encoded.
+_PLAIN = "!\"#$&'()*+,/:;<=>?@[]^`{|}"
+
+# S3 forgets metadata that are empty; no value has a NUL.
+_EMPTY = "%00"
+
+
+class ObjectStorage(Storage):
+    """Objects in a store of ``obstore`` (extra ``s3``).
+
+    Small objects are stored by one request; beyond ``part_size``, parts are sent
+    while the object is written. An upload holds ``part_size * concurrency`` bytes
+    and some 3 MiB. 10,000 parts is the stores' ceiling: an object whose ``size`` is
+    given to ``create`` gets larger parts if it needs them; of unknown length it is
+    ``LimitExceeded`` beyond ``part_size * 10,000`` (80 GB).
+
+    A new large object (``overwrite=False``) is uploaded under ``.aiostreams-temporary``
+    and then copied by the store, if nothing is there. S3 copies up to 5 GiB, so more
+    needs ``overwrite=True``, as does a server that ignores conditional copies. With
+    keys that are random anyway, ``overwrite=True`` is faster.
+
+    Set a lifecycle rule that aborts incomplete multipart uploads after a day: when
+    this process is killed, or the answer to the request that began one is lost,
+    nobody else can.
+
+    Make the first request after a ``fork``, and ``close()`` the storage before the
+    event loop ends. A store without attributes (``LocalStore``) keeps no content
+    types, and refuses metadata; :class:`DiskStorage` is better there.
+
+    Args:
+        store: an ``obstore.store``. Timeouts (60 s for a request, 5 s to connect)
+            and retries (3 within 60 s) are set on a copy, unless you have.
+        prefix: a key below which all others are.
+        part_size: 5 MiB to 5 GiB.
+        concurrency: how many parts of one object are sent at once.
+
+    Raises:
+        ImportError: obstore is not installed.
+        InvalidKey: the prefix is no key.
+        ValueError: a number is out of range.
+    """
+
+    def __init__(
+        self,
+        store: Any,
+        prefix: str = "",
+        *,
+        part_size: int = 8 * MiB,
+        concurrency: int = 4,
+    ) -> None:
+        load()
+        prefix = prefix.strip("/")
+        if prefix:
+            check_key(prefix)
+        if not _MIN_PART <= part_size <= _MAX_PART:
+            raise ValueError(f"part_size must be 5 MiB to 5 GiB, not {part_size}")
+        if concurrency < 1:
+            raise ValueError(f"concurrency must be positive, not {concurrency}")
+        self.store: Any = with_defaults(store)
+        self._kind = type(store).__name__
+        self._prefix = prefix
+        self._part_size = part_size
+        self._concurrency = concurrency
+        # Strong references: a commit outlives the stream whose close() is cancelled.
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    @property
+    def copies_at_most_5_gib(self) -> bool:
+        """Whether it is S3, which copies no more by one request."""
+        return self._kind == "S3Store"
+
+    async def create(
+        self,
+        key: str,
+        *,
+        content_type: str | None = None,
+        metadata: Mapping[str, str] | None = None,
+        overwrite: bool = False,
+        size: int | None = None,
+    ) -> Stream:
+        """A writable stream, see :meth:`Storage.create`.
+
+        Raises:
+            StorageError: the store keeps no metadata.
+        """
+        check_key(key)
+        metadata = check_attributes(content_type, metadata)
+        attributes: dict[str, str] | None = None
+        if self._kind != "LocalStore":
+            attributes = {name: _encode(value) for name, value in metadata.items()}
+            if content_type is not None:
+                attributes["Content-Type"] = content_type
+        elif metadata:
+            raise StorageError(f"{self._kind} keeps no metadata")
+        return ObjectWriter(
+            self,
+            key,
+            attributes,
+            content_type=content_type,
+            overwrite=overwrite,
+            plan=part_plan(self._part_size, self._concurrency, size),
+        )
+
+    async def open(self, key: str) -> Stream:
+        """A readable stream over the object, see :meth:`Storage.open`."""
+        check_key(key)
+        path = self.path(key)
+        found = await self.look(path, key)
+        stored = _describe(key, found.meta, found.attributes)
+        return ObjectReader(
+            self.store, path, stored, found.meta["e_tag"], 0, stored.size
+        )
+
+    async def stat(self, key: str) -> StoredObject:
+        """What is known about the object."""
+        check_key(key)
+        found = await self.look(self.path(key), key)
+        return _describe(key, found.meta, found.attributes)
+
+    async def delete(self, key: str) -> None:
+        """Remove the object, if it is there."""
+        check_key(key)
+        await self.remove(self.path(key))
+
+    async def list(self, prefix: str = "") -> AsyncGenerator[StoredObject, None]:
+        """The objects whose keys begin with ``prefix``, without their attributes.
+
+        The store looks through the whole folder that the prefix is in.
+        """
+        folder, start = check_prefix(prefix)
+        begin = "/".join((*folder, start))
+        cut = len(self._prefix) + 1 if self._prefix else 0
+        enter()
+        listing = load().list(self.store, self.path("/".join(folder)) or None)
+        try:
+            async for batch in listing:
+                for meta in batch:
+                    key = meta["path"][cut:]
+                    if key.startswith(begin) and _is_key(key):
+                        yield _describe(key, meta, {})
+        except Exception as error:
+            raise explain(error, "list", prefix) from error
+
+    async def presign(
+        self, key: str, method: str = "GET", expires: float = 3600.0
+    ) -> str:
+        """A URL by which anyone may ``method`` the object, see :meth:`Storage.presign`.
+
+        Args:
+            key: the object's; it need not exist.
+            method: GET, HEAD, PUT or DELETE.
+            expires: for how many seconds, up to 7 days.
+        """
+        check_key(key)
+        if method not in _METHODS:
+            raise ValueError(f"method must be one of {', '.join(sorted(_METHODS))}")
+        if not 0 < expires <= _MAX_EXPIRES:
+            raise ValueError(f"expires must be up to 7 days, not {expires} seconds")
+        if self._kind not in {"S3Store", "GCSStore", "AzureStore"}:
+            return await super().presign(key)
+        enter()
+        try:
+            url: str = await load().sign_async(
+                self.store, method, self.path(key), timedelta(seconds=expires)
+            )
+        except Exception as error:
+            raise explain(error, "sign", key) from error
+        return url
+
+    async def sweep(self, older_than: float = 86400.0) -> int:
+        """Remove temporary objects that a killed process has left.
+
+        Args:
+            older_than: how many seconds ago they must have been stored.
+
+        Returns:
+            How many were removed.
+
+        Raises:
+            StorageError: the store failed.
+        """
+        enter()
+        removed = 0
+        try:
+            async for batch in load().list(self.store, self.path(_TEMPORARY)):
+                for meta in batch:
+                    if time.time() - meta["last_modified"].timestamp() > older_than:
+                        await self.remove(meta["path"])
+                        removed += 1
+        except Exception as error:
+            raise explain(error, "sweep", _TEMPORARY) from error
+        return removed
+
+    async def close(self) -> None:
+        """Wait for what is under way, at most 10 seconds.
+
+        obstore's threads then get a moment to let go of the event loop.
+        """
+        if self._tasks:
+            await asyncio.wait(self._tasks, timeout=PATIENCE)
+        await asyncio.sleep(FAREWELL)
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self._kind} {self._prefix!r}>"
+
+    # -- for readers and writers ---------------------------------------------------
+
+    def path(self, key: str) -> str:
+        """Where the key is in the store."""
+        return f"{self._prefix}/{key}".strip("/")
+
+    def temporary_path(self) -> str:
+        """A path for an object that has no name yet."""
+        return self.path(f"{_TEMPORARY}/{secrets.token_hex(16)}")
+
+    def start(self, step: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        """Run a step that must end, whoever waits for it."""
+        task = asyncio.create_task(step)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
+
+    async def look(self, path: str, key: str) -> Any:
+        """The store's answer about an object.
+
+        Raises:
+            ObjectNotFound: there is none.
+            StorageError: the store failed.
+        """
+        enter()
+        try:
+            return await load().get_async(self.store, path, options={"head": True})
+        except Exception as error:
+            raise explain(error, "look at", key) from error
+
+    async def exists(self, path: str, key: str) -> bool:
+        """Whether there is an object.
+
+        Raises:
+            StorageError: the store failed.
+        """
+        enter()
+        try:
+            await load().head_async(self.store, path)
+        except Exception as error:
+            explained = explain(error, "look at", key)
+            if isinstance(explained, ObjectNotFound):
+                return False
+            raise explained from error
+        return True
+
+    async def remove(self, path: str) -> None:
+        """Delete an object, if it is there.
+
+        Raises:
+            StorageError: the store failed.
+        """
+        enter()
+        try:
+            await load().delete_async(self.store, path)
+        except Exception as error:
+            explained = explain(error, "delete", path)
+            if not isinstance(explained, ObjectNotFound):
+                raise explained from error
+
+
+def _encode(value: str) -> str:
+    return quote(value, safe=_PLAIN) or _EMPTY
+
+
+def _is_key(key: str) -> bool:
+    """Whether it is one of ours; others may have put other things there."""
+    try:
+        check_key(key)
+    except InvalidKey:
+        return False
+    return True
+
+
+def _describe(key: str, meta: Any, attributes: Mapping[str, str]) -> StoredObject:
+    e_tag = meta["e_tag"]
+    if e_tag is not None:
+        # A weak one would be taken for a strong one.
+        e_tag = None if e_tag.startswith("W/") else e_tag.strip('"') or None
+    return StoredObject(
+        key,
+        meta["size"],
+        attributes.get("Content-Type"),
+        meta["last_modified"].timestamp(),
+        e_tag,
+        {
+            name: "" if value == _EMPTY else unquote(value)
+            for name, value in attributes.items()
+            # The others are HTTP's, "Cache-Control" and so on.
+            if name == name.lower() and name != TOKEN
+        },
+    )

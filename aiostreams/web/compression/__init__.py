@@ -1,0 +1,1 @@
+"""Response compression: the configuration, and what applies it."""

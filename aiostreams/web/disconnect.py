@@ -1,0 +1,79 @@
+"""Whether the client is still there, while it is sent a response made of its request.
+
+As long as a handler runs, aiohttp tells the request's reader that the connection was
+lost. Once the handler has returned it does not, and a body that answers while it reads
+(an echo, a proxy, a transcoder) would wait for a client that has left until its time is
+up, or for ever.
+
+A body that somebody makes while it is sent (events, rows, what a generator gives) has
+the same trouble: as long as nothing happens nothing is written, and only a write would
+tell. It is closed.
+
+So the connection is looked at once a second while such a response is sent: nothing
+calls back. What is there already, with a size or a place to seek to, does not wait.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Self
+
+if TYPE_CHECKING:
+    from aiohttp import web
+
+    from aiostreams.streams.base import Stream
+
+__all__ = ["DisconnectWatch"]
+
+# In seconds.
+_EVERY = 1.0
+
+
+class DisconnectWatch:
+    """Ends a request's body when the connection is lost; on the event loop.
+
+    Args:
+        request: whose body, if it has not arrived in full.
+        feed: a stream that is made while it is sent, and closed then.
+
+    Attributes:
+        lost: whether the feed was closed.
+    """
+
+    def __init__(self, request: web.BaseRequest, feed: Stream | None) -> None:
+        self.lost: bool = False
+        self._request = request
+        self._feed = feed
+        self._closing: asyncio.Task[None] | None = None
+        self._loop = asyncio.get_running_loop()
+        self._timer = self._loop.call_later(_EVERY, self._look)
+
+    @classmethod
+    def over(cls, request: web.BaseRequest, stream: Stream) -> Self | None:
+        """A watch while ``stream`` is sent, if one is needed."""
+        if stream.live or (stream.size is None and not stream.seekable):
+            return cls(request, stream)
+        return None if request.content.is_eof() else cls(request, None)
+
+    def _look(self) -> None:
+        content = self._request.content
+        comes = not content.is_eof() and content.exception() is None
+        if self._request.transport is None:
+            if comes:
+                content.set_exception(ConnectionResetError("Connection lost"))
+            if self._feed is not None:
+                self.lost = True
+                self._closing = self._loop.create_task(self._feed.close())
+        elif comes or self._feed is not None:
+            self._timer = self._loop.call_later(_EVERY, self._look)
+
+    async def stop(self) -> None:
+        """The response was sent, or could not be.
+
+        Raises:
+            Exception: closing the feed did.
+        """
+        self._timer.cancel()
+        if self._closing is not None:
+            await asyncio.wait([self._closing])
+            self._closing.result()

@@ -1,0 +1,259 @@
+"""A request's body on the wire: how long it may be, its pace, and when it may begin.
+
+This is all that stands between aiohttp's reader and whoever reads a body that is not
+encoded, so each piece passes one stream and not three: the limit is counted here
+(``LimitStream`` upon ``HTTPStream`` cost 2 us more a piece).
+
+The pace costs a read that waits two looks at the clock, and one that does not none.
+One timer per request, set for the next moment at which something could be wrong, does
+the rest; when it fires and a read is waiting too long, it wakes the read, which then
+raises ``BodyTimeout``.
+
+Only time spent waiting for the client counts against its rate: an application that
+takes long over each piece holds the client up, not the other way round.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import TYPE_CHECKING
+
+from aiohttp import hdrs
+
+from aiostreams.errors import BodyTimeout, LimitExceeded
+from aiostreams.streams.base import Stream
+from aiostreams.streams.http import arrived_before, size_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+    from aiohttp import web
+
+    from aiostreams.limits import Limits
+
+__all__ = ["ReadDeadline", "RequestStream"]
+
+
+class RequestStream(Stream):
+    """The body of ``request``, held to ``max_body`` and the times of ``limits``.
+
+    It can be read also when somebody called ``request.read()`` before.
+
+    Args:
+        request: whose body.
+        limits: its ceilings.
+        expecting: whether the client waits to be asked for it.
+    """
+
+    def __init__(
+        self, request: web.BaseRequest, limits: Limits, *, expecting: bool = False
+    ) -> None:
+        reader = request.content
+        super().__init__(
+            size=size_of(reader, request.content_length),
+            content_type=request.headers.get(hdrs.CONTENT_TYPE),
+        )
+        self.expecting: bool = expecting
+        self._reader = reader
+        self._limits = limits
+        self._received = 0
+        # From the first read that waits on.
+        self._pace: ReadDeadline | None = None
+        # Until the first read.
+        self._request: web.BaseRequest | None = request
+
+    @property
+    def waited(self) -> float:
+        """How long reads that have ended have waited, in seconds."""
+        return 0.0 if self._pace is None else self._pace.waited
+
+    async def readany(self) -> bytes:
+        """The next bytes, in time.
+
+        Raises:
+            LimitExceeded: there are more than ``max_body``.
+            BodyTimeout: the client is slower than the limits allow.
+            StreamError: as :meth:`HTTPStream.readany`.
+        """
+        if self._received > self._limits.max_body:
+            raise self._exceeded()
+        reader = self._reader
+        try:
+            if self._request is not None and (early := await self._begin()):
+                piece = early
+            elif reader.is_eof():
+                piece = reader.read_nowait()  # is there: nobody waits
+            else:
+                pace = self._pace
+                if pace is None:
+                    pace = self._pace = ReadDeadline(self._limits)
+                pace.begin(self._life.reader, self._received)
+                try:
+                    piece = await reader.readany()
+                finally:
+                    pace.end()
+        except asyncio.CancelledError as error:
+            if self._pace is not None:
+                self._pace.interrupted(error)
+            raise
+        except Exception as error:  # noqa: BLE001 (raised in there)
+            piece = arrived_before(error, reader)
+        self._received = received = self._received + len(piece)
+        if received > self._limits.max_body or not piece:
+            return self._last(piece)
+        return piece
+
+    async def _begin(self) -> bytes:
+        """Before the first read: the body, if it was read in another way."""
+        request, self._request = self._request, None
+        assert request is not None
+        if self._reader.at_eof() and self._reader.total_bytes:
+            # All bytes were taken out of the reader. If that was request.read(),
+            # aiohttp remembers them and gives them again.
+            return await request.read()
+        if self.expecting:
+            self.expecting = False
+            await _continue(request)
+        return b""
+
+    def _last(self, piece: bytes) -> bytes:
+        """What of ``piece`` the limit allows; it is the last, or the end."""
+        self._stop()
+        over = self._received - self._limits.max_body
+        if over <= 0:
+            return piece
+        allowed = piece[: max(0, len(piece) - over)]
+        if not allowed:
+            raise self._exceeded()
+        return allowed
+
+    def _exceeded(self) -> LimitExceeded:
+        return LimitExceeded(
+            f"body has at least {self._received} bytes, limit {self._limits.max_body}",
+            limit=self._limits.max_body,
+            seen=self._received,
+        )
+
+    def _stop(self) -> None:
+        if self._pace is not None:
+            self._pace.stop()
+
+    async def close(self) -> None:
+        """Stop the clock."""
+        self._stop()
+
+
+async def _continue(request: web.BaseRequest) -> None:
+    """Ask the client for the body it has announced (RFC 9110 section 10.1.1)."""
+    await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+    # As aiohttp's own handler does: the response proper has not begun.
+    request.writer.output_size = 0
+
+
+class ReadDeadline:
+    """Idle time, total time and rate of one body, from its first wait on.
+
+    Attributes:
+        waited: how long reads that have ended have waited, in seconds.
+    """
+
+    def __init__(self, limits: Limits) -> None:
+        self._idle = limits.idle_timeout
+        self._total = limits.total_timeout
+        self._rate = limits.min_rate
+        self._grace = limits.min_rate_grace
+        self._loop = asyncio.get_running_loop()
+        # uvloop's own time is that of the turn of the loop, in whole milliseconds.
+        self._opened = time.monotonic()
+        self._received = 0
+        self.waited: float = 0.0
+        # Since when this read waits.
+        self._since: float | None = None
+        self._reader: asyncio.Task[Any] | None = None
+        self._late: BodyTimeout | None = None
+        self._timer: asyncio.TimerHandle | None = None
+
+    def begin(self, reader: asyncio.Task[Any] | None, received: int) -> None:
+        """A read of the task ``reader`` begins to wait, after ``received`` bytes."""
+        self._received = received
+        now = self._since = time.monotonic()
+        if self._timer is None:
+            self._check(now)
+            if self._late is not None:
+                raise self._late
+        self._reader = reader
+
+    def end(self) -> None:
+        """It has ended, somehow."""
+        assert self._since is not None
+        self.waited += time.monotonic() - self._since
+        self._since = self._reader = None
+
+    def interrupted(self, error: asyncio.CancelledError) -> None:
+        """It was cancelled: by the timer?
+
+        Raises:
+            BodyTimeout: yes, and by nobody else.
+        """
+        late, self._late = self._late, None
+        if late is None:
+            return
+        task = asyncio.current_task()
+        assert task is not None
+        if task.uncancel() == 0:
+            raise late from error
+
+    def stop(self) -> None:
+        """No more bytes are waited for."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _check(self, now: float) -> None:
+        """Find the client late, or set the timer for when it could be next."""
+        self._timer = None
+        since = now if self._since is None else self._since
+        waited = self.waited + (now - since)
+        deadlines: list[tuple[float, Callable[[float], BodyTimeout]]] = []
+        if self._idle is not None:
+            deadlines.append((since + self._idle, self._idle_error))
+        if self._total is not None:
+            deadlines.append((self._opened + self._total, self._total_error))
+        if self._rate:
+            # When the average so far falls below the rate, if nothing arrives.
+            allowed = max(self._grace, self._received / self._rate)
+            deadlines.append((now + allowed - waited, self._rate_error))
+        if not deadlines:
+            return
+        moment, error = min(deadlines, key=lambda deadline: deadline[0])
+        if moment > now:
+            self._timer = self._loop.call_later(moment - now, self._fire)
+        elif self._since is not None:
+            self._late = error(waited)
+            if self._reader is not None:
+                self._reader.cancel()
+
+    def _fire(self) -> None:
+        self._check(time.monotonic())  # by another clock it may be early
+
+    def _idle_error(self, waited: float) -> BodyTimeout:
+        del waited
+        return BodyTimeout(
+            f"no byte of the body for {self._idle:g} seconds, "
+            f"after {self._received} bytes"
+        )
+
+    def _total_error(self, waited: float) -> BodyTimeout:
+        del waited
+        return BodyTimeout(
+            f"the body is not complete after {self._total:g} seconds, "
+            f"{self._received} bytes have arrived"
+        )
+
+    def _rate_error(self, waited: float) -> BodyTimeout:
+        return BodyTimeout(
+            f"the body arrives at {self._received / waited:.0f} bytes per second, "
+            f"at least {self._rate:g} are expected after {self._grace:g} seconds"
+        )

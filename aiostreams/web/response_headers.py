@@ -1,0 +1,178 @@
+"""Fields of a response that speak of its body, and when they would not be true.
+
+A handler says them of the whole representation. A coding, a range, or an answer that
+sends nothing of it makes some of them wrong: RFC 9110 sections 8 and 15.4.5, RFC 9530.
+
+The validators of a response: what its handler gave, else what its source says.
+
+A handler may give them as arguments of ``respond`` or as header fields; either way
+the conditions of a request are evaluated against what the response is sent with.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import re
+from typing import TYPE_CHECKING, Final
+
+from aiohttp import ETag, hdrs, web
+
+from aiostreams.sansio.negotiation import join_lines, merge_vary
+from aiostreams.sansio.validators import (
+    EntityTag,
+    EntityTags,
+    Validators,
+    parse_http_date,
+)
+
+if TYPE_CHECKING:
+    from multidict import CIMultiDict
+
+    from aiostreams.streams.base import Stream
+
+__all__ = [
+    "OF_THE_BYTES",
+    "find_validators",
+    "given_validators",
+    "keep_to_part",
+    "keep_to_refusal",
+    "mark_encoded",
+    "match_variant",
+    "uncarriable",
+    "vary",
+    "weaken_etag",
+]
+
+_OF_THE_CONTENT: Final = (hdrs.CONTENT_LENGTH, "Content-Digest", hdrs.CONTENT_MD5)
+# They speak of the very bytes of the body: it must not be encoded.
+OF_THE_BYTES: Final = (
+    hdrs.CONTENT_ENCODING,
+    hdrs.CONTENT_RANGE,
+    "Content-Digest",
+    "Repr-Digest",
+    "Digest",
+    hdrs.CONTENT_MD5,
+)
+# What describes the representation, and so has no place in an answer without it.
+_OF_THE_REPRESENTATION: Final = (
+    *OF_THE_BYTES,
+    hdrs.CONTENT_TYPE,
+    hdrs.CONTENT_DISPOSITION,
+    hdrs.CONTENT_LANGUAGE,
+    hdrs.CONTENT_LENGTH,
+)
+# What is said of the representation beside that, and true with a 304: which one it
+# is, and for how long it may be kept. A refusal is not to be kept for a year.
+_OF_THE_CACHE: Final = (
+    hdrs.CACHE_CONTROL,
+    hdrs.ETAG,
+    hdrs.EXPIRES,
+    hdrs.LAST_MODIFIED,
+)
+
+
+def keep_to_part(headers: CIMultiDict[str]) -> None:
+    """Drop what is not true of a range: the length and the digests of the content."""
+    _drop(headers, _OF_THE_CONTENT)
+
+
+def keep_to_refusal(headers: CIMultiDict[str], status: int) -> None:
+    """Drop what is not true of a 304, 412 or 416."""
+    _drop(headers, _OF_THE_REPRESENTATION)
+    if status != 304:
+        _drop(headers, _OF_THE_CACHE)
+
+
+def _drop(headers: CIMultiDict[str], names: tuple[str, ...]) -> None:
+    for name in names:
+        headers.popall(name, None)
+
+
+def given_validators(
+    etag: str | ETag | None, last_modified: float | dt.datetime | str | None
+) -> Validators:
+    """The arguments of ``respond``.
+
+    Raises:
+        ValueError: the tag cannot be sent, or the text is not an HTTP date.
+    """
+    if isinstance(etag, ETag):
+        tag: EntityTag | None = EntityTag(etag.value, etag.is_weak)
+    else:
+        tag = None if etag is None else EntityTag(etag)
+    return Validators(etag=tag, last_modified=_seconds(last_modified))
+
+
+def _seconds(moment: float | dt.datetime | str | None) -> float | None:
+    if isinstance(moment, str):
+        seconds = parse_http_date(moment)
+        if seconds is None:
+            raise ValueError(f"{moment!r} is not an HTTP date")
+        return seconds
+    return moment.timestamp() if isinstance(moment, dt.datetime) else moment
+
+
+def find_validators(
+    headers: CIMultiDict[str], given: Validators, stream: Stream
+) -> Validators:
+    """What the response will say: fields win over arguments, those over the source.
+
+    A field that cannot be read is sent as it is, and matches no condition.
+
+    Args:
+        headers: of the response.
+        given: the arguments of ``respond``.
+        stream: the body; its attributes ``etag`` (opaque, without quotes) and
+            ``last_modified`` (POSIX seconds) count, if it has them.
+    """
+    etag, modified = given.etag, given.last_modified
+    if (field := headers.get(hdrs.ETAG)) is not None:
+        etag = EntityTag.parse(field)
+    elif etag is None and (opaque := getattr(stream, "etag", None)) is not None:
+        etag = EntityTag(opaque)
+    if (field := headers.get(hdrs.LAST_MODIFIED)) is not None:
+        modified = parse_http_date(field)
+    elif modified is None:
+        modified = getattr(stream, "last_modified", None)
+    return Validators(etag=etag, last_modified=modified)
+
+
+def mark_encoded(headers: CIMultiDict[str], coding: str) -> None:
+    """Say that the body is encoded now: another one than the fields spoke of."""
+    headers[hdrs.CONTENT_ENCODING] = coding
+    headers.popall(hdrs.CONTENT_LENGTH, None)
+    # Ranges are of the representation that can seek, and this one cannot.
+    headers.popall(hdrs.ACCEPT_RANGES, None)
+    weaken_etag(headers)
+
+
+def weaken_etag(headers: CIMultiDict[str]) -> None:
+    """Make the ETag weak: encoders differ, so the bytes may (RFC 9110 8.8.1)."""
+    etag = EntityTag.parse(headers.get(hdrs.ETAG, ""))
+    if etag is not None:
+        headers[hdrs.ETAG] = str(etag.weakened())
+
+
+def vary(headers: CIMultiDict[str]) -> None:
+    """Tell caches that the response depends on ``Accept-Encoding``, once."""
+    headers[hdrs.VARY] = merge_vary(headers.popall(hdrs.VARY, ()), hdrs.ACCEPT_ENCODING)
+
+
+def match_variant(request: web.Request, headers: CIMultiDict[str]) -> None:
+    """Give a 304 the tag of the 200 that the client has, when that was encoded.
+
+    A handler that answers conditions itself knows nothing of the weak tag, and a
+    cache would not find what it should refresh (RFC 9111 section 4.3.4).
+    """
+    etag = EntityTag.parse(headers.get(hdrs.ETAG, ""))
+    known = join_lines(request.headers.getall(hdrs.IF_NONE_MATCH, ()))
+    if etag is None or etag.weak or known is None:
+        return
+    if etag.weakened() in EntityTags.parse(known).tags:
+        weaken_etag(headers)
+        vary(headers)
+
+
+# No field can carry these (RFC 9110 section 5.5); what else is wrong with a value is
+# between those who wrote and those who read it.
+uncarriable: Final = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]").search

@@ -1,0 +1,1 @@
+"""Statistics of requests, and the callbacks that report them."""

@@ -1,0 +1,109 @@
+"""What one request was, in numbers: told to callbacks when it is over.
+
+``BodyStats`` is plain data, made by the ``Tally`` of a request and read by whoever
+``setup(on_stats=...)`` names. Everything in it that could be a label of a metric
+(method, route, codings, outcome, error) has few values whatever clients send: a client
+must not be able to make a monitoring system remember it.
+
+Sizes are those of the content in RFC 9110's sense (section 6.4): without the header
+section, and without the framing of a chunked body. OpenTelemetry's
+``http.server.request.body.size`` and ``.response.body.size`` are the same.
+
+Upper bounds of histograms: what to tell apart, of times and of sizes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Final, Literal, TypeAlias
+
+from aiostreams.limits import GiB, KiB, MiB
+
+__all__ = [
+    "ADVISED_DURATIONS",
+    "DURATIONS",
+    "SIZES",
+    "BodyStats",
+    "Outcome",
+    "StatsCallback",
+]
+
+Outcome: TypeAlias = Literal["ok", "refused", "failed", "client_gone", "cancelled"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BodyStats:
+    """One request that is over, and its response. Sizes are bytes, times seconds.
+
+    Attributes:
+        method: the request method; ``"_OTHER"`` for one that neither RFC 9110 nor
+            RFC 5789 knows.
+        route: the path of the route as it was registered, ``"/files/{name}"``, and
+            never the path that was asked for; ``None`` when no route matched.
+        scheme: ``"http"`` or ``"https"``.
+        http_version: ``"1.1"`` or ``"1.0"``.
+        status: the status code that was sent; ``None`` when none was.
+        outcome: ``"ok"``: the application's answer went out whole, whatever its
+            status. ``"refused"``: this package answered for it, and the fault was
+            the client's (4xx). ``"failed"``: it was ours: the handler raised, storage
+            failed, or the source of the response did. ``"client_gone"``: the client
+            left before its body, or the response, was complete. ``"cancelled"``: the
+            handler was, as when the server stops.
+        error: the name of the class of what went wrong, as ``"LimitExceeded"``;
+            ``None`` when nothing did.
+        request_body_size: bytes of the body that came, read or not, in the codings
+            that they came in.
+        request_decoded_size: bytes of it without those codings, as far as they were
+            undone; ``None`` when the body has one and nobody undid it.
+        request_codings: the content codings of the body, as sent; ``"_OTHER"`` for
+            one that has no name with IANA.
+        request_parts: how many parts of a multipart body were read, in all levels.
+        request_wait: how long reading the body waited for the client.
+        response_body_size: bytes of the body that went out, encoded; by ``sendfile``
+            too. What follows a 101 is no HTTP any more, and not counted.
+        response_decoded_size: bytes of it before it was encoded, as far as they were
+            read; ``None`` for a body that the application had encoded.
+        response_codings: the content codings of the response.
+        response_start: how long it took until the response began; ``None`` when it
+            never did.
+        duration: how long it took altogether: from the header section of the request
+            to the last byte of the response, as handed to the operating system, or to
+            when it broke off.
+    """
+
+    method: str
+    route: str | None
+    scheme: str
+    http_version: str
+    status: int | None
+    outcome: Outcome
+    error: str | None
+    request_body_size: int
+    request_decoded_size: int | None
+    request_codings: tuple[str, ...]
+    request_parts: int
+    request_wait: float
+    response_body_size: int
+    response_decoded_size: int | None
+    response_codings: tuple[str, ...]
+    response_start: float | None
+    duration: float
+
+
+# Plain or async. Called once for each request, when it is over.
+StatsCallback: TypeAlias = Callable[[BodyStats], Awaitable[None] | None]
+
+
+# Seconds, as OpenTelemetry's conventions advise for HTTP; services compare by them.
+ADVISED_DURATIONS: Final = (
+    *(0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75),
+    *(1.0, 2.5, 5.0, 7.5, 10.0),
+)
+# An upload may well take longer.
+DURATIONS: Final = (*ADVISED_DURATIONS, 30.0, 60.0, 300.0)
+# Bytes. No body at all is one thing, all others go by factors of four.
+SIZES: Final = (
+    *(0, 256, 1 * KiB, 4 * KiB, 16 * KiB, 64 * KiB, 256 * KiB),
+    *(1 * MiB, 4 * MiB, 16 * MiB, 64 * MiB, 256 * MiB, 1 * GiB),
+)
