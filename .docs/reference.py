@@ -16,11 +16,23 @@ from typing import Any
 import griffe
 
 import aiostreams
+import aiostreams.compression
+import aiostreams.sniffing
+import aiostreams.stats
+import aiostreams.storage
 import aiostreams.testing
 
 _PUBLIC = {
-    **{name: f"aiostreams.{name}" for name in aiostreams.__all__},
-    **{name: f"aiostreams.testing.{name}" for name in aiostreams.testing.__all__},
+    name: f"{module.__name__}.{name}"
+    for module in (
+        aiostreams,
+        aiostreams.compression,
+        aiostreams.sniffing,
+        aiostreams.stats,
+        aiostreams.storage,
+        aiostreams.testing,
+    )
+    for name in module.__all__
 }
 _ROLE = re.compile(r":(?:class|func|meth|attr|data|mod|exc):`~?([\w.]+)`")
 _LITERAL = re.compile(r"``([\w.]+)(\(\))?``")

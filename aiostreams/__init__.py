@@ -36,13 +36,9 @@ from aiostreams.limits import GiB, KiB, Limits, MiB
 from aiostreams.multipart.form import Form
 from aiostreams.multipart.multipart import Files, MultiPart
 from aiostreams.multipart.part import Part
-from aiostreams.sansio.sniff.types import magic_sniffer, sniff
 from aiostreams.storage.base import (
     Storage,
     StoredObject,
-    check_attributes,
-    check_key,
-    check_prefix,
 )
 from aiostreams.storage.disk import DiskStorage
 from aiostreams.storage.memory import MemoryStorage
@@ -58,14 +54,11 @@ from aiostreams.streams.multipart import MultiPartStream
 from aiostreams.streams.sections import ChainStream, SliceStream
 from aiostreams.streams.transforms import LimitStream, ProgressStream, TeeStream
 from aiostreams.uploads.formmodel import FormField
-from aiostreams.uploads.receiver import Incoming
+from aiostreams.uploads.receiver import IncomingFile
 from aiostreams.uploads.rules import FileRule
 from aiostreams.uploads.stored import StoredFile
 from aiostreams.web.compression.config import (
     Compression,
-    Predicate,
-    compressible,
-    path_prefix,
 )
 from aiostreams.web.compression.middleware import compression_middleware, uncompressed
 from aiostreams.web.expect import expect_continue
@@ -86,16 +79,11 @@ from aiostreams.web.request import (
 from aiostreams.web.respond import respond
 from aiostreams.web.setup import run_app, setup
 from aiostreams.web.state import limit, limits_of, storage_of
-from aiostreams.web.stats.log import log_stats
-from aiostreams.web.stats.model import BodyStats
-from aiostreams.web.stats.opentelemetry import opentelemetry_stats
-from aiostreams.web.stats.prometheus import prometheus_stats
 
 __all__ = [
     "HTML",
     "JSON",
     "NDJSON",
-    "BodyStats",
     "BodyTimeout",
     "ByteStream",
     "ChainStream",
@@ -118,7 +106,7 @@ __all__ = [
     "GiB",
     "HTTPStream",
     "HashStream",
-    "Incoming",
+    "IncomingFile",
     "InvalidContent",
     "InvalidKey",
     "IterStream",
@@ -136,7 +124,6 @@ __all__ = [
     "ObjectNotFound",
     "ObjectStorage",
     "Part",
-    "Predicate",
     "ProgressStream",
     "SizeMismatch",
     "SliceStream",
@@ -153,10 +140,6 @@ __all__ = [
     "Text",
     "UnsupportedContent",
     "Upload",
-    "check_attributes",
-    "check_key",
-    "check_prefix",
-    "compressible",
     "compression_middleware",
     "copy",
     "expect_continue",
@@ -165,12 +148,7 @@ __all__ = [
     "iter_parts",
     "limit",
     "limits_of",
-    "log_stats",
-    "magic_sniffer",
     "open_stream",
-    "opentelemetry_stats",
-    "path_prefix",
-    "prometheus_stats",
     "proxy",
     "read_bytes",
     "read_content",
@@ -181,7 +159,6 @@ __all__ = [
     "respond",
     "run_app",
     "setup",
-    "sniff",
     "storage_from_url",
     "storage_of",
     "stream_middleware",

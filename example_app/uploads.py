@@ -33,7 +33,7 @@ from example_app.pages import wants_page
 from example_app.settings import SETTINGS
 
 if TYPE_CHECKING:
-    from aiostreams import Incoming
+    from aiostreams import IncomingFile
 
 __all__ = ["checked", "routes"]
 
@@ -120,7 +120,7 @@ async def room_left(request: web.Request, quota: int) -> int:
     return left
 
 
-def new_key(incoming: Incoming) -> str:
+def new_key(incoming: IncomingFile) -> str:
     """A folder that nobody else has, and in it the file's own name."""
     return f"{secrets.token_hex(8)}/{incoming.safe_filename}"
 

@@ -115,6 +115,7 @@ def test_import_takes_what_is_asked_for_and_nothing_else(
 def answers(bare: Environment, tmp_path_factory: pytest.TempPathFactory) -> list[str]:
     """What is said where each feature is used and its library is missing."""
     code = "import asyncio\nfrom aiohttp import web\nfrom aiostreams import *\n"
+    code += "from aiostreams.sniffing import *\nfrom aiostreams.stats import *\n"
     for feature in FEATURES:
         code += f"try: {feature}\nexcept Exception as error: print(error)\n"
         code += "else: print('nothing is missing')\n"

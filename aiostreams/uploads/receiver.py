@@ -41,9 +41,9 @@ if TYPE_CHECKING:
     from aiostreams.streams.base import Stream
 
     Sniffer: TypeAlias = Callable[[bytes], str | None]
-    KeyMaker: TypeAlias = "Callable[[Incoming], str | Awaitable[str]]"
+    KeyMaker: TypeAlias = "Callable[[IncomingFile], str | Awaitable[str]]"
 
-__all__ = ["Incoming", "Receiver"]
+__all__ = ["IncomingFile", "Receiver"]
 
 _logger = logging.getLogger("aiostreams.uploads")
 
@@ -55,7 +55,7 @@ _SIMPLE_NAME: Final = re.compile("[A-Za-z0-9]{1,99}\\.([A-Za-z0-9]{1,12})")
 _ANY: Final = FileRule()
 
 
-class Incoming(Protocol):
+class IncomingFile(Protocol):
     """What is known of a file before it is read; a ``Part`` is one.
 
     Attributes:
@@ -118,7 +118,9 @@ class Receiver:
         # In order; the last one's sink may be open still.
         self.stored: list[StoredFile] = []
 
-    async def take(self, field: str, incoming: Incoming, stream: Stream) -> StoredFile:
+    async def take(
+        self, field: str, incoming: IncomingFile, stream: Stream
+    ) -> StoredFile:
         """Store one file.
 
         Args:
@@ -162,7 +164,7 @@ class Receiver:
         return self._remember(file, committed=True)
 
     async def take_whole(
-        self, field: str, incoming: Incoming, data: bytes
+        self, field: str, incoming: IncomingFile, data: bytes
     ) -> StoredFile:
         """Store one file that is here already, in one piece.
 
@@ -195,7 +197,7 @@ class Receiver:
         return self._remember(file, committed=True)
 
     def _admit(
-        self, field: str, incoming: Incoming, size: int | None
+        self, field: str, incoming: IncomingFile, size: int | None
     ) -> tuple[FileRule, Storage, Ceiling]:
         """Whether one more file, of that size, may come; to where; how large."""
         rule = self.rule(field)
@@ -213,7 +215,7 @@ class Receiver:
         return rule, storage, ceiling
 
     async def _identify(
-        self, rule: FileRule, field: str, incoming: Incoming, head: bytes
+        self, rule: FileRule, field: str, incoming: IncomingFile, head: bytes
     ) -> tuple[str, str]:
         """The media type, if it is welcome, and the key."""
         declared, filename = incoming.content_type, incoming.filename
@@ -337,7 +339,7 @@ async def _remove(stored: list[StoredFile]) -> None:
             _logger.exception("a file of a failed upload remains: %r", file.key)
 
 
-def _random_key(incoming: Incoming) -> str:
+def _random_key(incoming: IncomingFile) -> str:
     """128 random bits, with the extension of the name."""
     name = secrets.token_hex(16)
     if simple := _SIMPLE_NAME.fullmatch(incoming.filename or ""):

@@ -5,12 +5,9 @@ file goes to its storage while it arrives. By the time the ``async with`` block 
 all of it is there; should the block, or anything before it, end in an exception,
 nothing is left.
 
-What is known of a file before it is read, where no ``Part`` is there to say it.
-
-Both are an ``Incoming``: what the key of a file is made from, and what its type is held
-against.
-
-Progress, told not too often.
+A file that does not come as a ``Part`` is described by an ``IncomingFile`` of its own:
+its key is made from that, and its type is checked against it. Progress is reported at
+intervals, not for each chunk.
 """
 
 from __future__ import annotations

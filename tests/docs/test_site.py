@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ast
 import dataclasses
+import importlib
 import re
 import tomllib
 from collections import Counter
@@ -21,6 +22,7 @@ import pytest
 import aiostreams
 import aiostreams.testing
 from tests.readme import REFERENCE, TABLED, with_tables
+from tests.test_exports import FACES
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
@@ -42,9 +44,12 @@ def test_each_public_name_is_on_one_page_of_the_reference() -> None:
         for name in re.findall(r"^::: (\S+)$", page.read_text(), re.MULTILINE)
     )
     assert [name for name, count in found.items() if count > 1] == []
-    public = {f"aiostreams.{name}" for name in aiostreams.__all__}
-    kit = {f"aiostreams.testing.{name}" for name in aiostreams.testing.__all__}
-    assert set(found) == public | kit
+    public = {
+        f"{module}.{name}"
+        for module in [*FACES, "aiostreams", "aiostreams.testing"]
+        for name in importlib.import_module(module).__all__
+    }
+    assert set(found) == public
 
 
 @pytest.mark.parametrize("page", TABLED, ids=lambda page: page.name)

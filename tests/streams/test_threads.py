@@ -275,7 +275,7 @@ import asyncio, sys, time
 from aiostreams.streams import threads as worker
 
 async def main():
-    worker.Job(lambda: (time.sleep(0.2), print("ended")))
+    worker.ThreadCall(lambda: (time.sleep(0.2), print("ended")))
 
 if "hang" in sys.argv:
     worker._PATIENCE = 0.05

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from aiostreams import BodyStats
+from aiostreams.stats import BodyStats
 
 _PLAIN: dict[str, Any] = {
     "method": "GET",

@@ -30,7 +30,6 @@ from aiostreams import (
     StreamError,
     iter_ndjson,
     iter_parts,
-    log_stats,
     read_bytes,
     read_content,
     read_form,
@@ -39,6 +38,7 @@ from aiostreams import (
     receive,
     setup,
 )
+from aiostreams.stats import log_stats
 from tests.servers import CHUNKED, chunk, connected, post, serving
 
 # As distinct as no word of ours; and the same with what could forge a line.

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from aiostreams import opentelemetry_stats
+from aiostreams.stats import opentelemetry_stats
 from aiostreams.web.stats.model import ADVISED_DURATIONS, SIZES
 from tests.web.stats import FAILED, GONE, REFUSED, UNMATCHED, UPLOAD, stats
 

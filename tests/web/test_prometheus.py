@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from aiostreams import prometheus_stats
+from aiostreams.stats import prometheus_stats
 from aiostreams.web.stats.model import SIZES
 from tests.web.stats import FAILED, GONE, REFUSED, UNMATCHED, UPLOAD, stats
 

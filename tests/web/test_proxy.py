@@ -17,7 +17,8 @@ import pytest
 from aiohttp import web
 from multidict import CIMultiDict, CIMultiDictProxy
 
-from aiostreams import BodyStats, File, IterStream, Limits, proxy, respond, setup
+from aiostreams import File, IterStream, Limits, proxy, respond, setup
+from aiostreams.stats import BodyStats
 from aiostreams.testing import DripStream
 from tests.servers import CHUNKED, chunk, connected, post, serving
 

@@ -23,7 +23,6 @@ from multidict import CIMultiDict
 
 from aiostreams import (
     JSON,
-    BodyStats,
     ClientGone,
     File,
     IterStream,
@@ -43,6 +42,7 @@ from aiostreams import (
     respond,
     setup,
 )
+from aiostreams.stats import BodyStats
 from aiostreams.web.stats import reporter
 from tests.servers import CHUNKED, chunk, connected, post, serving
 from tests.web.stats import UPLOAD

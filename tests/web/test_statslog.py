@@ -4,7 +4,7 @@ import logging
 
 import pytest
 
-from aiostreams import log_stats
+from aiostreams.stats import log_stats
 from tests.web.stats import FAILED, GONE, REFUSED, UNMATCHED, UPLOAD, stats
 
 

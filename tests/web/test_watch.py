@@ -15,7 +15,6 @@ from aiohttp import web
 from aiostreams import (
     JSON,
     NDJSON,
-    BodyStats,
     ByteStream,
     ClientGone,
     Content,
@@ -29,6 +28,7 @@ from aiostreams import (
     respond,
     setup,
 )
+from aiostreams.stats import BodyStats
 from aiostreams.web import disconnect as watch
 from tests.servers import CHUNKED, Raw, chunk, connected, post, serving
 
