@@ -83,34 +83,31 @@ OWN: Mapping[str, tuple[str, ...]] = {
     "streams/zlib_backend.py": ("streams/test_codecs.py",),
     # The promises of storages, with storages that break them.
     "testing/storages.py": (
-        "uploads/test_promises.py",
-        "uploads/test_promises_bite.py",
+        "storage/test_promises.py",
+        "storage/test_promises_bite.py",
     ),
-    "uploads/storage.py": ("uploads/test_promises.py", "uploads/test_put.py"),
-    "uploads/memory.py": ("uploads/test_promises.py", "uploads/test_put.py"),
-    "uploads/disk.py": ("uploads/test_promises.py", "uploads/test_put.py"),
-    "uploads/diskattributes.py": ("uploads/test_disk.py",),
-    "uploads/folders.py": ("uploads/test_disk.py",),
-    "uploads/objectdraft.py": (
-        "uploads/test_disk.py",
+    "storage/base.py": ("storage/test_promises.py", "storage/test_put.py"),
+    "storage/memory.py": ("storage/test_promises.py", "storage/test_put.py"),
+    "storage/disk.py": ("storage/test_promises.py", "storage/test_put.py"),
+    "storage/disk_draft.py": (
+        "storage/test_disk.py",
         "uploads/test_faults.py",
-        "uploads/test_put.py",
+        "storage/test_put.py",
     ),
-    "uploads/client.py": ("uploads/test_objectstore.py",),
-    "uploads/objectreader.py": (
-        "uploads/test_objectstore.py",
-        "uploads/test_promises.py",
+    "storage/obstore.py": ("storage/test_object_store.py",),
+    "storage/object_reader.py": (
+        "storage/test_object_store.py",
+        "storage/test_promises.py",
     ),
-    "uploads/objectstore.py": ("uploads/test_promises.py",),
-    "uploads/objectwriter.py": (
-        "uploads/test_objectstore.py",
-        "uploads/test_promises.py",
+    "storage/object_store.py": ("storage/test_promises.py",),
+    "storage/object_writer.py": (
+        "storage/test_object_store.py",
+        "storage/test_promises.py",
     ),
     # Sniffing, by the files that were sniffed.
-    "uploads/binary.py": ("uploads/test_sniff.py",),
-    "uploads/markup.py": ("uploads/test_sniff.py",),
-    "uploads/mpeg.py": ("uploads/test_sniff.py",),
-    "uploads/signatures.py": ("uploads/test_sniff.py",),
+    "sansio/sniff/binary.py": ("sansio/sniff/test_types.py",),
+    "sansio/sniff/markup.py": ("sansio/sniff/test_types.py",),
+    "sansio/sniff/signatures.py": ("sansio/sniff/test_types.py",),
     # A form bound to a model, and the receiving of one.
     "uploads/formmember.py": (
         "uploads/test_formmodel.py",

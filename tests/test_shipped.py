@@ -149,7 +149,7 @@ def test_without_extras_the_rest_works(bare: Environment) -> None:
         "tests/content/test_json.py", "tests/content/test_jsontext.py",
         "tests/content/test_schema.py", "tests/content/test_fieldtext.py",
         "tests/streams/test_codecs.py", "tests/uploads/test_formmodel.py",
-        "tests/uploads/test_url.py", "tests/web/test_errors.py",
+        "tests/storage/test_url.py", "tests/web/test_errors.py",
         "tests/web/test_iterjson.py", "tests/example_app/test_app.py",
     )  # fmt: skip
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-1000:]

@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from tests.uploads.conftest import seaweed
+from tests.storage.conftest import seaweed
 
 __all__ = ["seaweed"]

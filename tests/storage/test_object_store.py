@@ -837,7 +837,7 @@ def test_interpreter_exits_cleanly_after_a_request(seaweed: int) -> None:
     """Without a moment at the end, about one script in eight aborts (SIGABRT)."""
     script = """
         import asyncio, sys
-        from tests.uploads.buckets import store_of
+        from tests.storage.buckets import store_of
         from aiostreams import ObjectStorage
 
         async def use():
@@ -858,7 +858,7 @@ def test_interpreter_exits_cleanly_after_a_request(seaweed: int) -> None:
 def test_killed_writer_leaves_no_object(bucket: Bucket) -> None:
     script = """
         import asyncio, os, sys, signal, threading, time
-        from tests.uploads.buckets import store_of
+        from tests.storage.buckets import store_of
         from aiostreams import ObjectStorage
 
         async def use():
@@ -901,7 +901,7 @@ def test_killed_writer_leaves_no_object(bucket: Bucket) -> None:
 def test_256_mib_take_less_than_64_mib_of_memory(bucket: Bucket) -> None:
     script = """
         import asyncio, os, sys, time
-        from tests.uploads.buckets import store_of
+        from tests.storage.buckets import store_of
         from aiostreams import ObjectStorage
 
         def peak(name):

@@ -1,6 +1,6 @@
 """A server of uploads in a process of its own, to be doubled, filled and killed.
 
-``python -m tests.uploads.server URL PORT``. It serves until it is told to end. Each answer says by ``X-Worker`` which process gave it.
+``python -m tests.storage.server URL PORT``. It serves until it is told to end. Each answer says by ``X-Worker`` which process gave it.
 
     PUT /{key}     receives the body as one file under that key
     POST /         receives a form, under keys of its own
@@ -63,7 +63,7 @@ def application(url: str) -> web.Application:
 async def running(url: str, port: int) -> AsyncIterator[asyncio.subprocess.Process]:
     """The process, which is killed in the end."""
     process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "tests.uploads.server", url, str(port),
+        sys.executable, "-m", "tests.storage.server", url, str(port),
         cwd=Path(__file__).parents[2], stdout=asyncio.subprocess.PIPE,
         env={
             **os.environ, "AWS_ACCESS_KEY_ID": "AK", "AWS_SECRET_ACCESS_KEY": "SK",
