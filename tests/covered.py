@@ -66,21 +66,14 @@ OWN: Mapping[str, tuple[str, ...]] = {
     "streams/hashing.py": ("streams/test_transforms.py",),
     "streams/pump.py": ("streams/test_copy.py",),
     # A file: every call fails in turn, every wait is cancelled in turn.
-    "streams/draft.py": ("streams/test_file.py",),
-    "streams/filereader.py": ("streams/test_file.py",),
-    "streams/filewriter.py": ("streams/test_file.py",),
-    "streams/openfile.py": ("streams/test_file.py", "streams/test_spooled.py"),
-    "streams/worker.py": ("streams/test_file.py", "streams/test_threads.py"),
-    "streams/threads.py": ("streams/test_file.py",),
-    "streams/writebehind.py": ("streams/test_file.py", "streams/test_spooled.py"),
-    # Codings, in both directions.
-    "streams/codecs.py": ("streams/test_decoding.py",),
-    "streams/compressors.py": ("streams/test_codecs.py", "streams/test_encoding.py"),
-    "streams/frames.py": ("streams/test_decoding.py",),
-    "streams/inflate.py": ("streams/test_decoding.py",),
-    "streams/intake.py": ("streams/test_decoding.py", "streams/test_encoding.py"),
-    "streams/pipeline.py": ("streams/test_decoding.py",),
-    "streams/zlib_backend.py": ("streams/test_codecs.py",),
+    "files/draft.py": ("files/test_file.py",),
+    "files/reading.py": ("files/test_file.py", "files/test_spooled.py"),
+    "files/writing.py": ("files/test_file.py", "files/test_spooled.py"),
+    "streams/threads.py": ("files/test_file.py", "streams/test_worker.py"),
+    # What all decoders share, and what is read in them, in both directions.
+    "codings/base.py": ("codings/test_gzip.py",),
+    "codings/source_reader.py": ("codings/test_decoded.py", "codings/test_encoded.py"),
+    "codings/zstd_brotli.py": ("codings/test_decoded.py", "codings/test_encoded.py"),
     # The promises of storages, with storages that break them.
     "testing/storages.py": (
         "storage/test_promises.py",

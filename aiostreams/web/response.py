@@ -26,21 +26,18 @@ The body of a 206: one range, or several as multipart/byteranges (RFC 9110 14.6)
 
 from __future__ import annotations
 
-import asyncio
 import errno
 import time
 from typing import TYPE_CHECKING, Any, Final
 
 from aiohttp import Payload, hdrs, web
 
-from aiostreams.codings.encoded import EncodedStream
-from aiostreams.codings.registry import make_encoder
+from aiostreams.codings.encoded import WHOLE, EncodedStream, encode_whole
 from aiostreams.content.base import Content
 from aiostreams.content.events import EventStream
 from aiostreams.content.file import File
 from aiostreams.errors import ObjectNotFound, StorageError, StreamClosed, StreamError
 from aiostreams.files.file import FileStream
-from aiostreams.limits import KiB, MiB
 from aiostreams.sansio.conditions import Conditions
 from aiostreams.sansio.negotiation import choose_coding
 from aiostreams.sansio.plan import plan_response
@@ -48,7 +45,6 @@ from aiostreams.sansio.validators import Validators
 from aiostreams.streams.memory import ByteStream
 from aiostreams.streams.multipart import MultiPartStream
 from aiostreams.streams.sections import ChainStream
-from aiostreams.streams.threads import ThreadCall
 from aiostreams.web.digests import CONTENT_DIGEST, REPR_DIGEST, digest_field
 from aiostreams.web.disconnect import DisconnectWatch
 from aiostreams.web.errors import describe
@@ -65,7 +61,7 @@ from aiostreams.web.response_headers import (
     weaken_etag,
 )
 from aiostreams.web.sendfile import may_sendfile, sendfile
-from aiostreams.web.state import offer, tally_of
+from aiostreams.web.state import count_plain, offer
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
@@ -78,11 +74,9 @@ if TYPE_CHECKING:
     from aiostreams.streams.base import Stream
 
 __all__ = [
-    "WHOLE",
     "BodyResponse",
     "StreamedResponse",
     "byteranges",
-    "encode_whole",
     "open_source",
     "partial_body",
     "wished_coding",
@@ -286,8 +280,9 @@ class BodyResponse(StreamedResponse):
         if isinstance(stream, ByteStream) and (
             self.digest or (len(stream.getvalue()) <= WHOLE and not only_head)
         ):
-            encoded = await encode_whole(request, stream.getvalue(), coding, level)
-            self.stream = ByteStream(encoded)
+            plain = stream.getvalue()
+            count_plain(request, len(plain))
+            self.stream = ByteStream(await encode_whole(plain, coding, level))
         else:
             self.stream = EncodedStream(stream, coding, level=level)
         mark_encoded(self.headers, coding)
@@ -452,47 +447,6 @@ async def partial_body(
         return body
     finally:
         await stream.close()
-
-
-# A body in memory of up to this size is encoded before its header section is sent,
-# and so has a Content-Length. It then is there twice; a larger one goes in pieces.
-WHOLE: Final = 2 * MiB
-# An encoder is quick that takes as much in half a millisecond at the worst; then a
-# thread hop costs more than it is worth. How much it is given at a time, and after how
-# many seconds the event loop has a turn: each costs it 10 us.
-_QUICK: Final = 64 * KiB
-_PIECE: Final = 128 * KiB
-_TURN: Final = 0.0005
-
-
-async def encode_whole(
-    request: web.BaseRequest, data: bytes, coding: str, level: int | None
-) -> bytes:
-    """Encode the body of a response to ``request`` that is in memory.
-
-    A quick encoder does it in place, with turns of the event loop in between; a slow
-    one in a worker thread, in one call: cut to blocks as by ``EncodedStream``, br has
-    8 % more bytes.
-    """
-    tally = tally_of(request)
-    if tally is not None:
-        tally.plain = len(data)
-    encoder = make_encoder(coding, level)
-    if len(data) <= encoder.inline:
-        return encoder.encode(data) + encoder.finish()
-    if encoder.inline < _QUICK:
-        job = ThreadCall(lambda: encoder.encode(data) + encoder.finish())
-        await job.wait()
-        return job.result()
-    output = []
-    view = memoryview(data)
-    turn = time.perf_counter()
-    for start in range(0, len(data), _PIECE):
-        output.append(encoder.encode(view[start : start + _PIECE]))
-        if time.perf_counter() - turn > _TURN:
-            await asyncio.sleep(0)
-            turn = time.perf_counter()
-    return b"".join([*output, encoder.finish()])
 
 
 def wished_coding(

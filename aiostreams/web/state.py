@@ -54,6 +54,7 @@ __all__ = [
     "RequestState",
     "Tally",
     "body_of",
+    "count_plain",
     "find_storage",
     "limit",
     "limits_of",
@@ -300,6 +301,13 @@ def tally_of(request: web.BaseRequest) -> Tally | None:
     """What is counted of ``request``, if anything is."""
     body = request.get(_BODY)
     return None if body is None else body.tally
+
+
+def count_plain(request: web.BaseRequest, size: int) -> None:
+    """Count the bytes in memory that are encoded to make the response."""
+    tally = tally_of(request)
+    if tally is not None:
+        tally.plain = size
 
 
 def offer(request: web.BaseRequest, response: _Offer) -> None:

@@ -36,8 +36,8 @@ from aiostreams.storage import disk_draft as folders
 from aiostreams.storage import disk_draft as objectdraft
 from aiostreams.storage.disk import DiskStorage
 from aiostreams.storage.disk_draft import ATTRIBUTE, ObjectDraft
-from tests.streams import disks
-from tests.streams.disks import Disk, Suspensions, descriptors
+from tests.files import disks
+from tests.files.disks import Disk, Suspensions, descriptors
 
 MEDIUM = os.urandom(300 * KiB)
 LARGE = os.urandom(3 * MiB + 5)

@@ -36,7 +36,7 @@ from aiostreams.storage import object_writer as objectwriter
 from aiostreams.storage import obstore as client
 from aiostreams.storage.object_store import ObjectStorage
 from aiostreams.storage.object_writer import part_plan
-from tests.streams.disks import Suspensions
+from tests.files.disks import Suspensions
 
 from .buckets import Bucket, store_of
 from .faults import Fault, FaultProxy

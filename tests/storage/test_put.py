@@ -24,8 +24,8 @@ from aiostreams.storage import disk as disk_module
 from aiostreams.storage import disk as diskattributes
 from aiostreams.storage import disk_draft as folders
 from aiostreams.storage import disk_draft as objectdraft
-from tests.streams import disks
-from tests.streams.disks import Disk, Suspensions, no_leak
+from tests.files import disks
+from tests.files.disks import Disk, Suspensions, no_leak
 
 DATA = os.urandom(10 * KiB)
 

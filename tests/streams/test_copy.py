@@ -20,8 +20,7 @@ from aiostreams.streams.copy import copy
 from aiostreams.streams.iterable import IterStream
 from aiostreams.streams.memory import ByteStream
 from aiostreams.testing import DripStream, FailStream, SpyStream
-
-from .disks import Suspensions, no_leak
+from tests.files.disks import Suspensions, no_leak
 
 BIG = os.urandom(2 * MiB + 123)
 

@@ -30,9 +30,9 @@ from aiostreams.limits import KiB
 from aiostreams.storage import disk as disk_module
 from aiostreams.storage import disk_draft as folders
 from aiostreams.storage import disk_draft as objectdraft
+from tests.files import disks
+from tests.files.disks import Disk, Suspensions, descriptors
 from tests.servers import connected, post, serving
-from tests.streams import disks
-from tests.streams.disks import Disk, Suspensions, descriptors
 
 FAULTS = (
     "disk", "vanish", "reset", "cancel", "handler", "syntax", "type", "count", "none",

@@ -38,8 +38,8 @@ from aiostreams import (
     setup,
 )
 from aiostreams.codings.decoded import Pipeline
+from tests.codings.gzips import ACCEPT, REJECT
 from tests.servers import CHUNKED, chunk, connected, post, serving
-from tests.streams.gzips import ACCEPT, REJECT
 from tests.web.variants import brotli, zstd
 
 DATA = json.dumps([{"n": n, "text": "value"} for n in range(400)]).encode()

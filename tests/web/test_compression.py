@@ -400,7 +400,6 @@ async def test_levels_adapt(monkeypatch: pytest.MonkeyPatch) -> None:
         return make(coding, level)
 
     monkeypatch.setattr("aiostreams.codings.encoded.make_encoder", spy)
-    monkeypatch.setattr("aiostreams.web.response.make_encoder", spy)
 
     async def handler(request: web.Request) -> Any:
         if request.path == "/theirs":

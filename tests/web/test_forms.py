@@ -48,9 +48,9 @@ from aiostreams.sansio.ranges import ByteRange
 from aiostreams.streams.iterable import IterStream
 from aiostreams.streams.memory import ByteStream
 from aiostreams.web.response import byteranges
+from tests.files.disks import descriptors
 from tests.multiparts import cut, form, plain
 from tests.servers import CHUNKED, chunk, connected, post, serving
-from tests.streams.disks import descriptors
 
 Handler = Callable[[web.Request], Awaitable[Any]]
 Answer = tuple[int, dict[str, str], bytes]

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeGuard, TypeVar, cast
 
 from aiohttp import Payload, hdrs, web
 
-from aiostreams.codings.encoded import EncodedStream
+from aiostreams.codings.encoded import WHOLE, EncodedStream, encode_whole
 from aiostreams.codings.registry import supported_codings
 from aiostreams.sansio.negotiation import choose_coding, join_lines
 from aiostreams.streams.memory import ByteStream
@@ -25,13 +25,14 @@ from aiostreams.web.errors import not_acceptable
 from aiostreams.web.payload import StreamPayload
 from aiostreams.web.payload_stream import PayloadStream, prompt
 from aiostreams.web.respond import response_of
-from aiostreams.web.response import WHOLE, BodyResponse, encode_whole
+from aiostreams.web.response import BodyResponse
 from aiostreams.web.response_headers import (
     OF_THE_BYTES,
     mark_encoded,
     match_variant,
     vary,
 )
+from aiostreams.web.state import count_plain
 
 if TYPE_CHECKING:
     from aiohttp.typedefs import Handler, Middleware
@@ -262,6 +263,6 @@ async def _encode_response(negotiation: _Negotiation, response: web.Response) ->
         stream = EncodedStream(ByteStream(body), coding, level=level)
         response.body = StreamPayload(stream)
     else:
-        request = negotiation.request
-        response.body = await encode_whole(request, bytes(body), coding, level)
+        count_plain(negotiation.request, len(body))
+        response.body = await encode_whole(bytes(body), coding, level)
     mark_encoded(headers, coding)

@@ -1,10 +1,17 @@
-"""Which codings there are depends on what is installed: tests of others are skipped."""
+"""Which codings there are depends on what is installed: tests of others are skipped.
+
+And fixtures by which a test has other libraries than those.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import pytest
 
+from aiostreams.codings import registry, zlib_backend
 from aiostreams.codings.registry import supported_codings
+from aiostreams.codings.zlib_backend import set_zlib_backend
 
 EXTRAS = {"br": "brotli", "zstd": "zstd"}
 
@@ -31,3 +38,30 @@ def coding_can_be_tested(request: pytest.FixtureRequest) -> None:
         codings += marker.args
     for extra in missing_extras(", ".join(codings)):
         pytest.skip(f"needs the extra {extra}")
+
+
+@pytest.fixture(autouse=True, params=[None])
+def backend(request: pytest.FixtureRequest) -> Iterator[str | None]:
+    """The best zlib, or for ``on_all_backends`` each of them."""
+    name = request.param
+    set_zlib_backend(
+        None
+        if name is None
+        else pytest.importorskip(name, reason="needs the extra speedups")
+    )
+    yield name
+    set_zlib_backend(None)
+
+
+@pytest.fixture
+def fresh_libraries() -> Iterator[None]:
+    """Libraries are looked for anew, in the test and after it."""
+
+    def forget() -> None:
+        registry._library.cache_clear()
+        zlib_backend._best.cache_clear()
+        set_zlib_backend(None)
+
+    forget()
+    yield
+    forget()

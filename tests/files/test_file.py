@@ -40,8 +40,14 @@ from aiostreams.streams import threads as worker
 from aiostreams.streams.threads import ThreadCall, Threads
 from aiostreams.testing import LAWS
 from aiostreams.testing.laws import SAMPLE
-
-from .disks import Disk, Suspensions, descriptors, install, no_leak, temporaries
+from tests.files.disks import (
+    Disk,
+    Suspensions,
+    descriptors,
+    install,
+    no_leak,
+    temporaries,
+)
 
 OLD = b"old content"
 BIG = os.urandom(2 * MOST + 256 * KiB + 123)

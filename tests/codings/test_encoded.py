@@ -5,57 +5,31 @@ from __future__ import annotations
 import asyncio
 import gzip
 import os
-import random
 import shutil
 import subprocess
 import threading
 import time
 import tracemalloc
 import zlib
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from aiostreams.codings import registry as codecs
+from aiostreams.codings import encoded
 from aiostreams.codings.decoded import DecodedStream
-from aiostreams.codings.encoded import EncodedStream, GZipStream
+from aiostreams.codings.encoded import EncodedStream, GZipStream, encode_whole
 from aiostreams.codings.registry import make_decoder
-from aiostreams.codings.source_reader import SourceReader
 from aiostreams.codings.zlib_backend import set_zlib_backend
 from aiostreams.errors import MalformedBody, StreamClosed, UnsupportedContent
-from aiostreams.limits import KiB, Limits, MiB
+from aiostreams.limits import KiB, MiB
 from aiostreams.streams.base import Stream
 from aiostreams.streams.iterable import IterStream
 from aiostreams.streams.memory import ByteStream
-from aiostreams.streams.threads import ThreadCall
-from aiostreams.testing import DripStream, FailStream, SpyStream, StallStream
+from aiostreams.testing import DripStream, FailStream, SpyStream
 from aiostreams.testing.laws import LAWS
-
-CODINGS = ("gzip", "deflate", "br", "zstd")
-BACKENDS = ("zlib", "zlib_ng.zlib_ng", "isal.isal_zlib")
-LOOSE = Limits(max_ratio=10**9)
-TEXT = b"".join(
-    b"line %d of a text that can be compressed\n" % n for n in range(20_000)
-)
-MIXED = TEXT + os.urandom(300_000) + bytes(500_000)
-
-
-@pytest.fixture(autouse=True, params=[None])
-def backend(request: pytest.FixtureRequest) -> Iterator[str | None]:
-    """The best back end, or for ``on_all_backends`` each of them."""
-    name = request.param
-    set_zlib_backend(
-        None
-        if name is None
-        else pytest.importorskip(name, reason="needs the extra speedups")
-    )
-    yield name
-    set_zlib_backend(None)
-
-
-on_all_backends = pytest.mark.parametrize("backend", BACKENDS, indirect=True)
+from tests.codings.bodies import CODINGS, LOOSE, MIXED, TEXT, on_all_backends
 
 
 class Feed(Stream):
@@ -91,16 +65,6 @@ async def decoded(encoded: bytes, coding: str) -> bytes:
 
 
 # -- what is written ---------------------------------------------------------------
-
-
-@on_all_backends
-@pytest.mark.parametrize("data", [b"", b"x", TEXT[:20_000], MIXED])
-async def test_gzip_is_read_by_the_standard_library(data: bytes) -> None:
-    encoded = await GZipStream(ByteStream(data)).read()
-    assert gzip.decompress(encoded) == data
-    assert encoded[:10] == b"\x1f\x8b\x08\0\0\0\0\0\0\xff"  # no flags, time or name
-    encoded = await EncodedStream(ByteStream(data), "deflate").read()
-    assert zlib.decompress(encoded) == data
 
 
 @pytest.mark.parametrize("coding", [*CODINGS, "gzip, br", "deflate, X-GZip"])
@@ -139,24 +103,6 @@ async def test_what_is_written_is_read_by_the_command_line(
             subprocess.run, [*command, str(file)], capture_output=True, check=True
         )
         assert run.stdout == data
-
-
-@on_all_backends
-@pytest.mark.parametrize("level", [0, 1, 6, 9])
-async def test_level_is_used(level: int) -> None:
-    encoded = await GZipStream(ByteStream(TEXT), level=level).read()
-    assert gzip.decompress(encoded) == TEXT
-
-
-@pytest.mark.parametrize(("coding", "low", "high"), [("br", 1, 9), ("zstd", 1, 12)])
-async def test_higher_level_is_smaller(coding: str, low: int, high: int) -> None:
-    words = random.Random(1)
-    text = " ".join(f"word{words.randint(1, 2000)}" for _ in range(20_000)).encode()
-    sizes = [
-        len(await EncodedStream(ByteStream(text), coding, level=level).read())
-        for level in (low, high)
-    ]
-    assert sizes[0] > sizes[1]
 
 
 def test_size_and_type() -> None:
@@ -408,37 +354,6 @@ async def test_closing_during_a_flush_is_not_taken_for_one() -> None:
         await stream.flush()
 
 
-async def test_interruption_of_an_intake_that_nobody_fills() -> None:
-    intake = SourceReader(ByteStream(b"x"))
-    intake.interrupt()
-    await intake.fill(1)
-    assert intake.take(5) == b"x"
-    assert intake.take(5) == b""
-
-
-async def test_intake_waits_for_a_read_that_is_slow_to_be_given_up() -> None:
-    class Slow(Stream):
-        async def readany(self) -> bytes:
-            try:
-                await asyncio.sleep(0.01)
-            except asyncio.CancelledError:
-                await asyncio.sleep(0.01)
-                raise
-            return b"piece"
-
-    intake = SourceReader(Slow())
-    wake = threading.Event()
-    waiting = asyncio.create_task(intake.fill_during(ThreadCall(wake.wait), 1))
-    for _ in range(2):
-        await asyncio.sleep(0.001)
-        waiting.cancel()
-    with pytest.raises(asyncio.CancelledError):
-        await waiting
-    await intake.fill(1)  # not StreamBusy
-    assert intake.take_chunk() == b"piece"
-    wake.set()
-
-
 # -- failures, closing, the loop ---------------------------------------------------
 
 
@@ -475,12 +390,6 @@ async def test_leaving_midway_writes_no_end(coding: str, how: str) -> None:
         await stream.readany()
     with pytest.raises(MalformedBody):
         await decoded(got, coding)
-
-
-@on_all_backends
-@pytest.mark.parametrize("law", LAWS, ids=lambda law: law.__name__)
-async def test_gzip_keeps_the_laws(law: Any) -> None:
-    await law(lambda: GZipStream(DripStream(MIXED[:900_000], 100_000)))
 
 
 @pytest.mark.parametrize("law", LAWS, ids=lambda law: law.__name__)
@@ -535,14 +444,6 @@ async def test_memory_is_bounded() -> None:
         tracemalloc.stop()
 
 
-async def test_source_is_read_while_the_worker_encodes() -> None:
-    set_zlib_backend(zlib)
-    source = SpyStream(DripStream(MIXED, 128 * KiB, turns=0))
-    async with GZipStream(source) as stream:
-        await stream.readany()
-        assert source.pulled == 2 * 128 * KiB
-
-
 @pytest.mark.needs_codings("br")
 async def test_cancelled_reads_lose_nothing_while_the_worker_encodes() -> None:
     stream = EncodedStream(DripStream(MIXED, 50_000, turns=2), "br")
@@ -564,19 +465,61 @@ async def test_cancelled_reads_lose_nothing_while_the_worker_encodes() -> None:
     assert await decoded(got, "br") == MIXED
 
 
-async def test_stalled_source_is_left_alone_between_reads() -> None:
-    set_zlib_backend(zlib)
-    source = StallStream(MIXED[: 300 * KiB], 128 * KiB, turns=0)
-    stream = GZipStream(source)
-    await stream.readany()
-    await asyncio.sleep(0.02)
-    source.unread(b"free")  # would be StreamBusy
-    await stream.close()
+# -- bodies in memory --------------------------------------------------------------
+
+BODY = os.urandom(300_000) + bytes(MiB)
 
 
-@pytest.mark.needs_codings("zstd")
-def test_zstd_has_a_checksum() -> None:
-    zstd: Any = codecs._library("zstd")
-    encoded = asyncio.run(EncodedStream(ByteStream(b"x"), "zstd").read())
-    assert zstd.get_frame_info(encoded) is not None
-    assert encoded[4] & 4  # RFC 8878 section 3.1.1.1.1: Content_Checksum_flag
+@pytest.mark.parametrize("coding", ["gzip", "deflate"])
+@pytest.mark.parametrize("size", [0, 10, 100_000, len(BODY)])
+async def test_a_body_is_encoded_whole(coding: str, size: int) -> None:
+    data = BODY[:size]
+    assert await decoded(await encode_whole(data, coding, None), coding) == data
+
+
+@pytest.mark.parametrize("turn", [0.0, 10.0])
+async def test_a_quick_encoder_gives_others_a_turn_when_theirs_is_due(
+    turn: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(encoded, "_QUICK", 0)
+    monkeypatch.setattr(encoded, "_TURN", turn)
+    turns = 0
+
+    async def count() -> None:
+        nonlocal turns
+        while True:
+            await asyncio.sleep(0)
+            turns += 1
+
+    counting = asyncio.create_task(count())
+    data = await encode_whole(BODY, "gzip", 9)
+    counting.cancel()
+    assert await decoded(data, "gzip") == BODY
+    if turn:
+        assert turns <= 1
+    else:
+        assert turns >= len(BODY) // encoded._PIECE
+
+
+async def test_a_slow_encoder_works_beside_the_event_loop(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    released = threading.Event()
+
+    class Slow:
+        inline = 0
+
+        def encode(self, data: bytes) -> bytes:
+            assert released.wait(10), "the event loop had no turn"
+            return data
+
+        def finish(self) -> bytes:
+            return b"."
+
+    monkeypatch.setattr(encoded, "make_encoder", lambda coding, level: Slow())
+    encoding = asyncio.create_task(encode_whole(b"slow", "br", None))
+    for _ in range(10):
+        await asyncio.sleep(0)
+    assert not encoding.done()
+    released.set()
+    assert await encoding == b"slow."

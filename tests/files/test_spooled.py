@@ -26,8 +26,7 @@ from aiostreams.streams.base import Stream
 from aiostreams.streams.memory import ByteStream
 from aiostreams.testing import LAWS
 from aiostreams.testing.laws import SAMPLE
-
-from .disks import Disk, Suspensions, descriptors, install, no_leak
+from tests.files.disks import Disk, Suspensions, descriptors, install, no_leak
 
 BIG = os.urandom(2 * MOST + 256 * KiB + 123)
 
