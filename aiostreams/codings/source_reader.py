@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from aiostreams.errors import StreamBusy
 from aiostreams.streams.guards import Buffer
+from aiostreams.streams.tasks import end
 
 if TYPE_CHECKING:
     from aiostreams.streams.base import Stream
@@ -41,7 +42,6 @@ class SourceReader:
         self._source = source
         self._live = live
         self._buffer = Buffer()
-        self._reading: asyncio.Task[None] | None = None
         self._waiting: asyncio.Task[Any] | None = None
         self._interrupted = False
         self.ended: bool = False
@@ -82,8 +82,6 @@ class SourceReader:
         Raises:
             StreamBusy: somebody else reads the source.
         """
-        if self._reading is not None:
-            await self._settle(self._reading)
         task = self._waiting = asyncio.current_task()
         try:
             await self._fill(size)
@@ -114,25 +112,14 @@ class SourceReader:
 
     async def fill_during(self, job: ThreadCall[Any], size: int) -> None:
         """Wait for ``job``, and meanwhile do as ``fill`` does."""
-        if self._reading is not None:
-            await self._settle(self._reading)
         if self.ended or self._buffer.held >= size or self.urgent:
             await job.wait()
             return
-        self._reading = reading = asyncio.create_task(self._fill(size))
+        reading = asyncio.create_task(self._fill(size))
         try:
             await job.wait()
         finally:
-            reading.cancel()
-            await self._settle(reading)
-
-    async def _settle(self, reading: asyncio.Task[None]) -> None:
-        """Wait for the end of a read; cancelled again, it is left to the next one."""
-        while not reading.done():
-            await asyncio.wait([reading])
-        self._reading = None
-        if not reading.cancelled():
-            reading.exception()  # StreamBusy; the next fill() meets it again
+            await end(reading)  # StreamBusy is met again by the next fill()
 
     async def _fill(self, size: int) -> None:
         while not self.ended and self._buffer.held < size and not self.urgent:

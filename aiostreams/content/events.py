@@ -21,10 +21,12 @@ from aiostreams.content import jsontext
 from aiostreams.content.base import Content
 from aiostreams.errors import LimitExceeded
 from aiostreams.limits import DEFAULT_LIMITS
-from aiostreams.streams.base import Stream
+from aiostreams.streams.iterable import AsyncSteps, ProducedStream
 
 if TYPE_CHECKING:
     from aiostreams.limits import Limits
+    from aiostreams.streams.base import Stream
+    from aiostreams.streams.tasks import Producer
 
 __all__ = ["Event", "EventStream"]
 
@@ -153,7 +155,7 @@ class EventStream(Content):
         return f"<EventStream of {type(self._events).__name__}>"
 
 
-class _Sending(Stream):
+class _Sending(ProducedStream):
     """The bytes of events."""
 
     live = True
@@ -164,38 +166,24 @@ class _Sending(Stream):
         keep_alive: float | None,
     ) -> None:
         super().__init__(content_type=_CONTENT_TYPE)
-        self._events = (
-            aiter(events) if isinstance(events, AsyncIterable) else _steps(events)
-        )
+        if not isinstance(events, AsyncIterable):
+            events = _steps(events)
+        self._producer: Producer = AsyncSteps(events, _as_bytes)
         self._keep_alive = keep_alive
-        # Survives the reader's cancellation and the keep-alive: the iterable would
-        # not.
-        self._next: asyncio.Task[bytes] | None = None
 
     async def readany(self) -> bytes:
-        if self._next is None:
-            self._next = asyncio.create_task(self._step())
-        done, _ = await asyncio.wait([self._next], timeout=self._keep_alive)
-        if not done:
+        """The next event, or a comment after a long silence."""
+        try:
+            async with asyncio.timeout(self._keep_alive) as silence:
+                return await self._producer.next()
+        except TimeoutError:
+            if not silence.expired():
+                raise  # of the iterable
             return b":\n\n"
-        task, self._next = self._next, None
-        return task.result()
 
-    async def _step(self) -> bytes:
-        async for event in self._events:
-            return bytes(event if isinstance(event, Event) else Event(data=event))
-        return b""
 
-    async def close(self) -> None:
-        task, self._next = self._next, None
-        if task is not None:
-            task.cancel()
-            while not task.done():
-                await asyncio.wait([task])
-            if not task.cancelled():
-                task.exception()  # mark as seen: nobody reads any more
-        if inspect.isasyncgen(self._events):
-            await self._events.aclose()
+def _as_bytes(event: Sendable) -> bytes:
+    return bytes(event if isinstance(event, Event) else Event(data=event))
 
 
 async def _steps(events: Iterable[Sendable]) -> AsyncIterator[Sendable]:

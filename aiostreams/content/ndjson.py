@@ -11,7 +11,6 @@ In: a line is parsed when it is asked for; nothing beyond it is held.
 
 from __future__ import annotations
 
-import asyncio
 import inspect
 from collections.abc import AsyncIterable, AsyncIterator, Iterable, Iterator, Mapping
 from functools import partial
@@ -24,6 +23,7 @@ from aiostreams.errors import InvalidContent, LimitExceeded, MalformedBody
 from aiostreams.limits import DEFAULT_LIMITS, KiB
 from aiostreams.sansio.charsets import ascii_codec_of, decode_text
 from aiostreams.streams.base import Stream
+from aiostreams.streams.iterable import AsyncSteps, ProducedStream
 
 if TYPE_CHECKING:
     from builtins import type as type_
@@ -280,7 +280,7 @@ class _Lines(Stream):
         await _close(values)
 
 
-class _LiveLines(Stream):
+class _LiveLines(ProducedStream):
     """Lines of an async iterable, handed out as soon as it waits."""
 
     # A compressor must not hold them back either.
@@ -288,59 +288,4 @@ class _LiveLines(Stream):
 
     def __init__(self, values: AsyncIterable[Any]) -> None:
         super().__init__(content_type=_CONTENT_TYPE)
-        self._values = aiter(values)
-        self._task: asyncio.Task[None] | None = None
-        self._lines: list[bytes] = []
-        self._held = 0
-        self._ended = False
-        self._failure: BaseException | None = None
-        self._some = asyncio.Event()
-        self._room = asyncio.Event()
-
-    async def readany(self) -> bytes:
-        """Every line that is ready; waits for the first one only."""
-        if self._task is None:
-            self._task = asyncio.create_task(self._run())
-        if not self._lines and not self._ended:
-            self._some.clear()
-            await self._some.wait()
-        if self._lines:
-            piece = b"".join(self._lines)
-            self._lines.clear()
-            self._held = 0
-            self._room.set()
-            return piece
-        if self._failure is not None:
-            raise self._failure
-        return b""
-
-    async def _run(self) -> None:
-        try:
-            async for value in self._values:
-                line = _line(value)
-                self._lines.append(line)
-                self._held += len(line)
-                self._some.set()
-                if self.closed:
-                    return  # the iterable has caught the cancellation of close()
-                if self._held >= _PIECE:
-                    self._room.clear()
-                    await self._room.wait()
-        except asyncio.CancelledError:
-            # Of the source, when nobody closes: that is no end of the values.
-            self._failure = RuntimeError("the values were cancelled midway")
-        except Exception as error:  # noqa: BLE001 - the reader raises it
-            self._failure = error
-        finally:
-            self._ended = True
-            self._some.set()
-
-    async def close(self) -> None:
-        """Stop the iterable where it waits, and close it."""
-        self._lines.clear()
-        task = self._task
-        if task is not None:
-            task.cancel()
-            while not task.done():
-                await asyncio.wait([task])
-        await _close(self._values)
+        self._producer = AsyncSteps(values, _line, ahead=_PIECE)

@@ -16,8 +16,9 @@ from typing import TYPE_CHECKING, Any
 
 from aiostreams.errors import ObjectNotFound, StorageError
 from aiostreams.limits import KiB
-from aiostreams.storage.obstore import enter, explain, load, settle
+from aiostreams.storage.obstore import enter, explain, load
 from aiostreams.streams.base import Stream
+from aiostreams.streams.tasks import PendingCall
 
 if TYPE_CHECKING:
     from aiostreams.storage.base import StoredObject
@@ -60,7 +61,7 @@ class ObjectReader(Stream):
         self._end = end
         self._at = offset
         self._body: Any = None
-        self._fetching: asyncio.Task[bytes] | None = None
+        self._fetching: PendingCall[bytes] = PendingCall()
 
     @property
     def etag(self) -> str | None:
@@ -79,16 +80,11 @@ class ObjectReader(Stream):
             ObjectNotFound: the object was deleted.
             StorageError: it was replaced, or the store failed.
         """
-        if self._fetching is None:
-            if self._at == self._end:
-                return b""
-            self._fetching = asyncio.create_task(self._fetch())
-        fetching = self._fetching
-        await settle(fetching)
-        self._fetching = None
-        piece = fetching.result()
+        if self._at == self._end and not self._fetching.pending:
+            return b""
+        piece = await self._fetching.run(self._fetch)
         if self._at < self._end:
-            self._fetching = asyncio.create_task(self._fetch())
+            self._fetching.begin(self._fetch)
         return piece
 
     async def _fetch(self) -> bytes:
@@ -150,10 +146,7 @@ class ObjectReader(Stream):
 
     async def close(self) -> None:
         """Let go of the connection."""
-        fetching, self._fetching = self._fetching, None
-        if fetching is not None:
-            fetching.cancel()
-            await asyncio.wait([fetching])
-            if not fetching.cancelled():
-                fetching.exception()  # nobody asks for it any more
-        self._body = None
+        try:
+            await self._fetching.cancel()
+        finally:
+            self._body = None

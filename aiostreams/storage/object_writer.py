@@ -31,8 +31,9 @@ from aiostreams.errors import (
     StreamError,
 )
 from aiostreams.limits import GiB, KiB, MiB
-from aiostreams.storage.obstore import enter, explain, finish, load, settle
+from aiostreams.storage.obstore import enter, explain, finish, load
 from aiostreams.streams.base import Stream
+from aiostreams.streams.tasks import settle
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine
@@ -210,8 +211,9 @@ class ObjectWriter(Stream):
         committing = self._storage.start(self._commit())
         try:
             await settle(committing)
-        except asyncio.CancelledError as error:
-            await finish(self._storage.start(self._undo(committing)), error)
+        except asyncio.CancelledError:
+            await finish(self._storage.start(self._undo(committing)))
+            raise
         committing.result()
 
     async def abort(self) -> None:

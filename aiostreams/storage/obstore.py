@@ -15,7 +15,6 @@ of its own. What a caller of it has to know, and this module takes care of:
 
 from __future__ import annotations
 
-import asyncio
 import atexit
 import errno
 import logging
@@ -27,8 +26,10 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from aiostreams.errors import ObjectExists, ObjectNotFound, StorageError, StreamError
 from aiostreams.extras import require
+from aiostreams.streams import tasks
 
 if TYPE_CHECKING:
+    import asyncio
     from types import ModuleType
 
 __all__ = [
@@ -40,7 +41,6 @@ __all__ = [
     "explain",
     "finish",
     "load",
-    "settle",
     "with_defaults",
 ]
 
@@ -163,39 +163,18 @@ def explain(error: BaseException, what: str, key: str) -> StreamError:
     return StorageError(f"cannot {what} {key!r}: {why}", cause)
 
 
-async def settle(future: asyncio.Future[Any]) -> None:
-    """Wait until it is done. A cancelled wait leaves it under way."""
-    if not future.done():
-        await asyncio.wait([future])
-
-
-async def finish(
-    future: asyncio.Future[Any], cancelled: asyncio.CancelledError | None = None
-) -> None:
-    """Wait until it is done, whatever cancellations come, then raise those.
+async def finish(future: asyncio.Future[Any]) -> None:
+    """Wait until it is done, through cancellations, and raise those afterwards.
 
     It waits for at most 10 seconds; the future then goes on by itself, and how it
     ends is logged.
-
-    Args:
-        future: not cancelled by this.
-        cancelled: a cancellation that has come before.
     """
-    loop = asyncio.get_running_loop()
-    until = loop.time() + PATIENCE
-    while not future.done() and (left := until - loop.time()) > 0:
-        try:
-            await asyncio.wait([future], timeout=left)
-        except asyncio.CancelledError as error:
-            cancelled = error
-    if not future.done():
-        _logger.warning("request to the store hangs, left to itself")
-    future.add_done_callback(_retrieve)
-    if cancelled is not None:
-        try:
-            raise cancelled
-        finally:
-            cancelled = None  # no cycle of the error and this frame
+    try:
+        await tasks.finish(future, timeout=PATIENCE)
+    finally:
+        if not future.done():
+            _logger.warning("request to the store hangs, left to itself")
+        future.add_done_callback(_retrieve)
 
 
 def _retrieve(future: asyncio.Future[Any]) -> None:

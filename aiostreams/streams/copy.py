@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from aiostreams.errors import StreamClosed
 from aiostreams.limits import KiB, MiB
+from aiostreams.streams.tasks import end
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -144,19 +145,13 @@ class _Pump:
 
         Waits through cancellations and raises them afterwards.
         """
-        cancelled: asyncio.CancelledError | None = None
         ahead, self._ahead = self._ahead, None
-        if ahead is not None:
-            ahead.cancel()
-            while not ahead.done():
-                try:
-                    await asyncio.wait([ahead])
-                except asyncio.CancelledError as error:
-                    cancelled = error
-        with contextlib.suppress(StreamClosed):
-            # An error of the read ahead is sticky: the next read raises it again.
-            if ahead and not ahead.cancelled() and not ahead.exception():
-                self._source.unread(ahead.result())
-            self._source.unread(self._chunk[self._offset :])
-        if cancelled is not None:
-            raise cancelled
+        try:
+            if ahead is not None:
+                await end(ahead)
+        finally:
+            with contextlib.suppress(StreamClosed):
+                # An error of the read ahead is sticky: the next read raises it again.
+                if ahead and not ahead.cancelled() and not ahead.exception():
+                    self._source.unread(ahead.result())
+                self._source.unread(self._chunk[self._offset :])

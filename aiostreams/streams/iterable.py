@@ -1,7 +1,7 @@
 """A stream from whatever yields bytes.
 
 An async generator dies of a cancellation, and what it would have yielded is gone; so
-it runs in a task of its own (see ``_Steps``), and a cancelled reader only stops to
+it runs in a task of its own (see ``AsyncSteps``), and a cancelled reader only stops to
 wait for it. Other async iterators, aiohttp's among them, are awaited in place: they
 are built to be asked again.
 """
@@ -10,25 +10,101 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-from collections.abc import (
-    AsyncGenerator,
-    AsyncIterable,
-    AsyncIterator,
-    Iterable,
-    Iterator,
-)
-from typing import TypeAlias, cast
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Iterator
+from typing import Any, Generic, TypeAlias, TypeVar
 
 from aiostreams.streams.base import Stream
-from aiostreams.streams.tasks import end, start
+from aiostreams.streams.tasks import Producer
 
-__all__ = ["BytesLike", "IterStream"]
+__all__ = ["AsyncSteps", "BytesLike", "IterStream", "ProducedStream"]
 
 BytesLike: TypeAlias = bytes | bytearray | memoryview
-_Generator: TypeAlias = AsyncGenerator[BytesLike, None]
+T = TypeVar("T")
 
 
-class IterStream(Stream):
+class AsyncSteps(Producer, Generic[T]):
+    """The values of an async iterable, stepped through in one task.
+
+    The iterator is closed, in that task, when it ends. A cancellation that is not the
+    one of ``close()``, a timeout for example, is thrown into a generator at its yield.
+
+    Args:
+        values: what is iterated over.
+        encode: makes the bytes of a value.
+        ahead: as for :class:`Producer`.
+    """
+
+    def __init__(
+        self, values: AsyncIterable[T], encode: Callable[[T], bytes], *, ahead: int = 0
+    ) -> None:
+        super().__init__(ahead=ahead)
+        self._values: Any = aiter(values)
+        self._encode = encode
+
+    async def _run(self) -> None:
+        try:
+            await self._step()
+        finally:
+            await self._end()
+
+    async def _step(self) -> None:
+        values, encode, put = self._values, self._encode, self.put
+        cancelled: asyncio.CancelledError | None = None
+        while True:
+            try:
+                if cancelled is None:
+                    value = await anext(values)
+                else:
+                    value = await values.athrow(cancelled)
+                    cancelled = None
+            except StopAsyncIteration:
+                return
+            try:
+                await put(encode(value))
+            except asyncio.CancelledError as error:
+                if self.closing or not inspect.isasyncgen(values):
+                    raise
+                cancelled = error
+
+    async def _end(self) -> None:
+        aclose = getattr(self._values, "aclose", None)
+        if aclose is not None:
+            await aclose()
+
+    async def close(self) -> None:
+        """Have the iterator end, in its own task, and wait for that.
+
+        Raises:
+            Exception: what it raised where it was to end.
+        """
+        if self.begun:
+            await super().close()
+        else:
+            await self._end()
+
+
+class ProducedStream(Stream):
+    """What a producer makes; for subclasses, which set ``_producer``."""
+
+    _producer: Producer | None = None  # also where __init__ has failed
+
+    async def readany(self) -> bytes:
+        """All that is ready; waits for the first piece only."""
+        assert self._producer is not None
+        return await self._producer.next()
+
+    async def close(self) -> None:
+        """Stop the producer where it is."""
+        if self._producer is not None:
+            await self._producer.close()
+
+    def __del__(self) -> None:
+        # What asyncio does with a generator that nobody has closed.
+        if self._producer is not None:
+            self._producer.abandon()
+
+
+class IterStream(ProducedStream):
     """From any sync or async iterable of bytes-like objects.
 
     Empty pieces are skipped. A generator that was not exhausted is closed by
@@ -45,8 +121,6 @@ class IterStream(Stream):
         TypeError: ``iterable`` is not one, or is itself ``str`` or bytes-like.
     """
 
-    _steps: _Steps | None = None  # also where __init__ has failed
-
     def __init__(
         self,
         iterable: Iterable[BytesLike] | AsyncIterable[BytesLike],
@@ -58,9 +132,11 @@ class IterStream(Stream):
         self._sync: Iterator[BytesLike] | None = None
         self._async: AsyncIterator[BytesLike] | None = None
         if isinstance(iterable, AsyncIterable):
-            self._async = aiter(iterable)
-            if inspect.isasyncgen(self._async):
-                self._steps = _Steps(cast("_Generator", self._async))
+            iterator = aiter(iterable)
+            if inspect.isasyncgen(iterator):
+                self._producer = AsyncSteps(iterator, _as_bytes)
+            else:
+                self._async = iterator
         elif isinstance(iterable, (str, bytes, bytearray, memoryview)):
             raise TypeError(
                 f"IterStream takes an iterable of bytes, not {type(iterable).__name__}"
@@ -75,8 +151,8 @@ class IterStream(Stream):
                 if data := _as_bytes(piece):
                     return data
             return b""
-        if self._steps is not None:
-            return await self._steps.next()
+        if self._producer is not None:
+            return await self._producer.next()
         assert self._async is not None
         async for piece in self._async:
             if data := _as_bytes(piece):
@@ -89,108 +165,9 @@ class IterStream(Stream):
         if inspect.isgenerator(iterator):
             iterator.close()
         async_iterator, self._async = self._async, None
-        if self._steps is not None:
-            await self._steps.close()
-        elif (aclose := getattr(async_iterator, "aclose", None)) is not None:
+        if (aclose := getattr(async_iterator, "aclose", None)) is not None:
             await aclose()
-
-    def __del__(self) -> None:
-        # What asyncio does with a generator that nobody has closed.
-        if self._steps is not None:
-            self._steps.abandon()
-
-
-class _Steps:
-    """The pieces of an async generator, which goes on only when the next is wanted."""
-
-    def __init__(self, generator: _Generator) -> None:
-        self._generator = generator
-        self._task: asyncio.Task[None] | None = None
-        self._piece = b""
-        self._wanted = asyncio.Event()
-        self._given = asyncio.Event()
-        self._closing = False
-
-    async def next(self) -> bytes:
-        """The next piece, ``b""`` at the end; a cancelled call leaves it for another.
-
-        Raises:
-            Exception: what the generator raised.
-        """
-        if not self._piece:
-            self._wanted.set()
-        task = self._task
-        if task is None:
-            task = self._task = start(self._run())
-            task.add_done_callback(lambda _: self._given.set())
-        while not self._piece:
-            if task.done():
-                task.result()
-                return b""
-            await self._given.wait()
-            self._given.clear()
-        piece, self._piece = self._piece, b""
-        return piece
-
-    async def _run(self) -> None:
-        try:
-            await self._give_all()
-        finally:
-            await self._generator.aclose()
-
-    async def _give_all(self) -> None:
-        generator = self._generator
-        cancelled: asyncio.CancelledError | None = None
-        while True:
-            try:
-                if cancelled is None:
-                    piece = await anext(generator)
-                else:
-                    piece = await generator.athrow(cancelled)
-            except StopAsyncIteration:
-                return
-            if self._closing:
-                return
-            cancelled = None
-            if data := _as_bytes(piece):
-                self._piece = data
-                cancelled = await self._until_wanted()
-
-    async def _until_wanted(self) -> asyncio.CancelledError | None:
-        """Wait at a yield; how that ended, if what the generator holds has ended it."""
-        self._wanted.clear()
-        self._given.set()
-        try:
-            await self._wanted.wait()
-        except asyncio.CancelledError as error:
-            if self._closing:
-                raise
-            return error
-        return None
-
-    async def close(self) -> None:
-        """Have the generator end, in its own task, and wait for that.
-
-        Raises:
-            Exception: what it raised where it was to end.
-        """
-        task = self._task
-        if task is None:
-            await self._generator.aclose()
-            return
-        at_yield = not (task.done() or self._wanted.is_set())
-        self._closing = True
-        await end(task)
-        if at_yield and not task.cancelled():
-            task.result()
-
-    def abandon(self) -> None:
-        """Have the generator end some time, from whatever thread."""
-        task = self._task
-        if task is None or task.done() or task.get_loop().is_closed():
-            return
-        self._closing = True
-        task.get_loop().call_soon_threadsafe(task.cancel)
+        await super().close()
 
 
 def _as_bytes(piece: object) -> bytes:

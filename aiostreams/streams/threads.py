@@ -47,6 +47,7 @@ from collections import deque
 from typing import TYPE_CHECKING, Final, Generic, TypeVar
 
 from aiostreams.limits import MiB
+from aiostreams.streams.tasks import PostponedCancellation
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -195,7 +196,6 @@ class ThreadCall(Generic[T]):
         """
         if self.done:
             return
-        cancelled: asyncio.CancelledError | None = None
         given_up = False
 
         def give_up() -> None:
@@ -204,19 +204,14 @@ class ThreadCall(Generic[T]):
             self._wake()
 
         timer = self._loop.call_later(_PATIENCE, give_up)
+        cancellation = PostponedCancellation()
         while not (self.done or given_up):
-            try:
+            with cancellation:
                 await self.wait()
-            except asyncio.CancelledError as error:
-                cancelled = error
         timer.cancel()
         if not self.done:
             _logger.warning("file call hangs, left to its thread")
-        if cancelled is not None:
-            try:
-                raise cancelled
-            finally:
-                cancelled = None  # no cycle of the error and this frame
+        cancellation.reraise()
 
 
 # After how long, in seconds, a call counts as one that waits. Nothing that a processor

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Self
 
 from aiostreams.errors import LimitExceeded
 from aiostreams.streams.base import Stream
-from aiostreams.streams.tasks import Carried
+from aiostreams.streams.tasks import PendingCall
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -127,7 +127,7 @@ class ProgressStream(Transform):
         self._done = 0
         self._piece: bytes | None = None
         self._waiting: Awaitable[None] | None = None
-        self._call: Carried[None] = Carried()
+        self._call: PendingCall[None] = PendingCall()
 
     async def readany(self) -> bytes:
         """The source's next piece, once the callback has seen its count."""
@@ -179,7 +179,7 @@ class TeeStream(Transform):
         super().__init__(source)
         self._sinks = sinks
         self._piece = b""
-        self._writing: Carried[None] = Carried()
+        self._writing: PendingCall[None] = PendingCall()
 
     async def readany(self) -> bytes:
         """The source's next piece, once every sink has it."""

@@ -11,7 +11,6 @@ was made by this request.
 
 from __future__ import annotations
 
-import asyncio
 import contextvars
 import dataclasses
 import functools
@@ -28,6 +27,7 @@ from aiostreams.sansio.sniff.types import SNIFF_BYTES, named_type
 from aiostreams.storage.disk_draft import DiskWriter
 from aiostreams.streams.copy import copy
 from aiostreams.streams.hashing import Hashes, HashStream, hash_whole
+from aiostreams.streams.tasks import finish, start
 from aiostreams.streams.threads import ThreadCall
 from aiostreams.uploads.rules import Ceiling, CeilingStream, FileRule
 from aiostreams.uploads.stored import StoredFile
@@ -310,24 +310,15 @@ class Receiver:
         stored, self.stored = self.stored, []
         if not stored:
             return
-        removing = asyncio.ensure_future(_remove(stored))
-        cancelled: asyncio.CancelledError | None = None
-        deadline = asyncio.get_running_loop().time() + _PATIENCE
-        while not removing.done():
-            left = deadline - asyncio.get_running_loop().time()
-            try:
-                done, _ = await asyncio.wait([removing], timeout=max(0.0, left))
-            except asyncio.CancelledError as error:
-                cancelled = error
-                continue
-            if not done:
+        removing = start(_remove(stored))
+        try:
+            await finish(removing, timeout=_PATIENCE)
+        finally:
+            if removing.done():
+                _logger.debug("upload undone: %d files", len(stored))
+            else:
                 removing.cancel()
                 _logger.error("files of a failed upload remain: %d", len(stored))
-                break
-        else:
-            _logger.debug("upload undone: %d files", len(stored))
-        if cancelled is not None:
-            raise cancelled
 
 
 async def _remove(stored: list[StoredFile]) -> None:

@@ -13,22 +13,24 @@ each by itself when they come by the thousand. See ``prompt``.
 
 from __future__ import annotations
 
-import asyncio
 from typing import TYPE_CHECKING, Any, Final
 
 from aiohttp.abc import AbstractStreamWriter
 
 from aiostreams.limits import KiB
-from aiostreams.streams.base import Stream
+from aiostreams.streams.iterable import ProducedStream
+from aiostreams.streams.tasks import Producer
 from aiostreams.web.payload import StreamPayload
 
 if TYPE_CHECKING:
     from aiohttp import Payload
     from multidict import CIMultiDict
 
+    from aiostreams.streams.base import Stream
+
 __all__ = ["PayloadStream", "prompt"]
 
-_ROOM: Final = 64 * KiB
+_AHEAD: Final = 64 * KiB
 
 
 def prompt(stream: Stream) -> Stream:
@@ -41,7 +43,7 @@ def prompt(stream: Stream) -> Stream:
     return PayloadStream(StreamPayload(stream))
 
 
-class PayloadStream(Stream):
+class PayloadStream(ProducedStream):
     """The bytes that ``payload`` writes.
 
     Args:
@@ -51,43 +53,17 @@ class PayloadStream(Stream):
     def __init__(self, payload: Payload) -> None:
         super().__init__(size=payload.size, content_type=payload.content_type)
         self._payload = payload
-        self._pipe = _Pipe()
-        self._writing: asyncio.Task[None] | None = None
+        self._producer = _Writing(payload)
 
     @property
     def live(self) -> bool:  # type: ignore[override] # a source may say it plainly
         """Whether it may be fed while it is read: its size is not known."""
         return self.size is None
 
-    async def readany(self) -> bytes:
-        """What the payload has written; waits for it to write something."""
-        pipe = self._pipe
-        if self._writing is None:
-            self._writing = asyncio.create_task(self._write())
-        while not pipe.held:
-            if self._writing.done():
-                self._writing.result()
-                return b""
-            await pipe.changed.wait()
-            pipe.changed.clear()
-        return pipe.take()
-
-    async def _write(self) -> None:
-        try:
-            await self._payload.write(self._pipe)
-        finally:
-            # The task is done one turn of the event loop later.
-            asyncio.get_running_loop().call_soon(self._pipe.changed.set)
-
     async def close(self) -> None:
         """Stop the payload where it is, and close it."""
-        writing, self._writing = self._writing, None
         try:
-            if writing is not None:
-                writing.cancel()
-                await asyncio.wait([writing])
-                if not writing.cancelled():
-                    writing.exception()  # mark as seen: nobody reads any more
+            await super().close()
             # aiohttp leaves a generator that was not exhausted to the garbage
             # collector, and has no public way to it.
             aclose = getattr(getattr(self._payload, "_value", None), "aclose", None)
@@ -97,33 +73,20 @@ class PayloadStream(Stream):
             await self._payload.close()
 
 
-class _Pipe(AbstractStreamWriter):
-    """Takes pieces while there is room, and then when they have been read."""
+class _Writing(Producer, AbstractStreamWriter):
+    """The writing of a payload, and what it is written to."""
 
-    def __init__(self) -> None:
+    def __init__(self, payload: Payload) -> None:
+        super().__init__(ahead=_AHEAD)
         self.length = None
-        self.held = 0
-        self.changed = asyncio.Event()
-        self._pieces: list[bytes] = []
-        self._room = asyncio.Event()
+        self._payload = payload
 
-    def take(self) -> bytes:
-        pieces, self._pieces = self._pieces, []
-        self.held = 0
-        self._room.set()
-        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+    async def _run(self) -> None:
+        await self._payload.write(self)
 
     async def write(self, chunk: bytes | bytearray | memoryview) -> None:
         # A copy of what can change: it is read later.
-        piece = bytes(chunk)
-        if not piece:
-            return
-        self._pieces.append(piece)
-        self.held += len(piece)
-        self.changed.set()
-        if self.held >= _ROOM:
-            self._room.clear()
-            await self._room.wait()
+        await self.put(bytes(chunk))
 
     async def write_eof(self, chunk: bytes = b"") -> None:
         await self.write(chunk)

@@ -19,7 +19,6 @@ through it, a reader of parts how many there were: the tally keeps hold of those
 
 from __future__ import annotations
 
-import asyncio
 import functools
 import logging
 import time
@@ -35,6 +34,7 @@ from aiostreams.limits import DEFAULT_LIMITS, Limits
 from aiostreams.storage.base import Storage
 from aiostreams.streams.http import is_decoded
 from aiostreams.streams.memory import ByteStream
+from aiostreams.streams.tasks import PostponedCancellation
 from aiostreams.web.digests import verified
 from aiostreams.web.request_stream import RequestStream
 
@@ -256,16 +256,14 @@ class RequestState:
         if stream is not None:
             closers.insert(0, stream.close)
         self.forget()
-        cancelled: asyncio.CancelledError | None = None
+        cancellation = PostponedCancellation()
         while closers:
-            try:
-                await closers.pop()()
-            except asyncio.CancelledError as error:
-                cancelled = error
-            except Exception:
-                _logger.exception("closing what the request opened failed")
-        if cancelled is not None:
-            raise cancelled
+            with cancellation:
+                try:
+                    await closers.pop()()
+                except Exception:
+                    _logger.exception("closing what the request opened failed")
+        cancellation.reraise()
 
 
 @functools.cache
