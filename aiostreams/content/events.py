@@ -26,7 +26,6 @@ from aiostreams.streams.iterable import AsyncSteps, ProducedStream
 if TYPE_CHECKING:
     from aiostreams.limits import Limits
     from aiostreams.streams.base import Stream
-    from aiostreams.streams.tasks import Producer
 
 __all__ = ["Event", "EventStream"]
 
@@ -168,14 +167,15 @@ class _Sending(ProducedStream):
         super().__init__(content_type=_CONTENT_TYPE)
         if not isinstance(events, AsyncIterable):
             events = _steps(events)
-        self._producer: Producer = AsyncSteps(events, _as_bytes)
+        self._producer = AsyncSteps(events, _as_bytes)
         self._keep_alive = keep_alive
 
     async def readany(self) -> bytes:
         """The next event, or a comment after a long silence."""
+        silence = asyncio.timeout(self._keep_alive)
         try:
-            async with asyncio.timeout(self._keep_alive) as silence:
-                return await self._producer.next()
+            async with silence:
+                return await super().readany()
         except TimeoutError:
             if not silence.expired():
                 raise  # of the iterable

@@ -49,6 +49,7 @@ class AsyncSteps(Producer, Generic[T]):
 
     async def _step(self) -> None:
         values, encode, put = self._values, self._encode, self.put
+        value: Any
         cancelled: asyncio.CancelledError | None = None
         while True:
             try:
