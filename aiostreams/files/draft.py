@@ -6,6 +6,11 @@ the target, write, set the mode, sync the file, close and check, rename, sync th
 directory. Syncing before renaming matters: some file systems may make the rename
 durable first, and leave a well-named file of zeros after a power failure.
 
+File systems differ, and what one refuses is done otherwise: without hard links (exFAT,
+SMB, folders shared with a virtual machine) a new file takes its name by a rename that
+replaces nothing; a mode that is not kept, and a directory that cannot be synced, are
+no failures.
+
 All names are relative to the directory that was opened first: if that is moved or
 replaced meanwhile, nothing is written elsewhere. Every method is blocking and runs in
 a ``ThreadCall``, one at a time.
@@ -28,10 +33,12 @@ from aiostreams.files.writing import write_all
 from aiostreams.streams.threads import finalize
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from aiostreams.streams.hashing import Hashes
     from aiostreams.streams.iterable import BytesLike
 
-__all__ = ["TEMPORARY_PREFIX", "Draft"]
+__all__ = ["REFUSALS", "TEMPORARY_PREFIX", "Draft", "set_mode", "sync_directory"]
 
 # What a crash (kill -9) leaves behind begins with this, so that it can be swept.
 TEMPORARY_PREFIX = ".aiostreams-"
@@ -40,6 +47,12 @@ _CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 # O_PATH: a directory that one may write to but not list will do.
 _DIRECTORY = os.O_DIRECTORY | os.O_CLOEXEC
 _SEARCH = _DIRECTORY | getattr(os, "O_PATH", os.O_RDONLY)
+
+# What a call answers that the file system, the kernel or a sandbox does not have.
+REFUSALS = frozenset({
+    errno.EPERM, errno.EINVAL, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP,
+})  # fmt: skip
+_RENAME_NOREPLACE = 1
 
 _logger = logging.getLogger("aiostreams.files")
 _umask_lock = threading.Lock()
@@ -190,7 +203,7 @@ class Draft:
         return 0o600
 
     def _set_mode(self) -> None:
-        os.fchmod(self._fd, self._mode())
+        set_mode(self._fd, self._mode())
 
     def _mode(self) -> int:
         replaced = self._replaced()
@@ -208,17 +221,11 @@ class Draft:
                 dst_dir_fd=self._directory,
             )
             self._temporary = None
-        else:
-            # link() refuses an existing name, which a rename replaces; discard()
-            # removes the temporary name.
-            os.link(
-                self._temporary,
-                self.name,
-                src_dir_fd=self._directory,
-                dst_dir_fd=self._directory,
-            )
+        elif not _link_new(self._temporary, self.name, self._directory):
+            _rename_new(self._temporary, self.name, self._directory)
+            self._temporary = None
         if self._fsync:
-            os.fsync(self._directory)
+            sync_directory(self._directory)
 
     def _explain(self, error: OSError) -> OSError:
         if isinstance(error, FileExistsError) and not self._overwrite:
@@ -242,6 +249,97 @@ def _remove(fd: int, directory: int, temporary: str | None) -> None:
     if directory >= 0:
         with contextlib.suppress(OSError):
             os.close(directory)
+
+
+def set_mode(fd: int, mode: int) -> None:
+    """Change the mode of a file, where the file system keeps modes.
+
+    Raises:
+        OSError: the call failed for another reason.
+    """
+    try:
+        os.fchmod(fd, mode)
+    except OSError as error:
+        if error.errno not in REFUSALS:
+            raise
+
+
+def sync_directory(fd: int) -> None:
+    """Make new names in a directory survive a power failure, where that can be asked.
+
+    Raises:
+        OSError: the disk failed.
+    """
+    try:
+        os.fsync(fd)
+    except OSError as error:
+        if error.errno not in REFUSALS | {errno.EBADF}:
+            raise
+
+
+def _link_new(temporary: str, name: str, directory: int) -> bool:
+    """Give a file a second name, unless it is taken; ``False``: there are no links.
+
+    ``link`` refuses an existing name, which a rename replaces.
+    """
+    try:
+        os.link(temporary, name, src_dir_fd=directory, dst_dir_fd=directory)
+    except OSError as error:
+        if error.errno not in REFUSALS | {errno.EMLINK}:
+            raise
+        return False
+    return True
+
+
+def _rename_new(temporary: str, name: str, directory: int) -> None:
+    """Rename a file, unless the name is taken: where there are no hard links.
+
+    The kernel does it in one step where it and the file system can. Elsewhere a lock
+    on the directory keeps other writers of this package away meanwhile; it ends with
+    its process. Another program may still make a file of that name in between.
+    """
+    renameat2 = _renameat2()
+    if renameat2 is not None:
+        number = renameat2(directory, temporary, directory, name, _RENAME_NOREPLACE)
+        if not number:
+            return
+        if number not in REFUSALS:
+            raise OSError(number, os.strerror(number))
+    import fcntl  # noqa: PLC0415 - POSIX has it, and so have all without links
+
+    locked = os.open(".", _DIRECTORY | os.O_RDONLY, dir_fd=directory)
+    try:
+        fcntl.flock(locked, fcntl.LOCK_EX)
+        try:
+            os.stat(name, dir_fd=directory, follow_symlinks=False)
+        except FileNotFoundError:
+            os.replace(temporary, name, src_dir_fd=directory, dst_dir_fd=directory)
+        else:
+            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST))
+    finally:
+        os.close(locked)
+
+
+@functools.cache
+def _renameat2() -> Callable[[int, str, int, str, int], int] | None:
+    """Linux's rename with flags, which ``os`` does not have; its errno, or 0."""
+    try:
+        import ctypes  # noqa: PLC0415 - few need it
+
+        function = ctypes.CDLL(None, use_errno=True).renameat2
+    except (ImportError, OSError, AttributeError):
+        return None
+    name = ctypes.c_char_p
+    number = ctypes.c_int
+    function.argtypes = (number, name, number, name, ctypes.c_uint)
+    function.restype = number
+
+    def rename(old: int, temporary: str, new: int, target: str, flags: int) -> int:
+        names = os.fsencode(temporary), os.fsencode(target)
+        failed = function(old, names[0], new, names[1], flags)
+        return ctypes.get_errno() if failed else 0
+
+    return rename
 
 
 def _umask() -> int:

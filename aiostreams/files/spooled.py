@@ -14,7 +14,7 @@ import tempfile
 from typing import TYPE_CHECKING
 
 from aiostreams.errors import StorageError
-from aiostreams.files.draft import TEMPORARY_PREFIX
+from aiostreams.files.draft import REFUSALS, TEMPORARY_PREFIX
 from aiostreams.files.file import FileStream
 from aiostreams.files.reading import PIECE, OpenFile, ReadAhead
 from aiostreams.files.writing import ChunkList, WriteBehind, write_all
@@ -30,7 +30,7 @@ __all__ = ["SpooledStream"]
 _FLAGS = os.O_RDWR | os.O_CLOEXEC
 _UNNAMED = getattr(os, "O_TMPFILE", 0)
 # What a file system, or an old kernel, answers that has no O_TMPFILE.
-_NO_UNNAMED = frozenset({errno.EOPNOTSUPP, errno.EISDIR, errno.ENOENT, errno.EINVAL})
+_NO_UNNAMED = REFUSALS | {errno.EISDIR, errno.ENOENT}
 
 
 class SpooledStream(Stream):

@@ -29,7 +29,7 @@ import time
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 from aiostreams.errors import InvalidKey, ObjectNotFound, StorageError, StreamError
-from aiostreams.files.draft import TEMPORARY_PREFIX
+from aiostreams.files.draft import REFUSALS, TEMPORARY_PREFIX, sync_directory
 from aiostreams.files.file import FileStream
 from aiostreams.files.reading import OpenFile
 from aiostreams.storage.base import (
@@ -77,6 +77,13 @@ class DiskStorage(Storage):
     --xattrs`` keep it. On a file system without such attributes (and on macOS)
     the content type is lost, which is logged once, and metadata are refused with
     ``StorageError``.
+
+    Other file systems keep less. Without hard links (exFAT, SMB, folders shared with a
+    virtual machine) a new object takes its name by a rename that replaces nothing;
+    where the kernel cannot do that in one step either, a lock on the folder keeps other
+    writers of this package away, but not another program. Modes that are not kept, and
+    folders that cannot be synced, are passed over: ``fsync=True`` promises there what
+    the file system promises.
 
     No object can be where a folder is, or below another object (``ObjectExists``).
 
@@ -254,7 +261,7 @@ class DiskStorage(Storage):
                 raise OSError(errno.EINVAL, "not a regular file")
             os.unlink(name, dir_fd=folder)
             if self._fsync:
-                os.fsync(folder)
+                sync_directory(folder)
         except FileNotFoundError:
             return
         finally:
@@ -351,7 +358,7 @@ def _describe(key: str, found: os.stat_result, attributes: Attributes) -> Stored
 
 
 # What a file system says that keeps no attributes, or none of this file.
-_NO_ATTRIBUTES = frozenset({errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENODATA})
+_NO_ATTRIBUTES = REFUSALS | {errno.ENODATA, errno.EACCES}
 
 
 class Attributes(NamedTuple):

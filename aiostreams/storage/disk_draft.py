@@ -31,7 +31,7 @@ import os
 from typing import TYPE_CHECKING
 
 from aiostreams.errors import ObjectExists
-from aiostreams.files.draft import Draft
+from aiostreams.files.draft import REFUSALS, Draft, set_mode, sync_directory
 from aiostreams.files.file import FileStream, FileWriter
 from aiostreams.streams.threads import ThreadCall
 
@@ -116,7 +116,7 @@ class ObjectDraft(Draft):
         if not self._at_once:
             super()._set_mode()
         elif self._found is not None:
-            os.fchmod(self._fd, self._found.st_mode & 0o777)
+            set_mode(self._fd, self._found.st_mode & 0o777)
 
     def _create(self) -> None:
         tries = 0
@@ -146,7 +146,7 @@ class ObjectDraft(Draft):
             os.setxattr(self._fd, ATTRIBUTE, self._attributes)
         except (AttributeError, OSError) as error:
             number = getattr(error, "errno", errno.ENOTSUP)
-            if number not in {errno.ENOTSUP, errno.EOPNOTSUPP}:
+            if number not in REFUSALS:
                 raise
             if self._needed:
                 raise OSError(
@@ -323,7 +323,7 @@ class SafeDirectory:
         try:
             os.mkdir(segment, 0o700, dir_fd=fd)
             if self._fsync:
-                os.fsync(fd)
+                sync_directory(fd)
         except FileExistsError:
             pass  # somebody else was faster
         return os.open(segment, _FOLDER, dir_fd=fd)
