@@ -589,7 +589,7 @@ async def test_other_calls_are_storage_errors_when_call_k_fails(
     assert descriptors() <= before
 
 
-@pytest.mark.parametrize("number", [errno.ENOTSUP, errno.EPERM])
+@pytest.mark.parametrize("number", [errno.ENOTSUP, errno.EPERM, errno.EIO])
 async def test_file_system_without_attributes(
     number: int, storage: DiskStorage, root: Path, disk: Disk,
     caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch,
@@ -597,7 +597,7 @@ async def test_file_system_without_attributes(
     monkeypatch.setattr(ObjectDraft, "_warned", False)
     disk.error = number
     disk.fail_at = lambda _k: disk.calls[-1].endswith("xattr")
-    if number == errno.EPERM:
+    if number == errno.EIO:
         with pytest.raises(StorageError):
             await store(storage, "o", content_type="text/plain")
         return
