@@ -45,6 +45,7 @@ __all__ = [
     "StreamClosed",
     "StreamError",
     "UnsupportedContent",
+    "exceeded",
 ]
 
 
@@ -127,6 +128,24 @@ class LimitExceeded(StreamError, ValueError):
         super().__init__(message)
         self.limit = limit
         self.seen = seen
+
+
+def exceeded(
+    what: str, seen: int, limit: int, unit: str = "bytes", *, exact: bool = False
+) -> LimitExceeded:
+    """Make the error for a ceiling that is passed: one wording for all of them.
+
+    Args:
+        what: what is too large, with its article.
+        seen: how much was declared, or counted until now.
+        limit: the ceiling.
+        unit: what both numbers count.
+        exact: whether ``seen`` is all, and not only what was counted until now.
+    """
+    least = "" if exact else "at least "
+    return LimitExceeded(
+        f"{what} has {least}{seen} {unit}, limit {limit}", limit=limit, seen=seen
+    )
 
 
 class UnsupportedContent(StreamError):

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from aiostreams.errors import exceeded
 from aiostreams.limits import DEFAULT_LIMITS, GiB, KiB, Limits, MiB
 
 FIELDS = {field.name: field for field in dataclasses.fields(Limits)}
@@ -52,3 +53,15 @@ def test_replace_makes_a_copy() -> None:
 def test_nobody_changes_them() -> None:
     with pytest.raises(dataclasses.FrozenInstanceError):
         DEFAULT_LIMITS.max_body = 1  # type: ignore[misc]
+
+
+@pytest.mark.parametrize(
+    ("exact", "message"),
+    [
+        (False, "the body has at least 4 parts, limit 3"),
+        (True, "the body has 4 parts, limit 3"),
+    ],
+)
+def test_a_passed_ceiling_is_worded_alike(exact: bool, message: str) -> None:
+    error = exceeded("the body", 4, 3, "parts", exact=exact)
+    assert (str(error), error.seen, error.limit) == (message, 4, 3)

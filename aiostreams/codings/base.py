@@ -13,7 +13,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Final, Protocol
 
-from aiostreams.errors import LimitExceeded, MalformedBody
+from aiostreams.errors import MalformedBody, exceeded
 from aiostreams.limits import KiB
 
 if TYPE_CHECKING:
@@ -149,12 +149,8 @@ class Decoder(ABC):
         self._members += 1
         limit = _FREE_MEMBERS + self._produced // _MEMBER_SIZE
         if self._members > limit:
-            raise LimitExceeded(
-                f"the {self.coding} body has more than {limit} members "
-                f"in its first {self._produced} decoded bytes",
-                limit=limit,
-                seen=self._members,
-            )
+            unit = f"members in its first {self._produced} decoded bytes"
+            raise exceeded(f"the {self.coding} body", self._members, limit, unit)
         return self._members % _MEMBERS_AT_ONCE == 0
 
     def _end(self) -> Generator[bytes | None, None, None]:

@@ -31,7 +31,7 @@ from typing import TYPE_CHECKING, Final
 
 from aiostreams.codings.registry import make_decoder, supported_codings
 from aiostreams.codings.source_reader import SourceReader
-from aiostreams.errors import LimitExceeded, UnsupportedContent
+from aiostreams.errors import LimitExceeded, UnsupportedContent, exceeded
 from aiostreams.limits import DEFAULT_LIMITS, KiB
 from aiostreams.sansio.negotiation import parse_content_encoding
 from aiostreams.streams.threads import ThreadCall
@@ -177,12 +177,7 @@ class DecodedStream(Transform):
         return piece
 
     def _too_long(self) -> LimitExceeded:
-        limit = self._limits.max_body
-        return LimitExceeded(
-            f"the body has at least {self._passed} bytes, limit {limit}",
-            limit=limit,
-            seen=self._passed,
-        )
+        return exceeded("the body", self._passed, self._limits.max_body)
 
     async def close(self) -> None:
         """Close the source. A batch in the worker ends by itself; it owns nothing."""
@@ -293,22 +288,14 @@ class Pipeline:
         promised = output[: len(output) - (produced - limit)]
         if promised:
             self.output.append(promised)
-        raise LimitExceeded(
-            f"the decoded body has at least {produced} bytes, limit {limit}",
-            limit=limit,
-            seen=produced,
-        )
+        raise exceeded("the body", produced, limit, "decoded bytes")
 
     def _check_size(self, size: int, layers: int) -> None:
         """Hold what is not the body itself to the same limit, with some slack."""
         limit = self._limits.max_body
         if size > limit + (limit >> 8) + _SLACK:
-            raise LimitExceeded(
-                f"the body has at least {size} bytes with {layers} of "
-                f"{len(self._decoders)} codings undone, limit {limit} without any",
-                limit=limit,
-                seen=size,
-            )
+            undone = f"bytes with {layers} of {len(self._decoders)} codings undone"
+            raise exceeded("the body", size, limit, undone)
 
     def _check_ratio(self, index: int) -> None:
         produced = self._produced[index]

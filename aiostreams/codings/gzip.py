@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 from aiostreams.codings.base import Decoder
 from aiostreams.codings.zlib_backend import zlib_backend
-from aiostreams.errors import LimitExceeded, MalformedBody
+from aiostreams.errors import MalformedBody, exceeded
 from aiostreams.limits import KiB
 
 if TYPE_CHECKING:
@@ -125,11 +125,7 @@ class GzipDecoder(_Inflater):
                 crc = crc32(text, crc)
                 length += len(text)
                 if length > _MAX_HEADER:
-                    raise LimitExceeded(
-                        f"a gzip header has more than {_MAX_HEADER} bytes",
-                        limit=_MAX_HEADER,
-                        seen=length,
-                    )
+                    raise exceeded("a gzip header", length, _MAX_HEADER)
                 if not end:
                     yield None
         if flags & _FHCRC:

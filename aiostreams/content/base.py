@@ -18,7 +18,7 @@ import io
 from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
-from aiostreams.errors import LimitExceeded
+from aiostreams.errors import exceeded
 from aiostreams.limits import DEFAULT_LIMITS, KiB
 from aiostreams.streams.threads import ThreadCall
 
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from types import TracebackType
 
+    from aiostreams.errors import LimitExceeded
     from aiostreams.limits import Limits
     from aiostreams.streams.base import Stream
 
@@ -134,11 +135,7 @@ async def read_all(stream: Stream, limits: Limits | None = None) -> bytes:
 
 
 def _too_large(seen: int, ceiling: int) -> LimitExceeded:
-    return LimitExceeded(
-        f"the body has {seen} bytes or more, at most {ceiling} may be held in memory",
-        limit=ceiling,
-        seen=seen,
-    )
+    return exceeded("the body", seen, ceiling, "bytes to hold in memory")
 
 
 async def offload(parse: Callable[[Any], T], data: bytes | str) -> T:

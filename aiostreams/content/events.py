@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from aiostreams.content import jsontext
 from aiostreams.content.base import Content
-from aiostreams.errors import LimitExceeded
+from aiostreams.errors import exceeded
 from aiostreams.limits import DEFAULT_LIMITS
 from aiostreams.streams.iterable import AsyncSteps, ProducedStream
 
@@ -282,8 +282,4 @@ class _Lines:
 
     def _check(self, seen: int) -> None:
         if seen > self._ceiling:
-            raise LimitExceeded(
-                f"an event has {seen} bytes or more, limit {self._ceiling}",
-                limit=self._ceiling,
-                seen=seen,
-            )
+            raise exceeded("an event", seen, self._ceiling)

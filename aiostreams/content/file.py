@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Self
 from multidict import CIMultiDict, CIMultiDictProxy
 
 from aiostreams.content.base import Content
-from aiostreams.errors import LimitExceeded
+from aiostreams.errors import exceeded
 from aiostreams.files.file import FileStream
 from aiostreams.limits import DEFAULT_LIMITS
 from aiostreams.sansio.mediatype import OCTET_STREAM, guess_content_type
@@ -125,13 +125,9 @@ class File(Content):
         size = stream.size
         content_type = stream.content_type
         if size is None:
-            stream = LimitStream(stream, ceiling, what="file")
+            stream = LimitStream(stream, ceiling, what="the file")
         elif size > ceiling:
-            raise LimitExceeded(
-                f"the file has {size} bytes, at most {ceiling} are allowed",
-                limit=ceiling,
-                seen=size,
-            )
+            raise exceeded("the file", size, ceiling, exact=True)
         return cls(stream, name=name, content_type=content_type)
 
     async def __aenter__(self) -> Stream:

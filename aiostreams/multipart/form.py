@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Final, Self, overload
 from urllib.parse import unquote_to_bytes
 
 from aiostreams.content.base import Content, offload, read_all
-from aiostreams.errors import LimitExceeded, MalformedBody
+from aiostreams.errors import MalformedBody, exceeded
 from aiostreams.limits import DEFAULT_LIMITS, Limits
 from aiostreams.multipart.multidict import ImmutableMultiDict
 from aiostreams.sansio.charsets import ascii_codec_of
@@ -130,11 +130,7 @@ def _check_limits(data: bytes, limits: Limits) -> None:
         # Empty pieces are no fields, so this counts again, no further than needed.
         seen = sum(1 for _ in islice(_PIECE.finditer(data), most + 1))
         if seen > most:
-            raise LimitExceeded(
-                f"the form has {seen} fields or more, at most {most} are allowed",
-                limit=most,
-                seen=seen,
-            )
+            raise exceeded("the form", seen, most, "fields")
     if len(data) > limits.max_field:
         for piece in _PIECE.finditer(data):
             value = piece[0].partition(b"=")[2]
@@ -145,11 +141,7 @@ def _check_limits(data: bytes, limits: Limits) -> None:
 def _check_field(value: bytes, ceiling: int) -> None:
     size = len(unquote_to_bytes(value))
     if size > ceiling:
-        raise LimitExceeded(
-            f"a form field has {size} bytes, at most {ceiling} are allowed",
-            limit=ceiling,
-            seen=size,
-        )
+        raise exceeded("a field", size, ceiling, exact=True)
 
 
 def _parse(data: bytes, codec: str, errors: str = "strict") -> list[tuple[str, str]]:

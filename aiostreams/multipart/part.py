@@ -22,7 +22,7 @@ from multidict import CIMultiDict, CIMultiDictProxy
 from aiostreams.codings.decoded import DecodedStream
 from aiostreams.content.base import offload, read_all
 from aiostreams.content.json import JSON
-from aiostreams.errors import LimitExceeded
+from aiostreams.errors import exceeded
 from aiostreams.files.file import FileStream
 from aiostreams.multipart.parts import PartReader, charset_of_form
 from aiostreams.sansio.charsets import codec_of, decode_text
@@ -161,11 +161,7 @@ class BodyPart(Stream):
                 self._room -= len(piece)
                 if self._room < 0:
                     limit = self.limits.max_field
-                    raise LimitExceeded(
-                        f"a field has more than {limit} bytes",
-                        limit=limit,
-                        seen=limit - self._room,
-                    )
+                    raise exceeded("a field", limit - self._room, limit)
             if self._decoder is not None:
                 piece = self._decoder.feed(piece)
                 if not piece:

@@ -23,6 +23,7 @@ from aiostreams.errors import (
     StreamBusy,
     StreamError,
     UnsupportedContent,
+    exceeded,
 )
 from aiostreams.limits import KiB
 from aiostreams.sansio.charsets import text_codec
@@ -192,10 +193,8 @@ class PartReader(Generic[P]):
             elif type(event) is PartBegin:
                 self.seen[0] += 1
                 if self.seen[0] > self.limits.max_parts:
-                    raise LimitExceeded(
-                        f"the body has more than {self.limits.max_parts} parts",
-                        limit=self.limits.max_parts,
-                        seen=self.seen[0],
+                    raise exceeded(
+                        "the body", self.seen[0], self.limits.max_parts, "parts"
                     )
                 return event
 

@@ -17,7 +17,7 @@ import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
-from aiostreams.errors import LimitExceeded, MalformedBody, UnsupportedContent
+from aiostreams.errors import MalformedBody, UnsupportedContent, exceeded
 from aiostreams.files.spooled import SpooledStream
 from aiostreams.limits import DEFAULT_LIMITS, KiB
 from aiostreams.multipart.part import Part, open_parts
@@ -222,12 +222,8 @@ class HeldFields:
         """
         self._held += size
         if self._held > self._limit:
-            raise LimitExceeded(
-                f"the fields of the form have {self._held} bytes or more, "
-                f"at most {self._limit} may be held in memory",
-                limit=self._limit,
-                seen=self._held,
-            )
+            unit = "bytes of fields to hold in memory"
+            raise exceeded("the form", self._held, self._limit, unit)
 
     def texts(self, default: str | None) -> list[tuple[str, str]]:
         """Names and texts, where ``default`` is the codec of what does not say.

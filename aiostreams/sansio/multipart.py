@@ -30,6 +30,7 @@ from aiostreams.errors import (
     MalformedBody,
     StreamClosed,
     StreamError,
+    exceeded,
 )
 from aiostreams.limits import DEFAULT_LIMITS, Limits
 from aiostreams.sansio.delimiter import BAD, CLOSE, CONTENT, OPEN, UNDECIDED, Delimiter
@@ -240,11 +241,7 @@ class MultipartParser:
                 return
             self.parts += 1
             if self.parts > limits.max_parts:
-                raise LimitExceeded(
-                    f"the body has more than {limits.max_parts} parts",
-                    limit=limits.max_parts,
-                    seen=self.parts,
-                )
+                raise exceeded("the body", self.parts, limits.max_parts, "parts")
             match = _plain_head(chunk, pos) if self._plain else None
             stop = match.end() if match is not None else 0
             if match is not None and stop - pos - 2 <= limits.max_header_size:
@@ -315,12 +312,7 @@ class MultipartParser:
                 f"part {self.parts} is longer than its Content-Length of "
                 f"{self._declared} bytes"
             )
-        limit = self._ceiling
-        return LimitExceeded(
-            f"part {self.parts} has more than {limit} bytes",
-            limit=limit,
-            seen=limit + 1,
-        )
+        return exceeded(f"part {self.parts}", self._ceiling + 1, self._ceiling)
 
     def _allow(self, begin: PartBegin) -> None:
         """Set how long the part may be, by its kind and by what it declares."""
@@ -328,11 +320,7 @@ class MultipartParser:
         limit = self._limits.max_field if field else self._limits.max_file
         declared = begin.content_length
         if declared is not None and declared > limit:
-            raise LimitExceeded(
-                f"part {self.parts} declares {declared} bytes, the limit is {limit}",
-                limit=limit,
-                seen=declared,
-            )
+            raise exceeded(f"part {self.parts}", declared, limit, exact=True)
         self._ceiling = limit
         self._declared = declared
         self._room = limit if declared is None else declared
@@ -351,11 +339,8 @@ class MultipartParser:
         blank = head.find(_BLANK_LINE, max(seen - 3, 0))
         if blank < 0:
             if len(head) >= limit + 4:
-                raise LimitExceeded(
-                    f"part {self.parts} has more than {limit} bytes of headers",
-                    limit=limit,
-                    seen=limit + 1,
-                )
+                part = f"part {self.parts}"
+                raise exceeded(part, limit + 1, limit, "bytes of headers")
             return -1
         raw = bytes(head[2 : blank + 2])
         pos += blank + 4 - seen

@@ -15,7 +15,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Final
 
-from aiostreams.errors import LimitExceeded, MalformedBody
+from aiostreams.errors import MalformedBody, exceeded
 from aiostreams.sansio.disposition import Disposition, parse_disposition
 from aiostreams.sansio.headers import HeaderPair, decode_header, parse_header_block
 
@@ -154,11 +154,7 @@ def parse_head(raw: bytes, limits: Limits, *, form_data: bool) -> PartBegin:
     """
     count = raw.count(b"\r\n")
     if count > limits.max_headers:
-        raise LimitExceeded(
-            f"a part has more than {limits.max_headers} header fields",
-            limit=limits.max_headers,
-            seen=count,
-        )
+        raise exceeded("a part", count, limits.max_headers, "headers", exact=True)
     headers = parse_header_block(raw)
     found: dict[bytes, bytes] = {}
     for key, value in headers:

@@ -14,7 +14,7 @@ from abc import ABC
 from asyncio import IncompleteReadError
 from typing import TYPE_CHECKING, Self
 
-from aiostreams.errors import LimitExceeded
+from aiostreams.errors import exceeded
 from aiostreams.limits import MiB
 from aiostreams.streams.as_file import BlockingFile
 from aiostreams.streams.guards import Guarded, State
@@ -370,11 +370,7 @@ class Stream(Guarded, ABC):
                     end = found + len(separator)
             seen = length + (end if end >= 0 else len(piece))
             if seen > limit:
-                raise LimitExceeded(
-                    f"no line end within {limit} bytes, {seen} bytes read",
-                    limit=limit,
-                    seen=seen,
-                )
+                raise exceeded("a line", seen, limit)
             if end >= 0:
                 line = [*pieces[:index], piece[:end]]
                 for later in pieces[index + 1 :]:

@@ -9,13 +9,15 @@ from __future__ import annotations
 import inspect
 from typing import TYPE_CHECKING, Self
 
-from aiostreams.errors import LimitExceeded
+from aiostreams.errors import exceeded
 from aiostreams.streams.base import Stream
 from aiostreams.streams.tasks import PendingCall
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
     from typing import TypeAlias
+
+    from aiostreams.errors import LimitExceeded
 
     # Gets (done, total) in bytes; total is None when unknown. Plain or async.
     ProgressCallback: TypeAlias = "Callable[[int, int | None], Awaitable[None] | None]"
@@ -79,7 +81,9 @@ class LimitStream(Transform):
         ValueError: ``max_bytes`` is negative.
     """
 
-    def __init__(self, source: Stream, max_bytes: int, *, what: str = "body") -> None:
+    def __init__(
+        self, source: Stream, max_bytes: int, *, what: str = "the body"
+    ) -> None:
         if max_bytes < 0:
             raise ValueError(f"max_bytes must not be negative: {max_bytes}")
         super().__init__(source)
@@ -105,11 +109,7 @@ class LimitStream(Transform):
         return piece
 
     def _exceeded(self, seen: int) -> LimitExceeded:
-        return LimitExceeded(
-            f"{self._what} has at least {seen} bytes, limit {self._max_bytes}",
-            limit=self._max_bytes,
-            seen=seen,
-        )
+        return exceeded(self._what, seen, self._max_bytes)
 
 
 class ProgressStream(Transform):

@@ -21,7 +21,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from aiostreams.errors import InvalidContent, LimitExceeded, UnsupportedContent
+from aiostreams.errors import (
+    InvalidContent,
+    LimitExceeded,
+    UnsupportedContent,
+    exceeded,
+)
 from aiostreams.sansio.disposition import safe_filename
 from aiostreams.sansio.sniff.types import (
     accepted_type,
@@ -123,20 +128,6 @@ class FileRule:
             raise error
         return found
 
-    def check_size(self, field: str, size: int) -> None:
-        """Refuse a file of that many bytes, announced or counted.
-
-        Raises:
-            LimitExceeded: it is too large.
-        """
-        if self.max_size is not None and size > self.max_size:
-            raise LimitExceeded(
-                f"the file in {_short(field)} has {size} bytes or more, "
-                f"limit {self.max_size}",
-                limit=self.max_size,
-                seen=size,
-            )
-
     def check_count(self, field: str, count: int, *, complete: bool = True) -> None:
         """Refuse that number of files.
 
@@ -210,11 +201,9 @@ class Ceiling:
         self, field: str, filename: str | None, seen: int, *, so_far: bool = False
     ) -> LimitExceeded:
         """The error for a file of ``seen`` bytes, or of at least so many."""
-        most = f"limit {self.size}"
+        wrong = str(exceeded("", seen, self.size, exact=not so_far))
         if self.quota is not None:
-            most = f"{self.size} are left of the quota of {self.quota}"
-        count = f"at least {seen}" if so_far else f"{seen}"
-        wrong = f" has {count} bytes, {most}"
+            wrong += f" (left of the quota of {self.quota})"
         return _error(field, filename, wrong, wrong, self.size, seen)
 
 

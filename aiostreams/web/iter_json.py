@@ -6,7 +6,7 @@ import json
 from typing import TYPE_CHECKING, Any, Final
 
 from aiostreams.content.json import json_checker
-from aiostreams.errors import InvalidContent, LimitExceeded, MalformedBody
+from aiostreams.errors import InvalidContent, MalformedBody, exceeded
 from aiostreams.extras import require
 from aiostreams.limits import KiB
 from aiostreams.sansio.jsonpieces import JSONPieces
@@ -152,11 +152,8 @@ class _Source:
             self._given = 0
         room = self._ceiling - self.unclaimed
         if room <= 0:
-            raise LimitExceeded(
-                f"{self.unclaimed + 1} bytes of JSON or more without a value at the "
-                f"path, limit {self._ceiling}",
-                limit=self._ceiling,
-                seen=self.unclaimed + 1,
+            raise exceeded(
+                "JSON without a value at the path", self.unclaimed + 1, self._ceiling
             )
         begin = self._given
         piece = self._arrived[begin : begin + min(room, self._step)]

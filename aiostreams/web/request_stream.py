@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING
 
 from aiohttp import hdrs
 
-from aiostreams.errors import BodyTimeout, LimitExceeded
+from aiostreams.errors import BodyTimeout, LimitExceeded, exceeded
 from aiostreams.streams.base import Stream
 from aiostreams.streams.http import arrived_before, size_of
 
@@ -130,11 +130,7 @@ class RequestStream(Stream):
         return allowed
 
     def _exceeded(self) -> LimitExceeded:
-        return LimitExceeded(
-            f"body has at least {self._received} bytes, limit {self._limits.max_body}",
-            limit=self._limits.max_body,
-            seen=self._received,
-        )
+        return exceeded("the body", self._received, self._limits.max_body)
 
     def _stop(self) -> None:
         if self._pace is not None:

@@ -29,7 +29,7 @@ from aiohttp import hdrs, web
 
 from aiostreams.codings.decoded import DecodedStream
 from aiostreams.codings.registry import supported_codings
-from aiostreams.errors import LengthRequired, LimitExceeded, UnsupportedContent
+from aiostreams.errors import LengthRequired, UnsupportedContent, exceeded
 from aiostreams.limits import DEFAULT_LIMITS, Limits
 from aiostreams.storage.base import Storage
 from aiostreams.streams.http import is_decoded
@@ -134,11 +134,7 @@ class RequestState:
             if self.limits.require_length and hdrs.TRANSFER_ENCODING in request.headers:
                 raise LengthRequired("the body needs a Content-Length")
         elif declared > self.limits.max_body:
-            raise LimitExceeded(
-                f"the body has {declared} bytes, limit {self.limits.max_body}",
-                limit=self.limits.max_body,
-                seen=declared,
-            )
+            raise exceeded("the body", declared, self.limits.max_body, exact=True)
 
     @property
     def stream(self) -> Stream:

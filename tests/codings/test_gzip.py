@@ -132,7 +132,9 @@ async def test_gzip_header_that_does_not_end_is_refused() -> None:
         yield member(flags=8)[:10]
         yield from itertools.repeat(b"n" * 4096)
 
-    with pytest.raises(LimitExceeded, match="header has more than 262144 bytes"):
+    with pytest.raises(
+        LimitExceeded, match=r"header has at least .* bytes, limit 262144$"
+    ):
         await GUnzipStream(IterStream(endless())).read()
 
 

@@ -161,7 +161,9 @@ async def test_n_fields_pass_and_one_more_does_not() -> None:
             assert len(await Form.decode(stream, limits=limits)) == 3
     for body in (b"a&a=1&b&c", b"&a&a=1&&b&c&d&e"):
         for stream in ways(body):
-            with pytest.raises(LimitExceeded, match=r"4 fields or more.*3") as info:
+            with pytest.raises(
+                LimitExceeded, match="at least 4 fields, limit 3"
+            ) as info:
                 await Form.decode(stream, limits=limits)
             assert (info.value.limit, info.value.seen) == (3, 4)
 

@@ -373,7 +373,7 @@ def test_max_parts() -> None:
     limits = Limits(max_parts=3)
     assert limited(form(*[(A, b"1")] * 3), limits).error is None
     result = limited(form(*[(A, b"1")] * 4), limits)
-    assert result.error == (LimitExceeded, "the body has more than 3 parts")
+    assert result.error == (LimitExceeded, "the body has at least 4 parts, limit 3")
     assert len(result.parts) == 3
     assert limited(b"--B--", Limits(max_parts=0)).error is None
 
@@ -386,7 +386,7 @@ def test_max_field_and_max_file() -> None:
             result = limited(form((head, content)), limits)
             assert result.error == (
                 LimitExceeded,
-                f"part 1 has more than {limit} bytes",
+                f"part 1 has at least {limit + 1} bytes, limit {limit}",
             )
             # What the limit allows was delivered, not a byte more.
             assert result.unfinished is not None
@@ -406,7 +406,7 @@ def test_a_declared_length_over_the_limit_is_refused_at_once() -> None:
     head = A + b"\r\nContent-Length: "
     assert limited(form((head + b"5", b"12345")), limits).error is None
     result = limited(form((head + b"6", b"")), limits)
-    assert result.error == (LimitExceeded, "part 1 declares 6 bytes, the limit is 5")
+    assert result.error == (LimitExceeded, "part 1 has 6 bytes, limit 5")
     assert result.unfinished is None
 
 
@@ -414,7 +414,7 @@ def test_max_headers() -> None:
     limits = Limits(max_headers=3)
     assert limited(form((A + b"\r\nX: y" * 2, b"")), limits).error is None
     result = limited(form((A + b"\r\nX: y" * 3, b"")), limits)
-    assert result.error == (LimitExceeded, "a part has more than 3 header fields")
+    assert result.error == (LimitExceeded, "a part has 4 headers, limit 3")
     limits = Limits(max_headers=1)
     assert limited(form((A, b"")), limits).error is None
     body = form((A + b"\r\nContent-Type: a/b", b""))
@@ -428,7 +428,7 @@ def test_max_header_size(head: bytes) -> None:
     result = limited(form((head, b"1")), Limits(max_header_size=size - 1))
     assert result.error == (
         LimitExceeded,
-        f"part 1 has more than {size - 1} bytes of headers",
+        f"part 1 has at least {size} bytes of headers, limit {size - 1}",
     )
 
 

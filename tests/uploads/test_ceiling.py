@@ -21,7 +21,7 @@ def test_the_message_names_file_field_and_numbers() -> None:
 def test_the_message_names_the_quota_where_that_is_used_up() -> None:
     error = Ceiling(5, quota=100).exceeded("a", "b", 6)
     assert str(error) == (
-        "the file 'b' in 'a' has 6 bytes, 5 are left of the quota of 100"
+        "the file 'b' in 'a' has 6 bytes, limit 5 (left of the quota of 100)"
     )
     assert (error.limit, error.seen) == (5, 6)
 

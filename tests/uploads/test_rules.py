@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from aiostreams.errors import InvalidContent, LimitExceeded, UnsupportedContent
+from aiostreams.errors import InvalidContent, UnsupportedContent
 from aiostreams.uploads.rules import FileRule, call_file
 
 PNG = b"\x89PNG\r\n\x1a\n"
@@ -94,14 +94,6 @@ def test_check_type_asks_another_sniffer() -> None:
         rule.check_type("a", b"x", None, sniffer=lambda _: "model/own") == "model/own"
     )
     assert rule.check_type("a", b"x", "text/csv", sniffer=lambda _: None) == "text/csv"
-
-
-def test_check_size() -> None:
-    FileRule().check_size("a", 10**12)
-    FileRule(max_size=10).check_size("a", 10)
-    with pytest.raises(LimitExceeded, match="'a' has 11 bytes or more, limit 10") as e:
-        FileRule(max_size=10).check_size("a", 11)
-    assert (e.value.limit, e.value.seen) == (10, 11)
 
 
 def test_check_count() -> None:

@@ -312,7 +312,7 @@ async def test_what_is_refused_leaves_nothing(
         ),
         (
             {"quota": len(PNG) * 2},
-            "'you.png' in 'photo' has .* bytes, 10248 are left of the quota of 20496$",
+            "'you.png' in 'photo' has .* bytes, limit 10248 .left of the quota of 20496.$",
             len(PNG),
         ),
     ],
