@@ -118,7 +118,7 @@ class Receiver:
         # In order; the last one's sink may be open still.
         self.stored: list[StoredFile] = []
 
-    async def take(
+    async def store(
         self, field: str, incoming: IncomingFile, stream: Stream
     ) -> StoredFile:
         """Store one file.
@@ -163,7 +163,7 @@ class Receiver:
         file = dataclasses.replace(file, digests=hashes.digests)
         return self._remember(file, committed=True)
 
-    async def take_whole(
+    async def store_bytes(
         self, field: str, incoming: IncomingFile, data: bytes
     ) -> StoredFile:
         """Store one file that is here already, in one piece.
@@ -174,7 +174,7 @@ class Receiver:
             data: its bytes.
 
         Raises:
-            StreamError: as :meth:`take`.
+            StreamError: as :meth:`store`.
         """
         rule, storage, _ = self._admit(field, incoming, len(data))
         content_type, key = await self._identify(

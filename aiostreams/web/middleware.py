@@ -53,18 +53,22 @@ def stream_middleware(*, limits: Limits | None = None) -> Middleware:
         except StreamError as error:
             await body.close()
             answer = error_response(error, request)
-            _close_unasked(answer, body)
+            _close_if_awaiting(answer, body)
             if isinstance(answer, web.HTTPException):
                 raise answer from error
             return answer
         except BaseException as error:
-            _close_unasked(error, body)
+            _close_if_awaiting(error, body)
             await body.close()
             raise
-        if body.settled and type(response) is web.Response and _is_at_hand(response):
+        if (
+            body.needs_no_cleanup
+            and type(response) is web.Response
+            and _is_at_hand(response)
+        ):
             body.forget()
             return response  # as most do: nothing was opened, nothing is streamed
-        _close_unasked(response, body)
+        _close_if_awaiting(response, body)
         await _close_after(response, request, body)
         return response
 
@@ -98,12 +102,12 @@ async def _call(view: web.View) -> Any:
     return await method()
 
 
-def _close_unasked(answer: object, body: RequestState) -> None:
+def _close_if_awaiting(answer: object, body: RequestState) -> None:
     """Close the connection after ``answer`` if the client waits to be asked.
 
     Nobody knows whether it sends its body now; what comes next could be taken for it.
     """
-    if body.unasked and isinstance(answer, web.StreamResponse):
+    if body.awaits_continue and isinstance(answer, web.StreamResponse):
         answer.force_close()
 
 
@@ -116,7 +120,7 @@ async def _close_after(
     response: web.StreamResponse, request: web.Request, body: RequestState
 ) -> None:
     """Close what the request opened, now or when the response has been sent."""
-    body.choose(response)
+    body.keep_only(response)
     streamed: BodyResponse | StreamPayload | None = None
     if isinstance(response, BodyResponse):
         streamed = response
@@ -143,7 +147,7 @@ async def _close_after(
         connection.remove_done_callback(leftovers)
         await body.close()
 
-    streamed.closing(close)
+    streamed.call_on_close(close)
 
 
 class _Leftovers:

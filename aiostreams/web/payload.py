@@ -227,7 +227,7 @@ class StreamPayload(Payload):
         self.stream.unread(data)
         return data
 
-    def closing(self, closer: Callable[[], Awaitable[None]]) -> None:
+    def call_on_close(self, closer: Callable[[], Awaitable[None]]) -> None:
         """Have ``closer`` awaited when aiohttp closes the payload."""
         self._closers.append(closer)
 

@@ -71,7 +71,7 @@ async def proxy(
     upload = None
     if request.can_read_body:
         upload = _Upload(body.open_encoded())
-        body.closing(upload.close)
+        body.call_on_close(upload.close)
     try:
         upstream = await session.request(
             request.method,

@@ -239,9 +239,9 @@ class Receiving(Generic[T]):
         if media_type == "multipart/form-data":
             data = await self._read_small()
             if data is None:
-                await self._take_parts(self._stream(), content_type)
+                await self._store_parts(self._stream(), content_type)
             else:
-                await self._take_whole(data, content_type)
+                await self._store_form(data, content_type)
         elif media_type == "application/x-www-form-urlencoded":
             form = await Form.decode(self._stream(), limits=self._limits)
             self._fields.extend(form.items())
@@ -251,7 +251,7 @@ class Receiving(Generic[T]):
             )
         else:
             incoming = RawFile(self._request)
-            await self._receiver.take(RAW_FIELD, incoming, self._stream())
+            await self._receiver.store(RAW_FIELD, incoming, self._stream())
         stored = [(file.field, file) for file in self._receiver.stored]
         missing = self._receiver.missing()
         if self._model is not None:
@@ -305,17 +305,17 @@ class Receiving(Generic[T]):
             return None
         return await stream.read()
 
-    async def _take_whole(self, data: bytes, content_type: str) -> None:
+    async def _store_form(self, data: bytes, content_type: str) -> None:
         """Take a form that is in one piece; at once, if it is an ordinary one."""
         form = None
         if not self._json:
             form = parse_form_parts(data, content_type, self._limits)
         if form is None:
             stream = ByteStream(data, content_type=content_type)
-            await self._take_parts(stream, content_type)
+            await self._store_parts(stream, content_type)
             return
         if (tally := tally_of(self._request)) is not None:
-            tally.divided(form.count)
+            tally.count_parts(form.count)
         self._fields = form.fields
         for name, file in form.files:
             if self._model is not None and name not in self._known:
@@ -324,12 +324,12 @@ class Receiving(Generic[T]):
                 assert isinstance(file, ReceivedFile)
                 content = file.data
                 assert content is not None  # the form was in one piece
-                await self._receiver.take_whole(name, ArrivedFile(name, file), content)
+                await self._receiver.store_bytes(name, ArrivedFile(name, file), content)
 
-    async def _take_parts(self, stream: Stream, content_type: str) -> None:
+    async def _store_parts(self, stream: Stream, content_type: str) -> None:
         reader = open_parts(stream, content_type, self._limits)
         if (tally := tally_of(self._request)) is not None:
-            tally.divided(reader)
+            tally.count_parts(reader)
         held = HeldFields(self._limits)
         async for part in reader:
             name = name_in(reader.charset, part.name or "")
@@ -342,7 +342,7 @@ class Receiving(Generic[T]):
             elif self._model is not None and name not in self._known:
                 self._strangers.append((name, None))
             else:
-                await self._receiver.take(name, part, part)
+                await self._receiver.store(name, part, part)
         self._fields = held.texts(reader.charset)
         if reader.charset is not None:
             stored = self._receiver.stored

@@ -388,7 +388,7 @@ def _take_form(
         body.remembered = data  # and so the stream's
         return None
     if body.tally is not None:
-        body.tally.divided(parts.count)
+        body.tally.count_parts(parts.count)
     body.form = form = MultiPart.of_parts(parts)
     return form
 
@@ -405,11 +405,11 @@ async def _read_form(
             f"the body must be a form, not {media_type[:80] or 'of no type'!r}",
             accept=f"{_MULTIPART}, {_URLENCODED}",
         )
-    opened = None if body.tally is None else body.tally.divided
+    opened = None if body.tally is None else body.tally.count_parts
     parts = await read_form_parts(body.source, limits, opened=opened)
     form = MultiPart.of_parts(parts)
     if form.spooled:
-        body.closing(form.close)
+        body.call_on_close(form.close)
     return form
 
 
@@ -472,7 +472,7 @@ def iter_parts(
         stream, kind, limits or outer, decode=decode, extended=filename_extended
     )
     if body is not None and body.tally is not None:
-        body.tally.divided(reader)
+        body.tally.count_parts(reader)
     return reader
 
 

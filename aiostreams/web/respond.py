@@ -158,6 +158,6 @@ async def response_of(result: Any, request: web.Request) -> web.StreamResponse:
     response: web.StreamResponse = result
     if isinstance(response, BodyResponse) and not response.prepared:
         await response.open()
-        body_of(request).offer(response)
-        response.offered = True
+        body_of(request).hold(response)
+        response.held = True
     return response

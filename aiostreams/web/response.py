@@ -61,7 +61,7 @@ from aiostreams.web.response_headers import (
     weaken_etag,
 )
 from aiostreams.web.sendfile import may_sendfile, sendfile
-from aiostreams.web.state import count_plain, offer
+from aiostreams.web.state import count_plain, hold
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
@@ -163,7 +163,7 @@ class BodyResponse(StreamedResponse):
     # Whether conditions and ranges are for this response to answer.
     evaluates = True
     # Whether the request knows that something is open here.
-    offered = False
+    held = False
 
     def __init__(
         self,
@@ -223,8 +223,8 @@ class BodyResponse(StreamedResponse):
             self.headers.update(problem.headers)
             self.text = problem.text
             return await super().prepare(request)
-        if not self.offered:  # prepared by hand, and maybe not returned
-            offer(request, self)
+        if not self.held:  # prepared by hand, and maybe not returned
+            hold(request, self)
         try:
             await self._decide(request)
             writer = await super().prepare(request)
@@ -354,7 +354,7 @@ class BodyResponse(StreamedResponse):
             and await sendfile(stream, request, writer)
         )
 
-    def closing(self, closer: Callable[[], Awaitable[None]]) -> None:
+    def call_on_close(self, closer: Callable[[], Awaitable[None]]) -> None:
         """Have ``closer`` awaited once the response was sent, or could not be."""
         self._closers.append(closer)
 

@@ -56,9 +56,9 @@ __all__ = [
     "body_of",
     "count_plain",
     "find_storage",
+    "hold",
     "limit",
     "limits_of",
-    "offer",
     "storage_of",
     "tally_of",
 ]
@@ -70,7 +70,7 @@ _OVERRIDES: Final = "__aiostreams_limits__"
 _Handler = TypeVar("_Handler")
 
 
-class _Offer(Protocol):
+class _Held(Protocol):
     """A response that holds something open until it is sent or discarded."""
 
     async def discard(self) -> None: ...
@@ -89,7 +89,7 @@ class RequestState:
 
     __slots__ = (
         "_closers",
-        "_offered",
+        "_held",
         "_stream",
         "_weak_request",
         "_wire",
@@ -113,7 +113,7 @@ class RequestState:
         self._stream: Stream | None = None
         self._wire: RequestStream | None = None
         self._closers: list[Callable[[], Awaitable[object]]] = []
-        self._offered: list[_Offer] = []
+        self._held: list[_Held] = []
 
     @property
     def _request(self) -> web.BaseRequest:
@@ -207,46 +207,46 @@ class RequestState:
         return 0.0 if self._wire is None else self._wire.waited
 
     @property
-    def unasked(self) -> bool:
+    def awaits_continue(self) -> bool:
         """Whether the client still waits to be asked for its body."""
         return self.expecting and (self._wire is None or self._wire.expecting)
 
     @property
     def idle(self) -> bool:
         """Whether nothing was opened, so that there is nothing to close."""
-        return self._stream is None and not self._closers and not self._offered
+        return self._stream is None and not self._closers and not self._held
 
     @property
-    def settled(self) -> bool:
+    def needs_no_cleanup(self) -> bool:
         """Whether nothing was opened, and the client does not wait to be asked."""
         return not (
-            self.expecting or self._stream is not None or self._closers or self._offered
+            self.expecting or self._stream is not None or self._closers or self._held
         )
 
     def forget(self) -> None:
         """Let go of what was read; the request may live as long as its connection."""
         self.remembered = self.form = None
 
-    def closing(self, closer: Callable[[], Awaitable[object]]) -> None:
-        """Have ``closer`` awaited at the end of the request, whatever happens."""
+    def call_on_close(self, closer: Callable[[], Awaitable[object]]) -> None:
+        """Await ``closer()`` at the end of the request, whatever happens."""
         self._closers.append(closer)
 
-    def offer(self, response: _Offer) -> None:
-        """Have ``response``, which is open, discarded unless it is chosen."""
-        self._offered.append(response)
+    def hold(self, response: _Held) -> None:
+        """Discard ``response``, which is open, unless it is the one that is sent."""
+        self._held.append(response)
 
-    def choose(self, response: object) -> None:
-        """It is ``response`` that is sent; those it replaces are not."""
-        offered, self._offered = self._offered, []
+    def keep_only(self, response: object) -> None:
+        """Send ``response``, and discard the other ones that are held."""
+        held, self._held = self._held, []
         # It may have been made of them: they are closed when it has been sent.
-        self._closers += [other.discard for other in offered if other is not response]
+        self._closers += [other.discard for other in held if other is not response]
 
     async def close(self) -> None:
         """Close everything that was opened, last one first; errors are logged.
 
         Also when it is cancelled meanwhile, which is raised afterwards.
         """
-        self.choose(None)
+        self.keep_only(None)
         closers, self._closers = self._closers, []
         stream, self._stream = self._stream, None
         if stream is not None:
@@ -304,11 +304,11 @@ def count_plain(request: web.BaseRequest, size: int) -> None:
         tally.plain = size
 
 
-def offer(request: web.BaseRequest, response: _Offer) -> None:
-    """As :meth:`RequestState.offer`, if there is somebody to close it in the end."""
+def hold(request: web.BaseRequest, response: _Held) -> None:
+    """As :meth:`RequestState.hold`, if there is somebody to close it in the end."""
     body = request.get(_BODY)
     if body is not None:
-        body.offer(response)
+        body.hold(response)
 
 
 def limits_of(request: web.BaseRequest) -> Limits:
@@ -396,7 +396,7 @@ class Listener(Protocol):
 
     stopping: bool
 
-    def tell(self, stats: BodyStats, told: list[object]) -> None: ...
+    def report(self, stats: BodyStats, told: list[object]) -> None: ...
 
 
 class Tally:
@@ -451,17 +451,17 @@ class Tally:
         self.decoded: Stream | None = None
         self.plain: Stream | int | None = None
 
-    def divided(self, parts: PartReader[Any] | int) -> None:
+    def count_parts(self, parts: PartReader[Any] | int) -> None:
         """The body has so many parts, or is read by that reader of parts."""
         if isinstance(parts, int):
             self.parts = parts
         else:
             self.readers += (parts,)
 
-    def wrote(self, size: int, _total: int) -> None:
+    def count_sent(self, size: int, _total: int) -> None:
         """The writer of aiohttp has taken ``size`` bytes of content."""
         self.sent += size
 
-    async def takes(self, chunk: bytes) -> None:
+    async def count_chunk(self, chunk: bytes) -> None:
         """The writer of an aiohttp before 3.14.4 is about to take ``chunk``."""
         self.sent += len(chunk)

@@ -295,7 +295,7 @@ async def test_a_client_that_leaves_midway(
 
     async def handler(request: web.Request) -> Any:
         spool = SpooledStream()
-        body_of(request).closing(spool.close)
+        body_of(request).call_on_close(spool.close)
         opened.extend([open_stream(request), spool])
         try:
             return JSON(len(await read_bytes(request)))
@@ -549,7 +549,7 @@ async def test_a_cancelled_closer_does_not_keep_the_others() -> None:
 
     async def handler(request: web.Request) -> Any:
         for n in range(3):
-            body_of(request).closing(partial(closer, n))
+            body_of(request).call_on_close(partial(closer, n))
         return web.Response()
 
     app = app_of(handler)
@@ -573,8 +573,8 @@ async def test_a_closer_that_fails_does_not_keep_the_others(
         raise OSError("cannot close")
 
     async def handler(request: web.Request) -> Any:
-        body_of(request).closing(spool.close)
-        body_of(request).closing(broken)
+        body_of(request).call_on_close(spool.close)
+        body_of(request).call_on_close(broken)
         return Text("x")
 
     assert (await ask(app_of(handler), post(b"")))[0] == 200
@@ -659,7 +659,7 @@ async def test_class_based_views_return_values_too() -> None:
 async def test_a_thousand_bad_requests_leave_nothing_behind() -> None:
     async def handler(request: web.Request) -> Any:
         spool = SpooledStream(max_memory=0)
-        body_of(request).closing(spool.close)
+        body_of(request).call_on_close(spool.close)
         await spool.write(b"to disk")
         return JSON(await read_json(request))
 
@@ -697,7 +697,7 @@ async def test_cancelling_a_handler_at_every_step_closes_what_it_opened() -> Non
     async def work(request: web.Request, opened: list[Stream]) -> Any:
         spool = SpooledStream(max_memory=3)
         opened.append(spool)
-        body_of(request).closing(spool.close)
+        body_of(request).call_on_close(spool.close)
         async for piece in open_stream(request).iter_any():
             await spool.write(piece)
         await spool.rewind()

@@ -188,7 +188,7 @@ async def test_what_waits_for_a_payload_to_close_is_told_once_after_the_write() 
         told.append("closed")
 
     payload = StreamPayload(IterStream([b"one", b"two"]))
-    payload.closing(tell)
+    payload.call_on_close(tell)
     writer: Any = Writer(payload)
     await payload.write(writer)
     await payload.close()

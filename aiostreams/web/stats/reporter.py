@@ -138,7 +138,7 @@ class Reporter:
             tally.plain = body.stream._source  # noqa: SLF001
         _listen(request.writer, tally)
 
-    def tell(self, stats: BodyStats, told: list[object]) -> None:
+    def report(self, stats: BodyStats, told: list[object]) -> None:
         """Call the callbacks that are not among those ``told``.
 
         An application inside of another one may have the same.
@@ -175,11 +175,11 @@ class Reporter:
 def _listen(writer: AbstractStreamWriter, tally: Tally | None) -> None:
     """Have the content that ``writer`` takes counted, or no longer."""
     if _TELLS:
-        writer.on_body_write = None if tally is None else tally.wrote
+        writer.on_body_write = None if tally is None else tally.count_sent
     else:
         # The way of aiohttp's client, which its server has no use for.
         older: Any = writer
-        older._on_chunk_sent = None if tally is None else tally.takes  # noqa: SLF001
+        older._on_chunk_sent = None if tally is None else tally.count_chunk  # noqa: SLF001
 
 
 async def _awaited(result: Awaitable[Any]) -> None:
@@ -198,7 +198,7 @@ def _over(request: web.Request, body: RequestState, task: asyncio.Task[Any]) -> 
     _listen(request.writer, None)
     told: list[object] = []
     for listener in tally.listeners:
-        listener.tell(stats, told)
+        listener.report(stats, told)
 
 
 # A label of its own for each is worth it; others could be made up by a client.
