@@ -47,6 +47,7 @@ LAYERS = {
 }
 PUBLIC = {
     "aiostreams",
+    "aiostreams.codings",
     "aiostreams.compression",
     "aiostreams.sniffing",
     "aiostreams.stats",

@@ -39,6 +39,14 @@ CONTRACT = set(
 LATER: set[str] = set()
 # What fewer people need stands in modules of its own, which only pass it on.
 FACES = {
+    "aiostreams.codings": [
+        "Decoder",
+        "Decompressor",
+        "Encoder",
+        "FrameDecoder",
+        "register_coding",
+        "supported_codings",
+    ],
     "aiostreams.compression": ["Candidate", "Predicate", "compressible", "path_prefix"],
     "aiostreams.sniffing": ["magic_sniffer", "sniff"],
     "aiostreams.stats": [

@@ -29,7 +29,11 @@ import functools
 from collections import deque
 from typing import TYPE_CHECKING, Final
 
-from aiostreams.codings.registry import make_decoder, supported_codings
+from aiostreams.codings.registry import (
+    coding_aliases,
+    make_decoder,
+    supported_codings,
+)
 from aiostreams.codings.source_reader import SourceReader
 from aiostreams.errors import LimitExceeded, UnsupportedContent, exceeded
 from aiostreams.limits import DEFAULT_LIMITS, KiB
@@ -68,8 +72,9 @@ class DecodedStream(Transform):
     Args:
         source: the encoded bytes; owned.
         coding: the value of ``Content-Encoding``: ``gzip`` (or ``x-gzip``),
-            ``deflate`` (zlib-wrapped or bare), ``br``, ``zstd``, ``identity``, or
-            several with commas between them (RFC 9110 section 8.4).
+            ``deflate`` (zlib-wrapped or bare), ``br``, ``zstd``, ``identity``, one
+            that was registered, or several with commas between them (RFC 9110
+            section 8.4).
         limits: ``max_body`` for the decoded bytes, ``max_ratio`` and
             ``max_codings`` count; the defaults when ``None``.
 
@@ -87,7 +92,9 @@ class DecodedStream(Transform):
         super().__init__(source)
         self._limits = limits = limits or DEFAULT_LIMITS
         supported = ", ".join(supported_codings())
-        codings = parse_content_encoding(coding, accept_encoding=supported)
+        codings = parse_content_encoding(
+            coding, coding_aliases(), accept_encoding=supported
+        )
         if len(codings) > limits.max_codings:
             raise UnsupportedContent(
                 f"{len(codings)} content codings upon another, "

@@ -23,7 +23,7 @@ import time
 from collections import deque
 from typing import TYPE_CHECKING, Final
 
-from aiostreams.codings.registry import make_encoder
+from aiostreams.codings.registry import coding_aliases, make_encoder
 from aiostreams.codings.source_reader import SourceReader
 from aiostreams.limits import KiB, MiB
 from aiostreams.sansio.negotiation import parse_content_encoding
@@ -61,7 +61,8 @@ class EncodedStream(Transform):
     Args:
         source: the bytes; owned.
         coding: ``gzip`` (or ``x-gzip``), ``deflate``, ``br``, ``zstd``,
-            ``identity``, or several with commas, applied from the left.
+            ``identity``, one that was registered, or several with commas, applied
+            from the left.
         level: the codings' own: 0 to 9 for gzip and deflate, 0 to 11 for br, -7 to
             22 for zstd. ``None`` is quick and good.
         live: whether every piece of the source is flushed at once. ``None``: as
@@ -82,7 +83,7 @@ class EncodedStream(Transform):
         live: bool | None = None,
     ) -> None:
         super().__init__(source)
-        codings = parse_content_encoding(coding)
+        codings = parse_content_encoding(coding, coding_aliases())
         self._encoders = [make_encoder(name, level) for name in codings]
         self._inline = min((encoder.inline for encoder in self._encoders), default=0)
         self._block = self._inline if self._inline >= _BLOCK // 2 else _BLOCK

@@ -1,12 +1,4 @@
-"""Decoders for gzip (RFC 1952) and deflate (RFC 1950, RFC 1951): bytes in, bytes out.
-
-A decoder is fed a piece with ``feed`` and asked with ``decode`` until it returns
-``None``: it needs more. Each ``decode`` is bounded, in output by its argument and in
-time by what that output costs, so that whoever calls can stop in between. When the
-input has ended, ``finish`` raises unless it ended where it may.
-
-The format is read by a generator that yields output, ``b""`` after a while without
-any, or ``None`` for input; so it stands here in the order it has on the wire.
+"""Decoders and encoders for gzip (RFC 1952) and deflate (RFC 1950, RFC 1951).
 
 The gzip header and trailer are read here rather than by zlib: back ends differ in
 what they check (reserved flags, the header's CRC), none of them treats several
@@ -18,7 +10,7 @@ from __future__ import annotations
 import struct
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 
-from aiostreams.codings.base import Decoder
+from aiostreams.codings.base import GeneratorDecoder
 from aiostreams.codings.zlib_backend import zlib_backend
 from aiostreams.errors import MalformedBody, exceeded
 from aiostreams.limits import KiB
@@ -39,7 +31,7 @@ _MAX_HEADER: Final = 256 * KiB
 _FHCRC, _FEXTRA, _FNAME, _FCOMMENT, _RESERVED = 2, 4, 8, 16, 0xE0
 
 
-class _Inflater(Decoder):
+class _Inflater(GeneratorDecoder):
     """What gzip and deflate share: the compressed blocks of RFC 1951."""
 
     def __init__(self) -> None:
@@ -178,15 +170,12 @@ class DeflateEncoder:
     """deflate as RFC 9110 section 8.4.1.2 means it: in the zlib format.
 
     Args:
-        level: 0 to 9; the back end's choice when ``None``.
-
-    Raises:
-        ValueError: there is no such level.
+        level: 0 to 9; the back end's choice when -1, which zlib has for that.
     """
 
     _wbits: ClassVar[int] = 15
 
-    def __init__(self, level: int | None = None) -> None:
+    def __init__(self, level: int) -> None:
         self._backend = backend = zlib_backend()
         module = backend.module
         self._deflater = module.compressobj(
@@ -194,7 +183,7 @@ class DeflateEncoder:
         )
         self._sync = getattr(module, "Z_SYNC_FLUSH", 2)
         # zlib's own levels above the default take up to twice the time.
-        self.inline: int = backend.deflate_inline // (2 if (level or 0) > 6 else 1)
+        self.inline: int = backend.deflate_inline // (2 if level > 6 else 1)
 
     def encode(self, data: bytes | memoryview) -> bytes:
         """Take ``data``; give what is ready."""
@@ -216,15 +205,12 @@ class GzipEncoder(DeflateEncoder):
     """gzip (RFC 1952), one member; header and trailer are the same on any back end.
 
     Args:
-        level: 0 to 9; the back end's choice when ``None``.
-
-    Raises:
-        ValueError: there is no such level.
+        level: 0 to 9; the back end's choice when -1, which zlib has for that.
     """
 
     _wbits = -15
 
-    def __init__(self, level: int | None = None) -> None:
+    def __init__(self, level: int) -> None:
         super().__init__(level)
         self._header = _GZIP_HEADER
         self._crc = 0

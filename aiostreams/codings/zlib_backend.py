@@ -55,17 +55,9 @@ class ZlibBackend:
     inflate_inline: int
     levels: tuple[int, ...] = tuple(range(10))
 
-    def level(self, level: int | None) -> int:
-        """The module's own level for one of zlib's (0 to 9, or -1).
-
-        Raises:
-            ValueError: there is no such level.
-        """
-        if level is None or level == -1:
-            level = self.default_level
-        if not 0 <= level <= 9:
-            raise ValueError(f"gzip and deflate have levels 0 to 9, not {level}")
-        return self.levels[level]
+    def level(self, level: int) -> int:
+        """The module's own level for one of zlib's: 0 to 9, or -1 for the default."""
+        return self.levels[self.default_level if level == -1 else level]
 
     @property
     def errors(self) -> tuple[type[Exception], ...]:

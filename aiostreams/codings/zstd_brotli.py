@@ -1,87 +1,101 @@
-"""Decoders for zstd (RFC 8878) and brotli (RFC 7932), bounded as ``inflate``'s are.
+"""Decoders and encoders for zstd (RFC 8878) and brotli (RFC 7932).
 
-Both libraries keep input to themselves while they still have output, so they are
-given little at a time: what counts as used is then never far off.
+    zstd    compression.zstd (Python 3.14) or backports.zstd (extra ``zstd``)
+    br      brotli 1.2 or newer (extra ``brotli``)
+
+The libraries are imported when they are first asked for.
 """
 
 from __future__ import annotations
 
+import functools
+import importlib
+import sys
 from typing import TYPE_CHECKING, Any, Final
 
-from aiostreams.codings.base import Decoder
+from aiostreams.codings.base import FrameDecoder, GeneratorDecoder
 from aiostreams.limits import KiB
 
 if TYPE_CHECKING:
     from collections.abc import Generator
 
-__all__ = ["BrotliDecoder", "BrotliEncoder", "ZstdDecoder", "ZstdEncoder"]
+__all__ = [
+    "BrotliDecoder",
+    "BrotliEncoder",
+    "ZstdDecoder",
+    "ZstdEncoder",
+    "missing_brotli",
+    "missing_zstd",
+]
 
-_WINDOW: Final = 16 * KiB
+
+@functools.cache
+def _zstd() -> Any:
+    """The module for zstd, or ``None``."""
+    return _import("compression.zstd") or _import("backports.zstd")
+
+
+@functools.cache
+def _brotli() -> Any:
+    """The module for brotli, or ``None``."""
+    library = _import("brotli")
+    # Older ones give all output at once: a bomb's, too.
+    version = getattr(library, "__version__", "0").split(".")
+    return library if [int(part) for part in version[:2]] >= [1, 2] else None
+
+
+def _import(name: str) -> Any:
+    try:
+        return importlib.import_module(name)
+    except ImportError:
+        return None
+
+
+def missing_zstd() -> str | None:
+    """Say what brings the library for zstd; ``None`` when it is there."""
+    if _zstd() is not None:
+        return None
+    if sys.version_info >= (3, 14):  # no extra brings it
+        return "this Python was built without compression.zstd"
+    return 'pip install "aiostreams[zstd]"'
+
+
+def missing_brotli() -> str | None:
+    """Say what brings the library for brotli; ``None`` when it is there."""
+    return None if _brotli() is not None else 'pip install "aiostreams[brotli]"'
+
+
 # RFC 9659: a decoder supports 8 MiB of window for this coding, an encoder uses no
-# more. Without the ceiling a frame may ask for 2 GiB of memory.
-_WINDOW_LOG: Final = 23
+# more: levels from 20 on would. Without the ceiling a frame may ask for 2 GiB.
+_ZSTD_WINDOW_LOG: Final = 23
+
+
+class ZstdDecoder(FrameDecoder):
+    """Any number of frames, skippable ones too; their checksums are verified."""
+
+    def __init__(self) -> None:
+        zstd = _zstd()
+        options = {zstd.DecompressionParameter.window_log_max: _ZSTD_WINDOW_LOG}
+        new_frame = functools.partial(zstd.ZstdDecompressor, options=options)
+        super().__init__("zstd", new_frame, zstd.ZstdError, inline=64 * KiB)
+
+
+# What brotli is given at a time.
+_BROTLI_PIECE: Final = 16 * KiB
 # brotli's buffer grows in steps of 32, 64 and 256 KiB and may end one step beyond
 # the limit: with this one it ends at 96 KiB.
 _BROTLI_ROOM: Final = 64 * KiB
 
 
-class ZstdDecoder(Decoder):
-    """Any number of frames, skippable ones too; their checksums are verified.
-
-    Args:
-        module: ``compression.zstd`` or ``backports.zstd``.
-    """
-
-    coding = "zstd"
-    inline = 64 * KiB
-
-    def __init__(self, module: Any) -> None:
-        self._module = module
-        super().__init__()
-
-    def _steps(self) -> Generator[bytes | None, None, None]:
-        options = {self._module.DecompressionParameter.window_log_max: _WINDOW_LOG}
-        error = self._module.ZstdError
-        while True:
-            if self._begin_member():
-                yield b""
-            frame = self._module.ZstdDecompressor(options=options)
-            window = 512 if self._members > 1 else _WINDOW
-            while not frame.eof:
-                data = b""
-                if frame.needs_input:
-                    while self._empty():
-                        yield None
-                    data = self._slice(window)
-                    window = min(window * 8, _WINDOW)
-                try:
-                    output = frame.decompress(data, self._room)
-                except error as exc:
-                    raise self._malformed("not zstd data") from exc
-                if output:
-                    yield output
-            self._position -= len(frame.unused_data)
-            self._complete = True
-            while self._empty():
-                yield None
-
-
-class BrotliDecoder(Decoder):
-    """One brotli stream; the library itself refuses bytes after its end.
-
-    Args:
-        module: ``brotli``, 1.2 or newer: older ones cannot bound their output.
-    """
+class BrotliDecoder(GeneratorDecoder):
+    """One brotli stream; the library itself refuses bytes after its end."""
 
     coding = "br"
     inline = 32 * KiB
 
-    def __init__(self, module: Any) -> None:
-        self._module = module
-        super().__init__()
-
     def _steps(self) -> Generator[bytes | None, None, None]:
-        stream = self._module.Decompressor()
+        brotli = _brotli()
+        stream = brotli.Decompressor()
         drained = True
         while not stream.is_finished():
             data = b""
@@ -89,11 +103,11 @@ class BrotliDecoder(Decoder):
             if drained and stream.can_accept_more_data():
                 while self._empty():
                     yield None
-                data = self._slice(_WINDOW)
+                data = self._slice(_BROTLI_PIECE)
             room = min(self._room, _BROTLI_ROOM)
             try:
                 output = stream.process(data, output_buffer_limit=room)
-            except self._module.error as exc:
+            except brotli.error as exc:
                 raise self._malformed("not brotli data") from exc
             drained = not output
             if output:
@@ -101,8 +115,6 @@ class BrotliDecoder(Decoder):
         yield from self._end()
 
 
-# RFC 9659: a window of 8 MiB at most. Levels from 20 on would take more.
-_ZSTD_WINDOW_LOG: Final = 23
 # 1 MiB. brotli's own default of 4 MiB costs each stream that memory, for no fewer
 # bytes in a body of 1 MiB and 1 % in one of 8 MiB.
 _BROTLI_WINDOW_LOG: Final = 20
@@ -112,23 +124,17 @@ class ZstdEncoder:
     """zstd (RFC 8878), one frame with a checksum.
 
     Args:
-        module: ``compression.zstd`` or ``backports.zstd``.
-        level: -7 to 22; 3 when ``None``.
-
-    Raises:
-        ValueError: there is no such level.
+        level: -7 to 22.
     """
 
-    def __init__(self, module: Any, level: int | None = None) -> None:
-        level = 3 if level is None else level
-        if not -7 <= level <= 22:
-            raise ValueError(f"zstd has levels -7 to 22, not {level}")
-        parameter = module.CompressionParameter
+    def __init__(self, level: int) -> None:
+        zstd = _zstd()
+        parameter = zstd.CompressionParameter
         options = {parameter.compression_level: level, parameter.checksum_flag: 1}
         if level > 19:
             options[parameter.window_log] = _ZSTD_WINDOW_LOG
-        self._frame = module.ZstdCompressor(options=options)
-        self.inline = 64 * KiB if level <= 3 else 16 * KiB if level <= 6 else 0
+        self._frame = zstd.ZstdCompressor(options=options)
+        self.inline: int = 64 * KiB if level <= 3 else 16 * KiB if level <= 6 else 0
 
     def encode(self, data: bytes | memoryview) -> bytes:
         """Take ``data``; give what is ready."""
@@ -150,19 +156,12 @@ class BrotliEncoder:
     """brotli (RFC 7932).
 
     Args:
-        module: ``brotli``.
-        level: 0 to 11; 4 when ``None``: the last one that is quick.
-
-    Raises:
-        ValueError: there is no such level.
+        level: 0 to 11.
     """
 
-    def __init__(self, module: Any, level: int | None = None) -> None:
-        level = 4 if level is None else level
-        if not 0 <= level <= 11:
-            raise ValueError(f"br has levels 0 to 11, not {level}")
-        self._stream = module.Compressor(quality=level, lgwin=_BROTLI_WINDOW_LOG)
-        self.inline = 64 * KiB if level <= 1 else 16 * KiB if level <= 5 else 0
+    def __init__(self, level: int) -> None:
+        self._stream = _brotli().Compressor(quality=level, lgwin=_BROTLI_WINDOW_LOG)
+        self.inline: int = 64 * KiB if level <= 1 else 16 * KiB if level <= 5 else 0
 
     def encode(self, data: bytes | memoryview) -> bytes:
         """Take ``data``; give what is ready."""

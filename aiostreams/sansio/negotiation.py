@@ -24,10 +24,9 @@ from typing import TYPE_CHECKING, Final, TypeAlias
 from aiostreams.errors import UnsupportedContent
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
 __all__ = [
-    "CODINGS",
     "FieldLines",
     "choose_coding",
     "choose_type",
@@ -40,12 +39,6 @@ __all__ = [
 
 FieldLines: TypeAlias = str | Iterable[str] | None
 
-# The server's preference among codings the client likes equally, by what they cost
-# and save: zstd compresses faster than gzip at its best ratio, br is smaller but
-# slower, deflate is gzip without a checksum and with two readings of its name.
-CODINGS: Final = ("zstd", "br", "gzip", "deflate", "identity")
-
-_ALIASES: Final = {"x-gzip": "gzip", "x-compress": "compress"}  # section 8.4.1
 _OWS: Final = " \t"
 
 _token = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+").fullmatch
@@ -76,7 +69,7 @@ def is_token(text: str) -> bool:
 
 
 def choose_coding(
-    accept_encoding: FieldLines, supported: Sequence[str] = CODINGS
+    accept_encoding: FieldLines, supported: Sequence[str], aliases: Mapping[str, str]
 ) -> str | None:
     """Choose the content coding of a response (section 12.5.3).
 
@@ -87,6 +80,7 @@ def choose_coding(
         accept_encoding: the lines of ``Accept-Encoding``.
         supported: lower-case codings the server can produce, best first. Identity
             is understood to stand last when it is not among them.
+        aliases: other names of codings, in lower case, and what they stand for.
 
     Returns:
         A coding of ``supported``; ``"identity"``: send the bytes as they are;
@@ -96,12 +90,14 @@ def choose_coding(
     if value is None:
         # Anything is acceptable then, but who does not ask may well not decode.
         return "identity"
-    if len(value) > _CACHED_LENGTH:
-        return _choose_coding(value, tuple(supported))
-    return _choose_coding_cached(value, tuple(supported))
+    choose = _choose_coding if len(value) > _CACHED_LENGTH else _choose_coding_cached
+    return choose(value, tuple(supported), tuple(aliases.items()))
 
 
-def _choose_coding(value: str, supported: tuple[str, ...]) -> str | None:
+def _choose_coding(
+    value: str, supported: tuple[str, ...], aliases: tuple[tuple[str, str], ...]
+) -> str | None:
+    names = dict(aliases)
     weights: dict[str, float] = {}
     for element in value.split(","):
         coding, _, parameters = element.partition(";")
@@ -110,7 +106,7 @@ def _choose_coding(value: str, supported: tuple[str, ...]) -> str | None:
         # Asked before lower(), which turns a Kelvin sign into an ASCII k.
         if weight is None or not is_token(coding):
             continue
-        coding = _ALIASES.get(coding.lower(), coding.lower())
+        coding = names.get(coding.lower(), coding.lower())
         # Said twice: the lower one, so that a refusal is never overruled.
         weights[coding] = min(weight, weights.get(coding, 1.0))
     others = weights.get("*", 0.0)
@@ -256,17 +252,21 @@ def merge_vary(current: FieldLines, *names: str) -> str:
 
 
 def parse_content_encoding(
-    lines: FieldLines, *, accept_encoding: str | None = None
+    lines: FieldLines,
+    aliases: Mapping[str, str],
+    *,
+    accept_encoding: str | None = None,
 ) -> tuple[str, ...]:
     """Read ``Content-Encoding`` (section 8.4).
 
     Args:
         lines: the lines of the field.
+        aliases: other names of codings, in lower case, and what they stand for.
         accept_encoding: passed on to the error, for the answer's ``Accept-Encoding``.
 
     Returns:
         The codings in the order they were applied, so to be undone from the right:
-        in lower case, ``x-gzip`` as ``gzip``, without ``identity``. Whether each is
+        in lower case, none by an alias, without ``identity``. Whether each is
         known, and how many are allowed, is for the decoder to say.
 
     Raises:
@@ -283,5 +283,5 @@ def parse_content_encoding(
             )
         coding = coding.lower()
         if coding not in {"", "identity"}:
-            codings.append(_ALIASES.get(coding, coding))
+            codings.append(aliases.get(coding, coding))
     return tuple(codings)

@@ -33,6 +33,7 @@ from typing import TYPE_CHECKING, Any, Final
 from aiohttp import Payload, hdrs, web
 
 from aiostreams.codings.encoded import WHOLE, EncodedStream, encode_whole
+from aiostreams.codings.registry import coding_aliases
 from aiostreams.content.base import Content
 from aiostreams.content.events import EventStream
 from aiostreams.content.file import File
@@ -476,5 +477,5 @@ def wished_coding(
         return chosen
     vary(headers)
     accepted = request.headers.getall(hdrs.ACCEPT_ENCODING, None)
-    coding = choose_coding(accepted, ("gzip", "deflate"))
+    coding = choose_coding(accepted, ("gzip", "deflate"), coding_aliases())
     return None if coding is None or coding == "identity" else (coding, None)

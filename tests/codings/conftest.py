@@ -9,9 +9,10 @@ from collections.abc import Iterator
 
 import pytest
 
-from aiostreams.codings import registry, zlib_backend
+from aiostreams.codings import zlib_backend, zstd_brotli
 from aiostreams.codings.registry import supported_codings
 from aiostreams.codings.zlib_backend import set_zlib_backend
+from tests.codings.own import own_codings, register_bz2
 
 EXTRAS = {"br": "brotli", "zstd": "zstd"}
 
@@ -58,10 +59,19 @@ def fresh_libraries() -> Iterator[None]:
     """Libraries are looked for anew, in the test and after it."""
 
     def forget() -> None:
-        registry._library.cache_clear()
+        zstd_brotli._zstd.cache_clear()
+        zstd_brotli._brotli.cache_clear()
         zlib_backend._best.cache_clear()
         set_zlib_backend(None)
 
     forget()
     yield
     forget()
+
+
+@pytest.fixture
+def own_coding() -> Iterator[str]:
+    """The name of a coding that is not built in."""
+    with own_codings():
+        register_bz2()
+        yield "x-bz2"

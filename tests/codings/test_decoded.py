@@ -334,14 +334,14 @@ async def test_closing_and_draining_decode_nothing(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     calls = 0
-    decode = base.Decoder.decode
+    decode = base.GeneratorDecoder.decode
 
-    def counted(self: base.Decoder, max_length: int) -> bytes | None:
+    def counted(self: base.GeneratorDecoder, max_length: int) -> bytes | None:
         nonlocal calls
         calls += 1
         return decode(self, max_length)
 
-    monkeypatch.setattr(base.Decoder, "decode", counted)
+    monkeypatch.setattr(base.GeneratorDecoder, "decode", counted)
     source = ByteStream(encode(os.urandom(10 * MiB), "gzip"))
     stream = GUnzipStream(source)
     await stream.readexactly(10)
@@ -352,4 +352,4 @@ async def test_closing_and_draining_decode_nothing(
     await stream.close()
     await asyncio.sleep(0.05)
     assert calls == before
-    assert calls <= 12
+    assert 0 < calls <= 12

@@ -120,7 +120,7 @@ async def test_identity_passes_through() -> None:
 
 
 def test_coding_that_is_none_is_refused() -> None:
-    with pytest.raises(ValueError, match="no content coding 'lzma'"):
+    with pytest.raises(ValueError, match="unknown content coding 'lzma'"):
         EncodedStream(ByteStream(), "lzma")
     with pytest.raises(UnsupportedContent):
         EncodedStream(ByteStream(), "gz ip")

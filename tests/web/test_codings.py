@@ -219,7 +219,8 @@ async def test_codings_that_are_refused(coding: str, status: int, own: bool) -> 
 
 
 async def test_a_library_that_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("aiostreams.codings.registry._library", lambda coding: None)
+    for library in ("_zstd", "_brotli"):
+        monkeypatch.setattr(f"aiostreams.codings.zstd_brotli.{library}", lambda: None)
     status, headers, _ = await send(brotli.compress(DATA), "br")
     assert (status, headers["accept-encoding"]) == (415, "gzip, deflate")
 

@@ -537,7 +537,7 @@ async def test_what_lies_beside_and_goes(
     monkeypatch.setattr(
         aiostreams.web.compression.precompressed,
         "_up_to_date",
-        lambda path, codings: codings,
+        lambda path, beside: list(beside),
     )
 
     async def handler(request: web.Request) -> Any:
@@ -550,8 +550,8 @@ async def test_what_lies_beside_and_goes(
 
 def test_a_file_that_goes_while_it_is_looked_at(page: Path) -> None:
     page.unlink()
-    found = aiostreams.web.compression.precompressed._up_to_date(str(page), ["gzip"])
-    assert found == []
+    precompressed = aiostreams.web.compression.precompressed
+    assert precompressed._up_to_date(str(page), {"gzip": f"{page}.gz"}) == []
 
 
 # -- who is left alone -----------------------------------------------------------------
@@ -684,13 +684,16 @@ async def test_missing_libraries_are_not_offered(
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"codings": ("gzip", "lzma")}, "no content coding 'lzma'"),
-        ({"codings": "gzip"}, "no content coding 'g'"),
-        ({"codings": ("identity",)}, "no content coding 'identity'"),
+        (
+            {"codings": ("gzip", "lzma")},
+            "unknown content coding 'lzma'; expected one of zstd, ",
+        ),
+        ({"codings": "gzip"}, "unknown content coding 'g'"),
+        ({"codings": ("identity",)}, "unknown content coding 'identity'"),
         ({"minimum_size": -1}, "must not be negative: -1"),
-        ({"levels": {"gzip": 10}}, "levels: gzip has no level 10"),
-        ({"static_levels": {"br": 12}}, "static_levels: br has no level 12"),
-        ({"levels": {"lzma": 1}}, "lzma has no level 1"),
+        ({"levels": {"gzip": 10}}, "levels: gzip has levels 0 to 9, not 10"),
+        ({"static_levels": {"br": 12}}, "static_levels: br has levels 0 to 11, not 12"),
+        ({"levels": {"lzma": 1}}, "unknown content coding 'lzma'"),
     ],
 )
 def test_values_of_compression_are_checked(

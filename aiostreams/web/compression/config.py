@@ -16,12 +16,15 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
 
+from aiostreams.codings.registry import find_coding, known_codings, unknown_coding
 from aiostreams.limits import KiB
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from aiohttp import web
+
+    from aiostreams.codings.registry import Coding
 
 __all__ = [
     "DEFAULT_COMPRESSION",
@@ -31,8 +34,6 @@ __all__ = [
     "compressible",
     "path_prefix",
 ]
-
-_LEVELS: Final = {"zstd": (-7, 22), "br": (0, 11), "gzip": (0, 9), "deflate": (0, 9)}
 
 
 def compressible(*more: str) -> Predicate:
@@ -59,18 +60,18 @@ class Compression:
     """How responses are compressed.
 
     Args:
-        codings: what may be used, best first among what a client likes equally.
-            One whose library is missing is left out. deflate is for the odd old one.
+        codings: what may be used, best first among what a client likes equally; all
+            there are when ``None``: zstd, br, gzip, deflate, and those that were
+            registered. One whose library is missing is left out.
         minimum_size: smaller bodies are sent as they are, in bytes. One network
             packet holds about 1,400.
         when: what is worth it; ``compressible()`` knows the types that are. Combine
             predicates with ``&``, ``|`` and ``~``.
         levels: the level for a body that is made anew for each response, by coding.
             What is not named has the coding's default, which is quick and good.
-            zstd's 2 has 0.7 to 0.9 times the bytes of zlib's 6, in a sixth to a
-            ninth of the CPU time.
-        static_levels: likewise, for a body that is likely kept by somebody: one
-            with an ETag or a Last-Modified.
+        static_levels: likewise, for a body that is likely kept by a cache: one with
+            an ETag or a Last-Modified. What is not named is as in ``levels``. As
+            each coding has it when ``None``: 6 for zstd, gzip and deflate, 5 for br.
         precompressed: whether ``page.html.zst``, ``.br`` or ``.gz`` beside a
             ``File("page.html")``, if it is not older, is served in its place: of a
             type that ``when`` takes, and while the file itself is there.
@@ -79,35 +80,53 @@ class Compression:
         ValueError: there is no such coding or level.
     """
 
-    codings: tuple[str, ...] = ("zstd", "br", "gzip", "deflate")
+    codings: tuple[str, ...] | None = None
     minimum_size: int = 1 * KiB
     when: Predicate = field(default_factory=compressible)
-    levels: Mapping[str, int] = field(default_factory=lambda: {"zstd": 2})
-    static_levels: Mapping[str, int] = field(
-        default_factory=lambda: {"zstd": 6, "br": 5, "gzip": 6, "deflate": 6}
-    )
+    levels: Mapping[str, int] = field(default_factory=dict)
+    static_levels: Mapping[str, int] | None = None
     precompressed: bool = True
 
     def __post_init__(self) -> None:
-        for coding in self.codings:
-            if coding not in _LEVELS:
-                known = ", ".join(_LEVELS)
-                raise ValueError(f"no content coding {coding!r}; there are {known}")
+        for name in self.codings or ():
+            _find(name)
         if self.minimum_size < 0:
             raise ValueError(f"minimum_size must not be negative: {self.minimum_size}")
-        for name in ("levels", "static_levels"):
-            levels = dict(getattr(self, name))
-            for coding, level in levels.items():
-                low, high = _LEVELS.get(coding, (1, 0))
+        for field_name in ("levels", "static_levels"):
+            given = getattr(self, field_name)
+            if given is None:
+                continue
+            for name, level in given.items():
+                low, high = _find(name).levels
                 if not low <= level <= high:
-                    raise ValueError(f"{name}: {coding} has no level {level}")
-            object.__setattr__(self, name, MappingProxyType(levels))
+                    raise ValueError(
+                        f"{field_name}: {name} has levels {low} to {high}, not {level}"
+                    )
+            object.__setattr__(self, field_name, MappingProxyType(dict(given)))
+
+    @property
+    def preference(self) -> tuple[str, ...]:
+        """The codings that may be used, best first."""
+        return known_codings() if self.codings is None else self.codings
 
     def level(self, coding: str, *, static: bool) -> int | None:
         """The level for one response; ``None``: the coding's default."""
-        if static and coding in self.static_levels:
-            return self.static_levels[coding]
+        if static:
+            level = (
+                _find(coding).static_level
+                if self.static_levels is None
+                else self.static_levels.get(coding)
+            )
+            if level is not None:
+                return level
         return self.levels.get(coding)
+
+
+def _find(name: str) -> Coding:
+    coding = find_coding(name)
+    if coding is None or coding.name != name:
+        raise ValueError(unknown_coding(name))
+    return coding
 
 
 # Beside text/* and every type that ends in +json, +xml, +text or +yaml. Images,

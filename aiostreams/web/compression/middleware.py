@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeGuard, TypeVar, cast
 from aiohttp import Payload, hdrs, web
 
 from aiostreams.codings.encoded import WHOLE, EncodedStream, encode_whole
-from aiostreams.codings.registry import supported_codings
+from aiostreams.codings.registry import coding_aliases, supported_codings
 from aiostreams.sansio.negotiation import choose_coding, join_lines
 from aiostreams.streams.memory import ByteStream
 from aiostreams.web.compression.config import (
@@ -170,13 +170,13 @@ class _Negotiation:
         headers = response.headers
         small = size is not None and size < self.compression.minimum_size
         # Refused as it is, it has to be encoded whatever that gains.
-        refused = choose_coding(self.accepted, ()) is None
+        refused = choose_coding(self.accepted, (), {}) is None
         if not refused and (small or not self.worth_it(headers, size)):
             return None
         vary(headers)
         supported = supported_codings()
-        available = [name for name in self.compression.codings if name in supported]
-        coding = choose_coding(self.accepted, available)
+        available = [name for name in self.compression.preference if name in supported]
+        coding = choose_coding(self.accepted, available, coding_aliases())
         if (
             coding is None
             and self.request.method in {"GET", "HEAD"}
@@ -218,7 +218,7 @@ async def _choose_for_body(negotiation: _Negotiation, response: BodyResponse) ->
     ):
         vary(headers)
         found = await open_precompressed(
-            response.path, negotiation.accepted, compression.codings
+            response.path, negotiation.accepted, compression.preference
         )
         if found is not None:
             await response.send_instead(*found)

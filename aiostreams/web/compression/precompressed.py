@@ -1,4 +1,4 @@
-"""Files beside a file, in a content coding: ``page.html.zst``, ``.br`` or ``.gz``.
+"""Files beside a file, in a content coding: ``page.html.zst``, ``.br``, ``.gz``.
 
 They are served in its place, as they are: no work, and by ``sendfile``. One that is
 older than its original is stale and does not count; nor does what is no regular file,
@@ -10,21 +10,20 @@ from __future__ import annotations
 import functools
 import stat
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
+from aiostreams.codings.registry import coding_aliases, find_coding
 from aiostreams.errors import StreamError
 from aiostreams.files.file import FileStream
 from aiostreams.sansio.negotiation import choose_coding
 from aiostreams.streams.threads import ThreadCall
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Mapping, Sequence
 
     from aiostreams.sansio.negotiation import FieldLines
 
 __all__ = ["open_precompressed"]
-
-_EXTENSIONS: Final = {"zstd": ".zst", "br": ".br", "gzip": ".gz"}
 
 
 async def open_precompressed(
@@ -40,39 +39,42 @@ async def open_precompressed(
     Returns:
         The coding and the open stream, or ``None`` when the file itself is better.
     """
-    wanted = [
-        coding
-        for coding in codings
-        if coding in _EXTENSIONS and choose_coding(accept_encoding, (coding,)) == coding
-    ]
-    if not wanted:
+    aliases = coding_aliases()
+    beside = {
+        name: path + coding.extension
+        for name in codings
+        if (coding := find_coding(name)) is not None
+        and coding.extension is not None
+        and choose_coding(accept_encoding, (name,), aliases) == name
+    }
+    if not beside:
         return None
-    looking = ThreadCall(functools.partial(_up_to_date, path, wanted))
+    looking = ThreadCall(functools.partial(_up_to_date, path, beside))
     await looking.finish()
-    coding = choose_coding(accept_encoding, looking.result())
-    if coding is None or coding == "identity":
+    chosen = choose_coding(accept_encoding, looking.result(), aliases)
+    if chosen is None or chosen == "identity":
         return None
-    stream = FileStream(path + _EXTENSIONS[coding], follow_symlinks=False)
+    stream = FileStream(beside[chosen], follow_symlinks=False)
     try:
         await stream.open()
     except (OSError, StreamError):
         # Replaced or removed since.
         await stream.close()
         return None
-    return coding, stream
+    return chosen, stream
 
 
-def _up_to_date(path: str, codings: Iterable[str]) -> list[str]:
+def _up_to_date(path: str, beside: Mapping[str, str]) -> list[str]:
     """The codings whose file is there and not older than the one at ``path``."""
     found = []
     try:
         modified = Path(path).stat().st_mtime_ns
-        for coding in codings:
+        for coding, encoded in beside.items():
             try:
-                beside = Path(path + _EXTENSIONS[coding]).lstat()
+                status = Path(encoded).lstat()
             except FileNotFoundError:
                 continue
-            if stat.S_ISREG(beside.st_mode) and beside.st_mtime_ns >= modified:
+            if stat.S_ISREG(status.st_mode) and status.st_mtime_ns >= modified:
                 found.append(coding)
     except OSError:
         return []

@@ -57,7 +57,7 @@ class BodyStats:
         request_decoded_size: bytes of it without those codings, as far as they were
             undone; ``None`` when the body has one and nobody undid it.
         request_codings: the content codings of the body, as sent; ``"_OTHER"`` for
-            one that has no name with IANA.
+            one that is neither built in nor registered.
         request_parts: how many parts of a multipart body were read, in all levels.
         request_wait: how long reading the body waited for the client.
         response_body_size: bytes of the body that went out, encoded; by ``sendfile``

@@ -30,6 +30,7 @@ from aiohttp import HttpVersion11, hdrs, web
 from aiohttp.abc import AbstractStreamWriter
 
 from aiostreams.codings.encoded import EncodedStream
+from aiostreams.codings.registry import find_coding
 from aiostreams.errors import ClientGone, StreamError
 from aiostreams.streams.base import Stream
 from aiostreams.streams.http import is_decoded
@@ -201,14 +202,6 @@ def _over(request: web.Request, body: RequestState, task: asyncio.Task[Any]) -> 
         listener.report(stats, told)
 
 
-# A label of its own for each is worth it; others could be made up by a client.
-_CODINGS: Final = {
-    "gzip": "gzip",
-    "x-gzip": "gzip",
-    "deflate": "deflate",
-    "br": "br",
-    "zstd": "zstd",
-}
 _OTHER: Final = "_OTHER"
 
 
@@ -319,9 +312,15 @@ def _failure(response: web.StreamResponse | None) -> type[BaseException] | None:
     return body.failure if isinstance(body, StreamPayload) else None
 
 
+def _label(name: str) -> str:
+    """A label for a coding: its name, unless a client may have made it up."""
+    coding = find_coding(name)
+    return _OTHER if coding is None else coding.name
+
+
 def _codings(lines: Sequence[str]) -> tuple[str, ...]:
     names = [
-        _CODINGS.get(name, _OTHER)
+        _label(name)
         for line in lines
         for name in (member.strip().lower() for member in line.split(","))
         if name and name != "identity"
