@@ -39,16 +39,11 @@ PACKAGE = ROOT / "aiostreams"
 # tested there, where a change of how the rooms are divided breaks no test.
 OWN: Mapping[str, tuple[str, ...]] = {
     # What a multipart body is made of, and what is made of it.
-    "sansio/part.py": ("sansio/test_multipart.py",),
-    "content/files.py": ("content/test_multipart.py",),
-    "content/formreader.py": (
-        "content/test_multipart.py",
-        "web/test_forms.py",
-        "web/test_form_charsets.py",
-    ),
-    "content/received.py": ("content/test_multipart.py",),
-    "streams/parts.py": ("streams/test_part.py", "web/test_form_charsets.py"),
-    "content/part.py": ("streams/test_part.py",),
+    "sansio/parthead.py": ("sansio/test_multipart.py",),
+    "multipart/body.py": ("multipart/test_part.py",),
+    "multipart/parts.py": ("multipart/test_part.py",),
+    "multipart/received.py": ("multipart/test_multipart.py",),
+    "multipart/whole.py": ("multipart/test_multipart.py", "web/test_receive.py"),
     # The laws hold for every Stream, and random operations are compared to a model:
     # that is how the base, and what all of them share, is tested.
     "streams/base.py": ("streams/test_laws.py", "streams/test_machine.py"),

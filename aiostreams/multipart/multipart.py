@@ -1,7 +1,7 @@
 """MultiPart: fields and files by name, to a multipart body and from one.
 
-The value knows the order of its parts and how each of them is headed; ``formreader``
-reads one, ``MultiPartStream`` writes one. Names and filenames are escaped as browsers
+The value knows the order of its parts and how each of them is headed; ``whole`` reads
+one, ``MultiPartStream`` writes one. Names and filenames are escaped as browsers
 do (RFC 7578 section 4.2, WHATWG); what no escape makes unambiguous is an error of
 ``encode()``, before any byte.
 
@@ -23,9 +23,9 @@ from aiostreams.content.file import File
 from aiostreams.content.json import JSON, json_reader
 from aiostreams.multipart.form import Form
 from aiostreams.multipart.multidict import ImmutableMultiDict, flat_pairs
-from aiostreams.multipart.parts import CHARSET_FIELD, charset_of_field
 from aiostreams.multipart.received import ReceivedFile
 from aiostreams.multipart.whole import FormParts, read_form_parts
+from aiostreams.sansio.charsets import CHARSET_FIELD, FormCharset
 from aiostreams.sansio.disposition import format_disposition
 from aiostreams.sansio.headers import format_content_type
 from aiostreams.streams.base import Stream
@@ -163,8 +163,8 @@ class MultiPart(Content):
         return fields
 
     @classmethod
-    def of_parts(cls, parts: FormParts) -> Self:
-        """The value of a body that ``formreader`` has read."""
+    def of_parts(cls, parts: FormParts[ReceivedFile]) -> Self:
+        """The value of a body that was read."""
         self = cls.__new__(cls)
         self.form = Form._of(parts.fields)  # noqa: SLF001 - its sibling
         self.files = Files.received(parts)
@@ -224,9 +224,10 @@ class MultiPart(Content):
     def _field(self, name: str, value: str) -> bytes:
         data = _encoded(value)
         if name == CHARSET_FIELD and self._subtype == "form-data":
-            # It tells how the others are sent, whatever they came in.
-            codec = charset_of_field(data)
-            return data if codec in {None, "utf-8"} else b"UTF-8"
+            # It says how the others are sent, whatever they came in.
+            charset = FormCharset()
+            charset.learn(name, data)
+            return data if charset.codec is None else b"UTF-8"
         return data
 
     def _field_head(self, index: int, name: str) -> dict[str, str]:
@@ -426,9 +427,9 @@ class Files(ImmutableMultiDict[File], Content):
         return cls.received(await read_form_parts(stream, limits))
 
     @classmethod
-    def received(cls, parts: FormParts) -> Self:
+    def received(cls, parts: FormParts[ReceivedFile]) -> Self:
         """The files of a form that was read."""
-        self = cls._of(parts.files)
+        self = cls._of(list(parts.files))
         self._spool = parts.spool
         return self
 

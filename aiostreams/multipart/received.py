@@ -9,16 +9,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Self
 
-from multidict import CIMultiDict, CIMultiDictProxy
-
 from aiostreams.content.file import File
 from aiostreams.sansio.disposition import safe_filename
-from aiostreams.sansio.headers import decode_header, parse_header_block
+from aiostreams.sansio.headers import parse_header_block
 from aiostreams.sansio.mediatype import OCTET_STREAM, guess_content_type
+from aiostreams.sansio.parthead import disposition_of, header_map
 from aiostreams.streams.base import Stream
 from aiostreams.streams.memory import ByteStream
 
 if TYPE_CHECKING:
+    from multidict import CIMultiDictProxy
+
     from aiostreams.files.spooled import SpooledStream
 
 __all__ = ["ReceivedFile"]
@@ -36,7 +37,8 @@ class ReceivedFile(File):
 
     Attributes:
         name: the filename without directories; ``None`` when nothing is left.
-        filename: as sent; it may be a path, or anything else.
+        filename: as sent; it may be a path, or anything else. See
+            :attr:`Part.filename`.
         size: the number of bytes.
     """
 
@@ -60,6 +62,16 @@ class ReceivedFile(File):
     def name(self) -> str | None:  # type: ignore[override]
         name = self.filename
         return name[max(name.rfind("/"), name.rfind("\\")) + 1 :] or None
+
+    @property
+    def raw_filename(self) -> bytes | None:
+        """The bytes as sent of what gave the filename: :attr:`Part.raw_filename`."""
+        return disposition_of(self._raw).raw_filename
+
+    @property
+    def raw_name(self) -> bytes | None:
+        """The bytes as sent of the field's name: :attr:`Part.raw_name`."""
+        return disposition_of(self._raw).raw_name
 
     @property
     def safe_filename(self) -> str:
@@ -86,12 +98,7 @@ class ReceivedFile(File):
     @property
     def headers(self) -> CIMultiDictProxy[str]:  # type: ignore[override]
         """All header fields of the part."""
-        return CIMultiDictProxy(
-            CIMultiDict(
-                (name.decode("ascii"), decode_header(value))
-                for name, value in parse_header_block(self._raw)
-            )
-        )
+        return header_map(parse_header_block(self._raw))
 
     def encode(self) -> Stream:
         """The bytes, from the first; as often as one likes."""

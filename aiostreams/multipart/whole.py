@@ -1,53 +1,50 @@
-"""A multipart body read whole: fields to text, files to a spool.
+"""A multipart form read whole: fields to text, each file to where files go.
 
-Two ways to the same ``FormParts``. A small form whose size is known is read in one
-piece, and most of those are split by ``parse_whole_form``. Any other goes through the
-push parser while it arrives: fields are gathered in memory, ``max_memory`` bytes of
-them at most, and the files one after the other in one spool, which holds as many in
-memory and the rest on disk.
+A small form that is in one piece is mostly split by ``parse_whole_form``. Any other
+goes through the push parser while it arrives: fields are gathered in memory,
+``max_memory`` bytes of them at most, and each file is given to whoever stores it, as a
+``Part`` to be read. For ``read_form`` that is one spool for all files, which holds as
+many bytes in memory and the rest on disk.
 
 A part is a file when it has a filename. Where parts need not have a name (everywhere
 but in form-data), one without a name is a file as well. ``filename=""`` without any
 content is what a browser sends for a file input that nobody has filled in: no file.
+
+The charset of the form may be said by its last field. So fields are decoded at the
+end, and names of files a second time.
 """
 
 from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Generic, TypeVar
 
-from aiostreams.errors import MalformedBody, UnsupportedContent, exceeded
+from aiostreams.errors import exceeded
 from aiostreams.files.spooled import SpooledStream
 from aiostreams.limits import DEFAULT_LIMITS, KiB
-from aiostreams.multipart.part import Part, open_parts
-from aiostreams.multipart.parts import (
-    CHARSET_FIELD,
-    PartReader,
-    charset_of_field,
-    charset_of_form,
-)
+from aiostreams.multipart.body import multipart_type
+from aiostreams.multipart.part import Part
+from aiostreams.multipart.parts import PartReader
 from aiostreams.multipart.received import ReceivedFile
-from aiostreams.sansio.charsets import codec_of
+from aiostreams.sansio.charsets import FormCharset
 from aiostreams.sansio.headers import boundary_of
 from aiostreams.sansio.multipart import PART_END, PartBegin
-from aiostreams.sansio.wholeform import FormPart, parse_whole_form
+from aiostreams.sansio.parthead import disposition_of
+from aiostreams.sansio.wholeform import parse_whole_form
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Awaitable, Callable, Collection
 
-    from aiostreams.content.file import File
     from aiostreams.limits import Limits
+    from aiostreams.multipart.body import MultipartBody
+    from aiostreams.sansio.multipart import PartCount
+    from aiostreams.sansio.wholeform import FormPart
     from aiostreams.streams.base import Stream
 
-__all__ = [
-    "WHOLE",
-    "FormParts",
-    "HeldFields",
-    "name_in",
-    "parse_form_parts",
-    "read_form_parts",
-]
+__all__ = ["WHOLE", "FormParts", "parse_form_parts", "read_form_parts", "store_form"]
+
+F = TypeVar("F")
 
 # Up to this size a form is read in one piece, if it says how large it is.
 WHOLE: Final = 256 * KiB
@@ -59,7 +56,7 @@ _PLAIN_TYPE: Final = re.compile(
 
 
 @dataclass(slots=True)
-class FormParts:
+class FormParts(Generic[F]):
     """What a form had.
 
     Attributes:
@@ -73,7 +70,7 @@ class FormParts:
     """
 
     fields: list[tuple[str, str]] = field(default_factory=list)
-    files: list[tuple[str, File]] = field(default_factory=list)
+    files: list[tuple[str, F]] = field(default_factory=list)
     places: list[int] = field(default_factory=list)
     types: dict[int, str] = field(default_factory=dict)
     spool: SpooledStream | None = None
@@ -85,29 +82,24 @@ async def read_form_parts(
     limits: Limits | None = None,
     *,
     decode: bool | None = None,
-    opened: Callable[[PartReader[Part] | int], object] | None = None,
-) -> FormParts:
+    count: PartCount | None = None,
+) -> FormParts[ReceivedFile]:
     """Read the multipart body that ``stream`` is, to its end.
 
     Args:
         stream: the body.
         limits: the ceilings.
-        decode: see :func:`open_parts`.
-        opened: told of the reader of parts, or how many there are.
+        decode: whether the codings of parts are undone; see :class:`MultipartBody`.
+        count: counts the parts.
 
     Raises:
-        UnsupportedContent: it is none, or has text in a charset nobody knows.
+        UnsupportedContent: it is none, or has text in an unknown charset.
         MalformedBody: it breaks its syntax, or a field is not of its charset.
         LimitExceeded: it goes over a ceiling.
     """
     limits = limits or DEFAULT_LIMITS
     content_type = stream.content_type or ""
-    media_type = content_type.partition(";")[0].strip().lower()
-    if not media_type.startswith("multipart/"):
-        raise UnsupportedContent(
-            f"the body must be multipart, not {media_type[:80] or 'of no type'!r}",
-            accept="multipart/form-data",
-        )
+    media_type = multipart_type(content_type, "multipart/form-data")
     size = stream.size
     if (
         media_type == "multipart/form-data"
@@ -118,20 +110,166 @@ async def read_form_parts(
         data = await stream.read()
         form = parse_form_parts(data, content_type, limits)
         if form is not None:
-            if opened is not None:
-                opened(form.count)
+            if count is not None:
+                count.add(form.count)
             return form
         stream.unread(data)
-    reader = open_parts(stream, content_type, limits, decode=decode)
-    if opened is not None:
-        opened(reader)
-    return await _Reader(reader, limits).read()
+    spool = SpooledStream(max_memory=limits.max_memory)
+
+    async def store(part: Part) -> ReceivedFile:
+        start = spool.size
+        while piece := await part.readany():
+            await spool.write(piece)
+        return ReceivedFile(
+            (spool, start, spool.size - start),
+            part.filename or "",
+            part.content_type,
+            part.raw_headers,
+        )
+
+    def rename(file: ReceivedFile, _name: str, filename: str | None) -> ReceivedFile:
+        file.filename = filename or ""
+        return file
+
+    reader = PartReader(stream, limits=limits, decode=decode, count=count)
+    try:
+        form = await store_form(reader, store, rename)
+    except BaseException:
+        await spool.close()
+        raise
+    if spool.size:
+        form.spool = spool
+    return form
+
+
+async def store_form(
+    reader: PartReader,
+    store: Callable[[Part], Awaitable[F]],
+    rename: Callable[[F, str, str | None], F],
+    *,
+    texts: Collection[str] = (),
+) -> FormParts[F]:
+    """Gather the fields of a form, and have each of its files stored.
+
+    Args:
+        reader: of the parts, none of which was taken.
+        store: stores one file, and returns what stands for it; what it leaves unread
+            is skipped.
+        rename: gives a file the name of its field and its filename in the charset of
+            the form; called at the end, if that is not UTF-8.
+        texts: names of fields whose files are fields: a browser sends a ``Blob`` of
+            JSON with a filename.
+
+    Raises:
+        UnsupportedContent, MalformedBody, LimitExceeded: as :func:`read_form_parts`.
+        Exception: what ``store`` raised.
+    """
+    return await _FormReader(reader.body, store, texts).read(rename)
+
+
+class _FormReader(Generic[F]):
+    """Sorts the parts of a form into fields and files."""
+
+    def __init__(
+        self,
+        body: MultipartBody,
+        store: Callable[[Part], Awaitable[F]],
+        texts: Collection[str],
+    ) -> None:
+        self._body = body
+        self._store = store
+        self._texts = texts
+        self._fields: list[tuple[PartBegin, bytes]] = []
+        self._files: list[tuple[PartBegin, F]] = []
+        self._places: list[int] = []
+        self._held = 0
+
+    async def read(self, rename: Callable[[F, str, str | None], F]) -> FormParts[F]:
+        """Read the form to its end."""
+        await self._sort()
+        form = FormParts[F](places=self._places)
+        charset = self._body.charset
+        for index, (begin, value) in enumerate(self._fields):
+            content_type = begin.content_type
+            if content_type is not None:
+                form.types[index] = content_type
+            text = charset.decode(value, content_type, index + 1)
+            form.fields.append((self._names(begin)[0], text))
+        for begin, file in self._files:
+            name, filename = self._names(begin)
+            if charset.codec is not None:
+                file = rename(file, name, filename)  # noqa: PLW2901 - the same file
+            form.files.append((name, file))
+        return form
+
+    def _names(self, begin: PartBegin) -> tuple[str, str | None]:
+        """The name and the filename, by what is known of the charset."""
+        return _names(begin, self._body.charset.codec)
+
+    async def _sort(self) -> None:
+        """Go through the events: a field is worth no ``Part`` of its own."""
+        body = self._body
+        take, hold = body.take, self._hold
+        begin = None
+        pieces: list[bytes | memoryview] | None = None
+        while True:
+            event = take()
+            if event is None:
+                if not await body.more():
+                    return
+            elif type(event) is PartBegin:
+                begin = event
+                if not self._is_field(begin):
+                    await self._store_file(begin)
+                elif body.decode and b"-encoding:" in begin.raw.lower():
+                    await self._read_coded(begin)
+                else:
+                    pieces = []
+            elif pieces is None:
+                continue  # what was left unread of a file
+            elif event is PART_END:
+                assert begin is not None
+                self._fields.append((begin, b"".join(pieces)))
+                pieces = None
+            else:
+                assert isinstance(event, (bytes, memoryview))
+                pieces.append(event)
+                hold(len(event))
+
+    def _is_field(self, begin: PartBegin) -> bool:
+        if begin.filename is None:
+            return self._body.form_data or bool(begin.name)
+        return bool(self._texts) and self._names(begin)[0] in self._texts
+
+    def _hold(self, size: int) -> None:
+        """Count bytes that are held from now on."""
+        self._held += size
+        limit = self._body.limits.max_memory
+        if self._held > limit:
+            unit = "bytes of fields to hold in memory"
+            raise exceeded("the form", self._held, limit, unit)
+
+    async def _read_coded(self, begin: PartBegin) -> None:
+        pieces = []
+        async with Part(self._body, begin) as part:
+            while piece := await part.readany():
+                self._hold(len(piece))
+                pieces.append(piece)
+        self._fields.append((begin, b"".join(pieces)))
+
+    async def _store_file(self, begin: PartBegin) -> None:
+        async with Part(self._body, begin) as part:
+            if begin.left_empty and not await part.peek(1):
+                return
+            file = await self._store(part)
+        self._files.append((begin, file))
+        self._places.append(len(self._fields))
 
 
 def parse_form_parts(
     data: bytes, content_type: str, limits: Limits
-) -> FormParts | None:
-    """What a whole form-data body has, if it is a plain one; else ``None``.
+) -> FormParts[ReceivedFile] | None:
+    """What a form-data body in one piece has, if it is a plain one; else ``None``.
 
     Raises:
         UnsupportedContent, MalformedBody: as :func:`read_form_parts`.
@@ -141,20 +279,23 @@ def parse_form_parts(
     parts = parse_whole_form(data, boundary, limits)
     if parts is None:
         return None
-    return _of_whole(parts, charset_of_form(content_type) if plain is None else None)
+    charset = FormCharset(content_type if plain is None else "")
+    for part in parts:
+        if part[2] is None:
+            charset.learn(part[1], part[4])
+    return _of_whole(parts, charset)
 
 
-def _of_whole(parts: list[FormPart], default: str | None) -> FormParts:
-    for part in [part for part in parts if part[1] == CHARSET_FIELD]:
-        if part.filename is None:
-            default = charset_of_field(part.body) or default
+def _of_whole(parts: list[FormPart], charset: FormCharset) -> FormParts[ReceivedFile]:
     fields: list[tuple[str, str]] = []
-    files: list[tuple[str, File]] = []
+    files: list[tuple[str, ReceivedFile]] = []
     places: list[int] = []
     types: dict[int, str] = {}
-    for raw, name, filename, content_type, body in parts:
-        if default is not None:
-            name = name_in(default, name)  # noqa: PLW2901 - the name from here on
+    utf_8 = charset.codec is None
+    for part in parts:
+        raw, name, filename, content_type, body = part
+        if not utf_8:
+            name, filename = _names(part, charset.codec)
         if filename is not None:
             if filename or body:
                 files.append((name, ReceivedFile(body, filename, content_type, raw)))
@@ -162,172 +303,19 @@ def _of_whole(parts: list[FormPart], default: str | None) -> FormParts:
             continue
         if content_type is not None:
             types[len(fields)] = content_type
-        elif default is None:
+        elif utf_8:
             try:
                 fields.append((name, body.decode()))
+                continue
             except UnicodeDecodeError:
-                raise _not_of_charset(len(fields), "utf-8") from None
-            continue
-        fields.append((name, _text(body, content_type, default, len(fields))))
+                pass  # it is named below
+        fields.append((name, charset.decode(body, content_type, len(fields) + 1)))
     return FormParts(fields, files, places, types, None, len(parts))
 
 
-def _text(
-    data: bytes, content_type: str | None, default: str | None, index: int
-) -> str:
-    codec = codec_of(content_type)
-    if default is not None and "charset" not in (content_type or "").lower():
-        codec = default
-    try:
-        return data.decode(codec)
-    except UnicodeError:
-        raise _not_of_charset(index, codec) from None
-
-
-def _not_of_charset(index: int, codec: str) -> MalformedBody:
-    return MalformedBody(f"field {index + 1} of the form is not {codec}")
-
-
-def name_in(codec: str | None, name: str) -> str:
-    """A name in the form's charset, where it was not UTF-8."""
+def _names(part: PartBegin | FormPart, codec: str | None) -> tuple[str, str | None]:
+    """The name and the filename of a part, in ``codec`` where they are not UTF-8."""
     if codec is None:
-        return name
-    try:
-        name.encode()
-    except UnicodeEncodeError:
-        try:
-            return name.encode("utf-8", "surrogateescape").decode(codec)
-        except UnicodeError:
-            pass
-    return name
-
-
-class HeldFields:
-    """The fields of a form, as bytes: the one that tells the charset may be the last.
-
-    Args:
-        limits: ``max_memory``, which all fields together may have.
-    """
-
-    def __init__(self, limits: Limits) -> None:
-        self._limit = limits.max_memory
-        self._held = 0
-        self.fields: list[tuple[str, str | None, bytes]] = []
-
-    def hold(self, size: int) -> None:
-        """Count bytes that are held from now on.
-
-        Raises:
-            LimitExceeded: it is too many.
-        """
-        self._held += size
-        if self._held > self._limit:
-            unit = "bytes of fields to hold in memory"
-            raise exceeded("the form", self._held, self._limit, unit)
-
-    def texts(self, default: str | None) -> list[tuple[str, str]]:
-        """Names and texts, where ``default`` is the codec of what does not say.
-
-        Raises:
-            UnsupportedContent, MalformedBody: as :func:`read_form_parts`.
-        """
-        return [
-            (name_in(default, name), _text(value, content_type, default, index))
-            for index, (name, content_type, value) in enumerate(self.fields)
-        ]
-
-
-class _Reader:
-    """Sorts the events of the push parser into fields and files."""
-
-    def __init__(self, reader: PartReader[Part], limits: Limits) -> None:
-        self._reader = reader
-        self._form = FormParts()
-        self._held = HeldFields(limits)
-        self._spool = SpooledStream(max_memory=limits.max_memory)
-        # Of the part that is being read.
-        self._pieces: list[bytes | memoryview] | None = None
-        self._start = 0
-
-    async def read(self) -> FormParts:
-        try:
-            await self._sort()
-            self._decode_fields()
-        except BaseException:
-            await self._spool.close()
-            raise
-        form = self._form
-        if self._spool.size:
-            form.spool = self._spool
-        return form
-
-    async def _sort(self) -> None:
-        reader = self._reader
-        take, write, hold = reader.take, self._spool.write, self._held.hold
-        begin = None
-        while True:
-            event = take()
-            if event is None:
-                if reader.ended:
-                    await reader.drain()
-                    return
-                await reader.fill()
-            elif type(event) is PartBegin:
-                begin = event
-                self._begin(begin)
-                if reader.decode and b"-encoding:" in begin.raw.lower():
-                    await self._read_coded(Part(reader, begin))
-                    self._end(begin)
-            elif event is PART_END:
-                assert begin is not None
-                self._end(begin)
-            else:
-                assert isinstance(event, (bytes, memoryview))
-                if self._pieces is None:
-                    await write(event)
-                else:
-                    self._pieces.append(event)
-                    hold(len(event))
-
-    def _begin(self, begin: PartBegin) -> None:
-        self._reader.seen[0] += 1
-        field = begin.filename is None and (self._reader.form_data or begin.name)
-        self._pieces = [] if field else None
-        self._start = self._spool.size
-
-    async def _read_coded(self, part: Part) -> None:
-        """Read a part that is in a coding, up to its end."""
-        async with part:
-            while piece := await part.readany():
-                if self._pieces is None:
-                    await self._spool.write(piece)
-                else:
-                    self._pieces.append(piece)
-                    self._held.hold(len(piece))
-
-    def _end(self, begin: PartBegin) -> None:
-        form = self._form
-        if self._pieces is not None:
-            value = b"".join(self._pieces)
-            self._held.fields.append((begin.name or "", begin.content_type, value))
-            return
-        length = self._spool.size - self._start
-        if length or begin.filename != "":
-            content = (self._spool, self._start, length)
-            file = ReceivedFile(
-                content, begin.filename or "", begin.content_type, begin.raw
-            )
-            form.files.append((begin.name or "", file))
-            form.places.append(len(self._held.fields))
-
-    def _decode_fields(self) -> None:
-        form = self._form
-        default = self._reader.charset
-        for index, (name, content_type, value) in enumerate(self._held.fields):
-            if content_type is not None:
-                form.types[index] = content_type
-            if name == CHARSET_FIELD and self._reader.form_data:
-                default = charset_of_field(value) or default
-        form.fields = self._held.texts(default)
-        if default is not None:
-            form.files = [(name_in(default, name), file) for name, file in form.files]
+        return part.name or "", part.filename
+    named = disposition_of(part.raw, codec)
+    return named.name or "", named.filename

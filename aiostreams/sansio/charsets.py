@@ -1,11 +1,11 @@
-"""The charset of a body: what its Content-Type says, and bytes to text by it.
+"""The charset of a body or of a form: what says it, and bytes to text by it.
 
-UTF-8 is meant where nothing is said. A byte order mark is no part of the text. The
-codecs themselves, and which of them are safe, are ``sansio.headers.text_codec``'s.
+UTF-8 is meant where nothing is said. A byte order mark is no part of a body's text.
+A form has one charset for all of its text (:class:`FormCharset`), which its
+Content-Type or a field named ``_charset_`` may say.
 
-Names of charsets that Python does not know, for codecs that it has.
-
-From the labels of the WHATWG's Encoding standard (section 4.2), which browsers, mail
+``LABELS`` has names of charsets that Python does not know, for codecs that it has:
+from the labels of the WHATWG's Encoding standard (section 4.2), which browsers, mail
 programs and what was written for them go by; browsers write such names into a
 _charset_ field, and Java on Windows calls its Japanese windows-31j. A label that
 Python knows keeps the meaning it has there. Left out are those of no charset in
@@ -20,10 +20,19 @@ from encodings import normalize_encoding
 from functools import cache, lru_cache
 from typing import Final
 
-from aiostreams.errors import MalformedBody, UnsupportedContent
+from aiostreams.errors import MalformedBody, StreamError, UnsupportedContent
 from aiostreams.sansio.headers import parse_content_type
 
-__all__ = ["LABELS", "ascii_codec_of", "codec_of", "decode_text", "text_codec"]
+__all__ = [
+    "CHARSET_FIELD",
+    "LABELS",
+    "LONGEST_CHARSET",
+    "FormCharset",
+    "ascii_codec_of",
+    "codec_of",
+    "decode_text",
+    "text_codec",
+]
 _PROBE = '\n&=+%[]{}:,0aA"\\'
 
 
@@ -116,9 +125,10 @@ LABELS: Final[dict[str, str]] = {
     for label in labels.split()
 }
 # Text codecs for Python, but no charset that a part could be in: they are
-# escapes of other text, or (undefined) always fail.
+# escapes of other text, or (undefined) always fail. UTF-7 is one of these escapes: it
+# hides markup from whoever looks at the bytes, and gives lone surrogates.
 _NOT_CHARSETS: Final = frozenset(
-    {"idna", "punycode", "raw_unicode_escape", "undefined", "unicode_escape"}
+    {"idna", "punycode", "raw_unicode_escape", "undefined", "unicode_escape", "utf_7"}
 )
 _NAMELESS_CODECS: Final = frozenset(
     {"cp1006", "cp720", "cp737", "cp856", "cp874", "cp875", "koi8_t", "koi8_u"}
@@ -156,3 +166,91 @@ def text_codec(charset: str) -> str:
             if info._is_text_encoding and canonical not in _NOT_CHARSETS:  # noqa: SLF001
                 return info.name
     raise UnsupportedContent("the charset of the content is not supported")
+
+
+# A form-data field of this name says the charset of the others (RFC 7578 section 4.6).
+CHARSET_FIELD: Final = "_charset_"
+# What is longer names no charset.
+LONGEST_CHARSET: Final = 64
+# What browsers, who fill that field in, write under these names: the characters that
+# Windows added as well (WHATWG Encoding, section 4.2).
+_AS_BROWSERS_DO: Final = {
+    "big5": "cp950",
+    "euc_kr": "cp949",
+    "gb2312": "gb18030",
+    "gbk": "gb18030",
+    "shift_jis": "cp932",
+}
+
+
+class FormCharset:
+    """The charset of the text of a form: of fields, names and filenames.
+
+    RFC 7578 knows no ``charset`` parameter. Java's clients send it all the same, and
+    write the fields in that charset; from others it says UTF-8, or nothing that we
+    know. A ``_charset_`` field overrides it.
+
+    Args:
+        content_type: that of the form.
+
+    Attributes:
+        codec: Python's codec, or ``None`` for UTF-8.
+
+    Raises:
+        MalformedBody: the parameters of the type cannot be read.
+    """
+
+    __slots__ = ("codec",)
+
+    def __init__(self, content_type: str = "") -> None:
+        self.codec: str | None = None
+        if "charset" in content_type.lower():
+            label = parse_content_type(content_type).parameters.get("charset", "utf-8")
+            codec = _codec_or_none(label)
+            if codec not in {"ascii", "utf-8", "utf-8-sig"}:
+                self.codec = codec
+
+    def learn(self, name: str | None, value: bytes) -> None:
+        """Learn the charset from a field, if it is the one that says it.
+
+        It is a field like any other, so one that names no charset says nothing.
+        """
+        if name == CHARSET_FIELD and len(value) <= LONGEST_CHARSET:
+            codec = _codec_or_none(value.decode("ascii", "replace"))
+            if codec is not None:
+                codec = _AS_BROWSERS_DO.get(codec, codec)
+                self.codec = None if codec == "utf-8" else codec
+
+    def codec_of(self, content_type: str | None) -> str:
+        """Python's codec for a part of that type; one that says no charset has ours.
+
+        Raises:
+            MalformedBody: the parameters of the type cannot be read.
+            UnsupportedContent: the charset is unknown.
+        """
+        if self.codec is not None and (
+            content_type is None
+            or "charset" not in parse_content_type(content_type).parameters
+        ):
+            return self.codec
+        return codec_of(content_type)
+
+    def decode(self, value: bytes, content_type: str | None, number: int) -> str:
+        """The text of the form's field of that number.
+
+        Raises:
+            UnsupportedContent, MalformedBody: as :meth:`codec_of`; or it is not of
+                its charset.
+        """
+        codec = self.codec_of(content_type)
+        try:
+            return value.decode(codec)
+        except UnicodeError:
+            raise MalformedBody(f"field {number} of the form is not {codec}") from None
+
+
+def _codec_or_none(label: str) -> str | None:
+    try:
+        return text_codec(label)
+    except StreamError:
+        return None

@@ -3,9 +3,15 @@ r"""Content-Disposition of body parts, read and written as browsers do.
 RFC 7578 section 4.2 and the WHATWG's multipart/form-data encoding rule: names
 and filenames are UTF-8 in quotes, where ``"``, CR and LF stand as ``%22``,
 ``%0D`` and ``%0A``, and a backslash stands for itself. Older clients write
-``\"``, which is read too. ``filename*`` (RFC 8187) must not be used in forms; it
-is kept beside ``filename``, never in place of it, and :func:`decode_extended`
-is there for those who ask for it.
+``\"``, which is read too.
+
+RFC 7578 forbids ``filename*`` (RFC 8187) in forms. Clients send it all the same:
+urllib3 1.x alone, for a name that is not ASCII, and .NET beside a ``filename`` that
+is an encoded word (RFC 2047). In these two cases it counts. Where both are plain
+``filename`` wins, so that no second name gets past whoever has checked the first.
+
+Text has no lone surrogates: bytes that are neither UTF-8 nor of the form's charset
+become U+FFFD. They stay available as they were sent.
 
 Reading twice must not give two answers, so a second ``name`` or ``filename`` is
 an error, and what cannot be written so that it reads back the same is refused.
@@ -44,8 +50,8 @@ import unicodedata
 from typing import Final, NamedTuple
 from urllib.parse import quote, unquote_to_bytes
 
-from aiostreams.errors import MalformedBody, UnsupportedContent
-from aiostreams.sansio.headers import Parameter, split_parameters
+from aiostreams.errors import MalformedBody, StreamError, UnsupportedContent
+from aiostreams.sansio.headers import Parameter, header_bytes, split_parameters
 from aiostreams.sansio.negotiation import is_token
 
 __all__ = [
@@ -67,6 +73,10 @@ _EXTENDED: Final = re.compile(
     r"((?:[!#$&+\-.^_`|~0-9A-Za-z]|%[0-9A-Fa-f]{2})*+)"
 )
 _EXTENDED_CHARSETS: Final = {"utf-8": "utf-8", "iso-8859-1": "iso-8859-1"}
+# One encoded word (RFC 2047 section 2) or several.
+_ENCODED_WORDS: Final = re.compile(
+    r"=\?[^?\s]++\?[BbQq]\?[^?\s]*+\?=(?:\s++=\?[^?\s]++\?[BbQq]\?[^?\s]*+\?=)*+"
+)
 
 
 class Disposition(NamedTuple):
@@ -75,38 +85,78 @@ class Disposition(NamedTuple):
     Attributes:
         type: ``form-data``, ``attachment``, ... in lower case; may be empty.
         name: the ``name`` parameter, or None.
-        filename: the ``filename`` parameter as sent, or None. The one exception
-            is an absolute Windows path that ends in a backslash: it names a
-            folder and no file, and gives an empty filename.
-        extended: ``filename*`` as sent, still encoded, or None.
+        filename: the filename, or None if there is none. Empty when ``filename*``
+            stands alone and cannot be decoded, or for an absolute Windows path that
+            ends in a backslash: it names a folder and no file.
+        raw_name: the bytes of ``name`` as sent, escapes not undone, without quotes.
+        raw_filename: likewise the bytes of the parameter that gave ``filename``.
     """
 
     type: str
     name: str | None
     filename: str | None
-    extended: str | None
+    raw_name: bytes | None
+    raw_filename: bytes | None
 
 
-def parse_disposition(text: str) -> Disposition:
+def parse_disposition(text: str, codec: str | None = None) -> Disposition:
     """Parse a Content-Disposition value.
+
+    Args:
+        text: the value, with bytes that are not UTF-8 as surrogate escapes.
+        codec: Python's codec for names that are not UTF-8, if one is known.
 
     Raises:
         MalformedBody: ``name``, ``filename`` or ``filename*`` is there twice, or
             a quoted value has no end.
     """
     kind, parameters = split_parameters(text)
-    found: dict[str, str] = {}
+    found: dict[str, Parameter] = {}
     for parameter in parameters:
         if parameter.name in {"name", "filename", "filename*"}:
             if parameter.name in found:
                 raise MalformedBody(f"Content-Disposition has {parameter.name!r} twice")
-            found[parameter.name] = _unescape(parameter)
-    filename = found.get("filename")
+            found[parameter.name] = parameter
+    name, raw_name = _read(found.get("name"), codec)
+    filename, raw_filename = _read(found.get("filename"), codec)
     if filename and filename.endswith("\\"):
         filename = _file_of_windows_path(filename)
-    return Disposition(
-        kind.lower(), found.get("name"), filename, found.get("filename*")
-    )
+    extended = found.get("filename*")
+    if extended is not None and (
+        filename is None or _ENCODED_WORDS.fullmatch(filename)
+    ):
+        try:
+            filename = decode_extended(extended.value)
+            raw_filename = header_bytes(extended.value)
+        except StreamError:
+            if filename is None:  # a file all the same, of which no name is known
+                filename, raw_filename = "", header_bytes(extended.value)
+    return Disposition(kind.lower(), name, filename, raw_name, raw_filename)
+
+
+def _read(
+    parameter: Parameter | None, codec: str | None
+) -> tuple[str | None, bytes | None]:
+    """The text of a parameter, and its bytes as sent."""
+    if parameter is None:
+        return None, None
+    text, raw = _unescape(parameter), header_bytes(parameter.value)
+    if not text.isascii():
+        data = header_bytes(text)
+        try:
+            text = data.decode()
+        except UnicodeDecodeError:
+            text = _decode(data, codec)
+    return text, raw
+
+
+def _decode(data: bytes, codec: str | None) -> str:
+    if codec is not None:
+        try:
+            return data.decode(codec)
+        except UnicodeError:
+            pass
+    return data.decode("utf-8", "replace")
 
 
 def _unescape(parameter: Parameter) -> str:
@@ -128,7 +178,8 @@ def decode_extended(value: str) -> str:
     """Decode an RFC 8187 ``filename*`` value, as ``UTF-8''na%C3%AFve.txt``.
 
     Raises:
-        MalformedBody: it breaks the grammar, or its bytes are not in its charset.
+        MalformedBody: it breaks the grammar, its bytes are not in its charset, or it
+            has a control character that no header can carry.
         UnsupportedContent: its charset is neither UTF-8 nor ISO-8859-1.
     """
     match = _EXTENDED.fullmatch(value)
@@ -138,9 +189,12 @@ def decode_extended(value: str) -> str:
     if charset is None:
         raise UnsupportedContent("filename* is in a charset other than UTF-8")
     try:
-        return unquote_to_bytes(match[2]).decode(charset)
+        text = unquote_to_bytes(match[2]).decode(charset)
     except UnicodeDecodeError as exc:
         raise MalformedBody("filename* is not in the charset it names") from exc
+    if _UNWRITABLE.search(text):
+        raise MalformedBody("filename* has a control character")
+    return text
 
 
 def format_disposition(

@@ -13,7 +13,9 @@ each loop moves forward. Three layers, lowest first:
   those values a meaning; :func:`format_content_type` and
   :func:`format_header_block` are the way back.
 
-Bytes that are not UTF-8 survive as surrogate escapes: decoding loses nothing.
+What is parsed here has its bytes that are not UTF-8 as surrogate escapes, so that
+nothing is lost: :func:`decode_header` and :func:`header_bytes`. What is handed out
+has none: :func:`header_text`.
 """
 
 from __future__ import annotations
@@ -35,6 +37,8 @@ __all__ = [
     "decode_header",
     "format_content_type",
     "format_header_block",
+    "header_bytes",
+    "header_text",
     "parse_content_type",
     "parse_header_block",
     "split_parameters",
@@ -96,6 +100,21 @@ class ContentType(NamedTuple):
 def decode_header(value: bytes) -> str:
     """Header bytes as text: UTF-8, other bytes as surrogate escapes."""
     return value.decode("utf-8", "surrogateescape")
+
+
+def header_bytes(text: str) -> bytes:
+    """The bytes that :func:`decode_header` made text of."""
+    return text.encode("utf-8", "surrogateescape")
+
+
+def header_text(value: bytes | str) -> str:
+    """Header bytes, or what :func:`decode_header` made of them, to be handed out.
+
+    Bytes that are not UTF-8 are U+FFFD, as the WHATWG decodes: no surrogates, which
+    neither JSON nor a header could carry on.
+    """
+    data = header_bytes(value) if isinstance(value, str) else value
+    return data.decode("utf-8", "replace")
 
 
 def parse_header_block(block: bytes) -> tuple[HeaderPair, ...]:

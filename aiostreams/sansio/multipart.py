@@ -43,6 +43,7 @@ __all__ = [
     "Mark",
     "MultipartParser",
     "PartBegin",
+    "PartCount",
     "PreambleTooLong",
 ]
 
@@ -73,6 +74,34 @@ class PreambleTooLong(LimitExceeded, MalformedBody):
     status = 400
 
 
+class PartCount:
+    """The parts of a body, and of those nested in it, all counted together.
+
+    Args:
+        limit: ``max_parts``.
+
+    Attributes:
+        parts: how many were let in.
+    """
+
+    __slots__ = ("limit", "parts")
+
+    def __init__(self, limit: int) -> None:
+        self.limit: int = limit
+        self.parts: int = 0
+
+    def add(self, parts: int = 1) -> None:
+        """Count another part, or several.
+
+        Raises:
+            LimitExceeded: they are too many.
+        """
+        parts += self.parts
+        if parts > self.limit:
+            raise exceeded("the body", parts, self.limit, "parts")
+        self.parts = parts
+
+
 class _State(Enum):
     PREAMBLE = auto()
     HEAD = auto()
@@ -87,6 +116,8 @@ class MultipartParser:
         boundary: without the leading dashes; see :func:`boundary_of`.
         limits: ``max_parts``, ``max_headers``, ``max_header_size``,
             ``max_preamble``, ``max_field`` and ``max_file`` hold here.
+        count: where parts are counted, if others are counted there too; its limit
+            holds in place of ``max_parts``.
         form_data: hold the parts to RFC 7578: each a form-data with a name.
             Otherwise any multipart (mixed, related, byteranges, ...), where
             every part may be as long as a file.
@@ -105,10 +136,12 @@ class MultipartParser:
         *,
         limits: Limits = DEFAULT_LIMITS,
         form_data: bool = True,
+        count: PartCount | None = None,
     ) -> None:
         self.error: StreamError | None = None
         self.parts: int = 0
         self._limits = limits
+        self._count = PartCount(limits.max_parts) if count is None else count
         self._form_data = form_data
         self._state = _State.PREAMBLE
         self._delimiter = Delimiter(boundary, strict=form_data)
@@ -124,11 +157,6 @@ class MultipartParser:
         self._declared: int | None = None
         self._room = limits.max_preamble
         self._plain = form_data and limits.max_headers >= 2
-
-    @property
-    def finished(self) -> bool:
-        """Whether the close delimiter was seen; what follows it is ignored."""
-        return self._state is _State.EPILOGUE
 
     def feed(self, chunk: bytes | bytearray | memoryview) -> list[Event]:
         """Parse the next bytes of the body.
@@ -240,8 +268,7 @@ class MultipartParser:
                 append(BODY_END)
                 return
             self.parts += 1
-            if self.parts > limits.max_parts:
-                raise exceeded("the body", self.parts, limits.max_parts, "parts")
+            self._count.add()
             match = _plain_head(chunk, pos) if self._plain else None
             stop = match.end() if match is not None else 0
             if match is not None and stop - pos - 2 <= limits.max_header_size:

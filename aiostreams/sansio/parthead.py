@@ -15,14 +15,28 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Final
 
+from multidict import CIMultiDict, CIMultiDictProxy
+
 from aiostreams.errors import MalformedBody, exceeded
 from aiostreams.sansio.disposition import Disposition, parse_disposition
-from aiostreams.sansio.headers import HeaderPair, decode_header, parse_header_block
+from aiostreams.sansio.headers import (
+    HeaderPair,
+    decode_header,
+    header_text,
+    parse_header_block,
+)
 
 if TYPE_CHECKING:
     from aiostreams.limits import Limits
 
-__all__ = ["PLAIN_HEAD", "PartBegin", "parse_head", "plain_part"]
+__all__ = [
+    "PLAIN_HEAD",
+    "PartBegin",
+    "disposition_of",
+    "header_map",
+    "parse_head",
+    "plain_part",
+]
 # A head as a browser writes it, up to and with the blank line. Names are any
 # bytes but controls, and none that means something more: quote, backslash, "%".
 # 0.5 us for a field where the general way takes 4.4 us.
@@ -50,7 +64,7 @@ class PartBegin:
     Attributes:
         raw: the header bytes as they arrived, each line with its CR LF.
         name: the ``name`` parameter of Content-Disposition, or None.
-        filename: its ``filename`` parameter as sent, or None.
+        filename: the filename that it gives, or None.
         content_type: the Content-Type as sent, or None.
         content_length: the part's own Content-Length, or None. The parser has
             already promised that the data will have that length.
@@ -87,19 +101,25 @@ class PartBegin:
             self._headers = parse_header_block(self.raw)
         return self._headers
 
-    @property
-    def disposition(self) -> Disposition | None:
-        """The whole Content-Disposition, with ``filename*``; None without one."""
-        value = self.get("content-disposition")
-        return None if value is None else parse_disposition(value)
-
     def get(self, name: str) -> str | None:
         """The value of the first header field of that name, in any case."""
         wanted = name.lower().encode("ascii", "replace")
         for key, value in self.headers:
             if key.lower() == wanted:
-                return decode_header(value)
+                return header_text(value)
         return None
+
+    @property
+    def left_empty(self) -> bool:
+        """Whether, without content, it is a file input that nobody has filled in.
+
+        Browsers send ``filename=""`` for it. A filename that cannot be decoded reads
+        as empty too, and is that of a file.
+        """
+        if self.filename != "":
+            return False
+        raw = disposition_of(self.raw).raw_filename
+        return not raw or raw.endswith(b"\\")
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, PartBegin):
@@ -131,9 +151,9 @@ def plain_part(raw: bytes, match: re.Match[bytes]) -> PartBegin:
     # Not by PartBegin(...), which takes 35 ns more of the 1.3 us for a small field.
     begin = _new(PartBegin)
     begin.raw = raw
-    begin.name = name.decode("utf-8", "surrogateescape")
+    begin.name = name.decode("utf-8", "replace")
     if filename is not None:
-        filename = filename.decode("utf-8", "surrogateescape")
+        filename = filename.decode("utf-8", "replace")
     begin.filename = filename
     if content_type is not None:
         content_type = content_type.decode("ascii")
@@ -148,8 +168,8 @@ def parse_head(raw: bytes, limits: Limits, *, form_data: bool) -> PartBegin:
 
     Raises:
         MalformedBody: a header breaks its syntax, a field that may be there once
-            is there twice, or a form-data part does not say that it is one, or
-            has no name.
+            is there twice, the media type is not UTF-8, or a form-data part does not
+            say that it is one, or has no name.
         LimitExceeded: more fields than ``limits.max_headers``.
     """
     count = raw.count(b"\r\n")
@@ -172,11 +192,41 @@ def parse_head(raw: bytes, limits: Limits, *, form_data: bool) -> PartBegin:
         raw,
         disposition.name if disposition else None,
         disposition.filename if disposition else None,
-        None if content_type is None else decode_header(content_type),
+        None if content_type is None else _content_type(content_type),
         _length(found.get(b"content-length")),
     )
     begin._headers = headers  # noqa: SLF001 - the same module
     return begin
+
+
+def disposition_of(raw: bytes, codec: str | None = None) -> Disposition:
+    """The Content-Disposition in the header bytes of a part; an empty one without.
+
+    Args:
+        raw: the header bytes, which have been parsed before without an error.
+        codec: Python's codec for names that are not UTF-8, if one is known.
+    """
+    for key, value in parse_header_block(raw):
+        if key.lower() == b"content-disposition":
+            return parse_disposition(decode_header(value), codec)
+    return Disposition("", None, None, None, None)
+
+
+def header_map(headers: tuple[HeaderPair, ...]) -> CIMultiDictProxy[str]:
+    """Header fields to be handed out, by name in any case."""
+    return CIMultiDictProxy(
+        CIMultiDict(
+            (name.decode("ascii"), header_text(value)) for name, value in headers
+        )
+    )
+
+
+def _content_type(value: bytes) -> str:
+    """A Content-Type as text; its parameters may be in any charset."""
+    text = header_text(value)
+    if "\ufffd" in text.partition(";")[0]:
+        raise MalformedBody("the media type of a part is not UTF-8")
+    return text
 
 
 def _check_form_data(disposition: Disposition | None) -> None:

@@ -84,9 +84,9 @@ def parse_whole_form(
             or len(content) > (max_field if filename is None else max_file)
         ):
             return None
-        name = name.decode("utf-8", "surrogateescape")
+        name = name.decode("utf-8", "replace")
         if filename is not None:
-            filename = filename.decode("utf-8", "surrogateescape")
+            filename = filename.decode("utf-8", "replace")
         if content_type is not None:
             content_type = content_type.decode("ascii")
         parts.append(new(FormPart, (raw, name, filename, content_type, content)))

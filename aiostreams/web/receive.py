@@ -19,14 +19,14 @@ from typing import TYPE_CHECKING, Any, Final, Generic, Literal, TypeVar, overloa
 
 from aiohttp import hdrs
 
-from aiostreams.content.base import read_all
 from aiostreams.errors import InvalidContent, MalformedBody, UnsupportedContent
 from aiostreams.limits import KiB
 from aiostreams.multipart.form import Form
-from aiostreams.multipart.part import open_parts
-from aiostreams.multipart.received import ReceivedFile
-from aiostreams.multipart.whole import WHOLE, HeldFields, name_in, parse_form_parts
+from aiostreams.multipart.parts import PartReader
+from aiostreams.multipart.whole import WHOLE, parse_form_parts, store_form
 from aiostreams.sansio.disposition import parse_disposition, safe_filename
+from aiostreams.sansio.headers import header_text
+from aiostreams.sansio.multipart import PartCount
 from aiostreams.streams.memory import ByteStream
 from aiostreams.streams.transforms import ProgressStream
 from aiostreams.uploads.formmodel import bind, file_rules, json_fields
@@ -42,6 +42,8 @@ if TYPE_CHECKING:
     from aiohttp import web
 
     from aiostreams.limits import Limits
+    from aiostreams.multipart.part import Part
+    from aiostreams.multipart.received import ReceivedFile
     from aiostreams.storage.base import Storage
     from aiostreams.streams.base import Stream
     from aiostreams.streams.transforms import ProgressCallback
@@ -239,7 +241,7 @@ class Receiving(Generic[T]):
         if media_type == "multipart/form-data":
             data = await self._read_small()
             if data is None:
-                await self._store_parts(self._stream(), content_type)
+                await self._store_parts(self._stream())
             else:
                 await self._store_form(data, content_type)
         elif media_type == "application/x-www-form-urlencoded":
@@ -311,43 +313,43 @@ class Receiving(Generic[T]):
         if not self._json:
             form = parse_form_parts(data, content_type, self._limits)
         if form is None:
-            stream = ByteStream(data, content_type=content_type)
-            await self._store_parts(stream, content_type)
+            await self._store_parts(ByteStream(data, content_type=content_type))
             return
-        if (tally := tally_of(self._request)) is not None:
-            tally.count_parts(form.count)
+        self._count().add(form.count)
         self._fields = form.fields
         for name, file in form.files:
             if self._model is not None and name not in self._known:
                 self._strangers.append((name, None))
             else:
-                assert isinstance(file, ReceivedFile)
                 content = file.data
                 assert content is not None  # the form was in one piece
                 await self._receiver.store_bytes(name, ArrivedFile(name, file), content)
 
-    async def _store_parts(self, stream: Stream, content_type: str) -> None:
-        reader = open_parts(stream, content_type, self._limits)
+    async def _store_parts(self, stream: Stream) -> None:
+        reader = PartReader(stream, limits=self._limits, count=self._count())
+        form = await store_form(reader, self._store_file, _rename, texts=self._json)
+        self._fields = form.fields
+        self._strangers = [(name, None) for name, file in form.files if file is None]
+        self._receiver.stored = [file for _, file in form.files if file is not None]
+
+    async def _store_file(self, part: Part) -> StoredFile | None:
+        name = part.name or ""
+        if self._model is not None and name not in self._known:
+            return None
+        return await self._receiver.store(name, part, part)
+
+    def _count(self) -> PartCount:
+        """What counts the parts, for the statistics too."""
+        count = PartCount(self._limits.max_parts)
         if (tally := tally_of(self._request)) is not None:
-            tally.count_parts(reader)
-        held = HeldFields(self._limits)
-        async for part in reader:
-            name = name_in(reader.charset, part.name or "")
-            if part.filename is None or name in self._json:
-                value = await read_all(part, self._limits)
-                held.hold(len(value))
-                held.fields.append((name, part.content_type, value))
-            elif not part.filename and not await part.peek(1):
-                continue  # a file input that nobody has filled in
-            elif self._model is not None and name not in self._known:
-                self._strangers.append((name, None))
-            else:
-                await self._receiver.store(name, part, part)
-        self._fields = held.texts(reader.charset)
-        if reader.charset is not None:
-            stored = self._receiver.stored
-            for index, file in enumerate(stored):
-                stored[index] = replace(file, field=name_in(reader.charset, file.field))
+            tally.count_parts(count)
+        return count
+
+
+def _rename(
+    file: StoredFile | None, name: str, filename: str | None
+) -> StoredFile | None:
+    return None if file is None else replace(file, field=name, filename=filename)
 
 
 def _invalid(errors: list[tuple[str, str]]) -> InvalidContent:
@@ -382,7 +384,8 @@ class RawFile:
     name = RAW_FIELD
 
     def __init__(self, request: web.BaseRequest) -> None:
-        self.content_type: str | None = request.headers.get(hdrs.CONTENT_TYPE)
+        content_type = request.headers.get(hdrs.CONTENT_TYPE)
+        self.content_type: str | None = content_type and header_text(content_type)
         self.filename: str | None = None
         disposition = request.headers.get(hdrs.CONTENT_DISPOSITION)
         if disposition is not None:

@@ -28,12 +28,12 @@ from aiostreams.content.json import JSON, json_reader
 from aiostreams.content.ndjson import NDJSON
 from aiostreams.content.text import HTML, Text
 from aiostreams.errors import UnsupportedContent
-from aiostreams.limits import DEFAULT_LIMITS
 from aiostreams.multipart.form import Form
 from aiostreams.multipart.multipart import MultiPart
-from aiostreams.multipart.part import BodyPart, Part, open_parts
+from aiostreams.multipart.parts import PartReader
 from aiostreams.multipart.whole import WHOLE, parse_form_parts, read_form_parts
 from aiostreams.sansio.charsets import codec_of, decode_text
+from aiostreams.sansio.multipart import PartCount
 from aiostreams.streams.base import Stream
 from aiostreams.streams.memory import ByteStream
 from aiostreams.uploads.formmodel import bind, json_fields
@@ -47,6 +47,7 @@ if TYPE_CHECKING:
 
     from aiostreams.content.base import Content
     from aiostreams.limits import Limits
+    from aiostreams.multipart.part import Part
     from aiostreams.web.state import RequestState
 
 __all__ = [
@@ -387,8 +388,7 @@ def _take_form(
     if parts is None:
         body.remembered = data  # and so the stream's
         return None
-    if body.tally is not None:
-        body.tally.count_parts(parts.count)
+    _count(body, limits).add(parts.count)
     body.form = form = MultiPart.of_parts(parts)
     return form
 
@@ -405,8 +405,7 @@ async def _read_form(
             f"the body must be a form, not {media_type[:80] or 'of no type'!r}",
             accept=f"{_MULTIPART}, {_URLENCODED}",
         )
-    opened = None if body.tally is None else body.tally.count_parts
-    parts = await read_form_parts(body.source, limits, opened=opened)
+    parts = await read_form_parts(body.source, limits, count=_count(body, limits))
     form = MultiPart.of_parts(parts)
     if form.spooled:
         body.call_on_close(form.close)
@@ -419,7 +418,6 @@ def iter_parts(
     *,
     limits: Limits | None = None,
     decode: bool | None = None,
-    filename_extended: bool = False,
 ) -> AsyncIterator[Part]:
     """Iterate over the parts of a multipart body while it arrives.
 
@@ -441,8 +439,6 @@ def iter_parts(
             quoted-printable) and Content-Encoding are undone. Unless said, they are,
             but not in form-data: there its bytes are given as sent, as RFC 7578
             section 4.8 and most other readers have it.
-        filename_extended: whether ``filename*`` gives the filename where there is no
-            ``filename``. RFC 7578 section 4.2 forbids it, old clients send it.
 
     Raises:
         UnsupportedContent: the body is no multipart.
@@ -451,29 +447,25 @@ def iter_parts(
         LimitExceeded: it goes over a ceiling.
         StreamError: as raised by the stream.
     """
-    body = None
     if isinstance(source, Stream):
-        stream = source
-        found = source.content_type
-        outer = source.limits if isinstance(source, BodyPart) else DEFAULT_LIMITS
-    else:
-        body = body_of(source)
-        found = source.headers.get("Content-Type")
-        outer = body.limits
-        stream = body.source
-    kind = found if content_type is None else content_type
-    media_type = (kind or "").partition(";")[0].strip().lower()
-    if not kind or not media_type.startswith("multipart/"):
-        raise UnsupportedContent(
-            f"the body must be multipart, not {media_type[:80] or 'of no type'!r}",
-            accept="multipart/*",
-        )
-    reader = open_parts(
-        stream, kind, limits or outer, decode=decode, extended=filename_extended
+        return PartReader(source, content_type, limits=limits, decode=decode)
+    body = body_of(source)
+    limits = limits or body.limits
+    return PartReader(
+        body.source,
+        source.headers.get("Content-Type") if content_type is None else content_type,
+        limits=limits,
+        decode=decode,
+        count=_count(body, limits),
     )
-    if body is not None and body.tally is not None:
-        body.tally.count_parts(reader)
-    return reader
+
+
+def _count(body: RequestState, limits: Limits) -> PartCount:
+    """What counts the parts of a body, for the statistics too."""
+    count = PartCount(limits.max_parts)
+    if body.tally is not None:
+        body.tally.count_parts(count)
+    return count
 
 
 def take_arrived(

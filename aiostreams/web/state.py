@@ -43,7 +43,7 @@ if TYPE_CHECKING:
 
     from aiostreams.errors import StreamError
     from aiostreams.multipart.multipart import MultiPart
-    from aiostreams.multipart.parts import PartReader
+    from aiostreams.sansio.multipart import PartCount
     from aiostreams.streams.base import Stream
     from aiostreams.web.stats.model import BodyStats
 
@@ -414,21 +414,19 @@ class Tally:
             and status.
         sent: bytes of the response's content that aiohttp's writer got.
         sent_file: bytes of it that the kernel sent.
-        parts: how many parts were read without a reader of parts.
-        readers: the readers of parts of the body.
+        counts: what has counted the parts of the body.
         decoded: the body with its codings undone.
         plain: what is encoded to make the response: the stream, or its size.
     """
 
     __slots__ = (
         "answered",
+        "counts",
         "decoded",
         "gone",
         "listeners",
-        "parts",
         "plain",
         "raised",
-        "readers",
         "response",
         "response_started",
         "sent",
@@ -446,17 +444,13 @@ class Tally:
         self.answered: tuple[type[StreamError], int] | None = None
         self.sent: int = 0
         self.sent_file: int = 0
-        self.parts: int = 0
-        self.readers: tuple[PartReader[Any], ...] = ()
+        self.counts: tuple[PartCount, ...] = ()
         self.decoded: Stream | None = None
         self.plain: Stream | int | None = None
 
-    def count_parts(self, parts: PartReader[Any] | int) -> None:
-        """The body has so many parts, or is read by that reader of parts."""
-        if isinstance(parts, int):
-            self.parts = parts
-        else:
-            self.readers += (parts,)
+    def count_parts(self, count: PartCount) -> None:
+        """Add what counts parts of the body to the figures of the request."""
+        self.counts += (count,)
 
     def count_sent(self, size: int, _total: int) -> None:
         """The writer of aiohttp has taken ``size`` bytes of content."""

@@ -24,9 +24,14 @@ with atheris.instrument_imports():
 
 def check(data: bytes) -> None:
     text = decode_header(data)
-    for parse in (parse_disposition, boundary_of, decode_extended, text_codec):
+    for parse in (boundary_of, decode_extended, text_codec):
         with contextlib.suppress(StreamError):
             parse(text)
+    for codec in (None, "gbk"):
+        with contextlib.suppress(StreamError):
+            found = parse_disposition(text, codec)
+            # None of these fails: there are no surrogates in what is handed out.
+            f"{found.name}{found.filename}".encode()
     with contextlib.suppress(StreamError):
         parse_header_block(data)
     safe = safe_filename(text)
@@ -35,7 +40,7 @@ def check(data: bytes) -> None:
     assert not set(safe) & set("/\\:\0\r\n")
     with contextlib.suppress(ValueError):
         written = format_disposition(text, text)
-        assert parse_disposition(written) == ("form-data", text, text, None)
+        assert parse_disposition(written)[:3] == ("form-data", text, text)
 
 
 if __name__ == "__main__":

@@ -15,6 +15,7 @@ sys.path[:0] = [str(Path(__file__).parents[2])]
 with atheris.instrument_imports():
     from aiostreams.limits import Limits
     from aiostreams.sansio.multipart import PartBegin
+    from aiostreams.sansio.parthead import disposition_of
     from aiostreams.sansio.wholeform import parse_whole_form
     from tests.multiparts import cut, outcome
 
@@ -29,7 +30,8 @@ def check(data: bytes) -> None:
         assert outcome(b"B", pieces, limits=LIMITS, form_data=form_data) == whole
     for begin, _ in whole.parts:
         assert len(begin.headers) == begin.raw.count(b"\r\n")
-        assert begin.disposition is None or begin.disposition.name == begin.name
+        named = disposition_of(begin.raw)
+        assert (named.name, named.filename) == (begin.name, begin.filename)
     quick = parse_whole_form(body, b"B", LIMITS)
     if form_data and quick is not None:
         parts = [

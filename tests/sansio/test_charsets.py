@@ -12,6 +12,7 @@ from aiostreams.errors import MalformedBody, UnsupportedContent
 from aiostreams.sansio import charsets
 from aiostreams.sansio.charsets import (
     LABELS,
+    FormCharset,
     ascii_codec_of,
     codec_of,
     decode_text,
@@ -204,3 +205,52 @@ def test_unknown_charsets_are_not_remembered() -> None:
         with pytest.raises(UnsupportedContent):
             text_codec(f"no-charset-{number}")
     assert len(encodings._cache) == before
+
+
+# -- the charset of a form ---------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("content_type", "fields", "codec"),
+    [
+        ("", [], None),
+        ("multipart/form-data; boundary=charset", [], None),
+        ("multipart/form-data; charset=latin-1", [], "iso8859-1"),
+        ("multipart/form-data; charset=us-ascii", [], None),
+        ("multipart/form-data; charset=nonsense", [], None),
+        ("multipart/form-data; charset=UTF8", [], None),
+        ("", [("_charset_", b"gbk")], "gb18030"),
+        ("", [("_charset_", b"Shift_JIS"), ("a", b"utf-8")], "cp932"),
+        ("", [("charset", b"gbk"), (None, b"gbk")], None),
+        ("; charset=latin-1", [("_charset_", b"utf-8")], None),
+        ("; charset=latin-1", [("_charset_", b"\xff")], "iso8859-1"),
+        ("; charset=latin-1", [("_charset_", b"gbk" + b" " * 62)], "iso8859-1"),
+        ("; charset=latin-1", [("_charset_", b"")], "iso8859-1"),
+        ("", [("_charset_", b"utf-7")], None),
+    ],
+)
+def test_the_charset_of_a_form_is_the_last_one_named(
+    content_type: str, fields: list[tuple[str | None, bytes]], codec: str | None
+) -> None:
+    charset = FormCharset(content_type)
+    for name, value in fields:
+        charset.learn(name, value)
+    assert charset.codec == codec
+
+
+def test_a_part_with_a_charset_of_its_own_keeps_it() -> None:
+    charset = FormCharset("; charset=latin-1")
+    assert charset.codec_of(None) == "iso8859-1"
+    assert charset.codec_of("text/plain") == "iso8859-1"
+    assert charset.codec_of("text/plain; x=charset") == "iso8859-1"
+    assert charset.codec_of("text/plain; charset=utf-8") == "utf-8"
+    assert FormCharset().codec_of("text/plain; charset=latin-1") == "iso8859-1"
+    assert charset.decode(b"\xfc", None, 1) == "ü"
+    with pytest.raises(MalformedBody, match="field 2 of the form is not utf-8"):
+        charset.decode(b"\xfc", "text/plain; charset=utf-8", 2)
+
+
+def test_no_charset_gives_lone_surrogates() -> None:
+    """UTF-7 would, and what has one can be written neither as JSON nor as a header."""
+    with pytest.raises(UnsupportedContent):
+        text_codec("utf-7")

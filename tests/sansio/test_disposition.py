@@ -13,6 +13,7 @@ from aiostreams.sansio.disposition import (
     format_disposition,
     parse_disposition,
 )
+from aiostreams.sansio.headers import decode_header
 
 
 def filename(value: str) -> str | None:
@@ -22,10 +23,10 @@ def filename(value: str) -> str | None:
 def test_a_disposition_has_its_fields() -> None:
     assert parse_disposition(
         "Form-Data; NAME=\"a\"; filename=b.txt; filename*=utf-8''c; x=y"
-    ) == Disposition("form-data", "a", "b.txt", "utf-8''c")
-    assert parse_disposition("") == Disposition("", None, None, None)
+    ) == Disposition("form-data", "a", "b.txt", b"a", b"b.txt")
+    assert parse_disposition("") == Disposition("", None, None, None, None)
     assert parse_disposition('attachment; name=""') == Disposition(
-        "attachment", "", None, None
+        "attachment", "", None, b"", None
     )
 
 
@@ -72,10 +73,70 @@ def test_duplicates_are_malformed(name: str) -> None:
         parse_disposition(f"form-data; {name}=a; x=y; {name.upper()}=a")
 
 
-def test_filename_star_never_overrides() -> None:
+def test_filename_star_never_overrides_a_plain_filename() -> None:
     for text in ("filename=a; filename*=utf-8''b", "filename*=utf-8''b; filename=a"):
         assert parse_disposition("form-data; " + text).filename == "a"
-    assert parse_disposition("form-data; filename*=utf-8''b").filename is None
+    assert filename("\"\"; filename*=utf-8''b") == ""
+    # Not all of it is an encoded word: a person may have called a file so.
+    assert filename("\"=?utf-8?Q?a?= b\"; filename*=utf-8''c") == "=?utf-8?Q?a?= b"
+
+
+@pytest.mark.parametrize(
+    ("sent", "name", "raw"),
+    [
+        # Alone, as urllib3 1.x sends it; quoted, as some that know no better.
+        ("filename*=utf-8''na%C3%AFve.txt", "naïve.txt", b"utf-8''na%C3%AFve.txt"),
+        ("filename*=\"UTF-8''a%22b\"", 'a"b', b"UTF-8''a%22b"),
+        # Instead of an encoded word, as .NET sends it.
+        (
+            "filename=\"=?utf-8?B?w6kudHh0?=\"; filename*=utf-8''%C3%A9.txt",
+            "é.txt",
+            b"utf-8''%C3%A9.txt",
+        ),
+        (
+            "filename*=utf-8''%C3%A9; filename=\"=?utf-8?Q?=C3?= =?utf-8?Q?=A9?=\"",
+            "é",
+            b"utf-8''%C3%A9",
+        ),
+        # An encoded word without another name is what was sent.
+        ('filename="=?utf-8?B?w6k=?="', "=?utf-8?B?w6k=?=", b"=?utf-8?B?w6k=?="),
+        # What cannot be decoded names nothing, and is a file's.
+        ("filename*=utf-8''%C3", "", b"utf-8''%C3"),
+        ("filename*=naïve.txt", "", "naïve.txt".encode()),
+        ("filename*=koi8-r''a", "", b"koi8-r''a"),
+        ("filename*=utf-8''a%00b", "", b"utf-8''a%00b"),
+        ("filename*=", "", b""),
+        (
+            "filename=\"=?utf-8?B?w6k=?=\"; filename*=utf-8''%C3",
+            "=?utf-8?B?w6k=?=",
+            b"=?utf-8?B?w6k=?=",
+        ),
+    ],
+)
+def test_filename_star_counts_where_there_is_no_plain_filename(
+    sent: str, name: str, raw: bytes
+) -> None:
+    found = parse_disposition(f"form-data; name=a; {sent}")
+    assert (found.filename, found.raw_filename) == (name, raw)
+
+
+@pytest.mark.parametrize("codec", ["latin-1", "gbk", "shift_jis", "utf-8"])
+def test_names_that_are_not_utf8(codec: str) -> None:
+    """In the form's charset where that is known, else U+FFFD; always as sent, too."""
+    text = {"latin-1": "Grüße", "gbk": "文件", "shift_jis": "表示"}.get(codec, "ü文")
+    data = text.encode(codec)
+    sent = b'form-data; name="%b"; filename="%b.txt"' % (data, data)
+    for known in (codec, None, "ascii"):
+        found = parse_disposition(decode_header(sent), known)
+        read = text if known == codec else data.decode("utf-8", "replace")
+        assert (found.name, found.filename) == (read, f"{read}.txt")
+        assert (found.raw_name, found.raw_filename) == (data, data + b".txt")
+
+
+def test_the_bytes_of_a_name_have_their_escapes() -> None:
+    found = parse_disposition('form-data; name="a%22b\\"c"; filename="%0A"')
+    assert (found.name, found.filename) == ('a"b"c', "\n")
+    assert (found.raw_name, found.raw_filename) == (b'a%22b\\"c', b"%0A")
 
 
 @pytest.mark.parametrize(
@@ -145,7 +206,7 @@ def test_what_is_written_reads_back_the_same(name: str, file: str | None) -> Non
     except ValueError:
         return
     assert not any(ord(c) < 32 or c == "\x7f" for c in text)
-    assert parse_disposition(text) == Disposition("form-data", name, file, None)
+    assert parse_disposition(text)[:3] == ("form-data", name, file)
 
 
 @pytest.mark.parametrize("code", range(256))
@@ -158,4 +219,4 @@ def test_no_byte_can_inject(code: int) -> None:
             continue
         assert "\r" not in text
         assert "\n" not in text
-        assert parse_disposition(text) == Disposition("form-data", "n", value, None)
+        assert parse_disposition(text)[:3] == ("form-data", "n", value)

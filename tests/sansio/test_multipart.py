@@ -21,9 +21,15 @@ from aiostreams.sansio.multipart import (
     PART_END,
     MultipartParser,
     PartBegin,
+    PartCount,
     PreambleTooLong,
 )
-from aiostreams.sansio.parthead import PLAIN_HEAD, parse_head, plain_part
+from aiostreams.sansio.parthead import (
+    PLAIN_HEAD,
+    disposition_of,
+    parse_head,
+    plain_part,
+)
 from tests.multiparts import Outcome, cut, form, outcome, plain, stable
 
 A = plain("a")
@@ -63,9 +69,7 @@ def test_events_when_a_form_is_whole() -> None:
     )
     assert last.get("CONTENT-type") == "text/x"
     assert last.get("x-missing") is None
-    assert last.disposition is not None
-    assert last.disposition.type == "form-data"
-    assert parser.finished
+    assert disposition_of(last.raw).type == "form-data"
     assert parser.parts == 2
 
 
@@ -230,14 +234,34 @@ def test_headers_beside_the_usual_are_kept() -> None:
         (b"X-Empty", b""),
     )
     assert begin.get("X-EMPTY") == ""
-    assert begin.get("other!#$%&'*+-.^_`|~") == "v \udcffé"
+    assert begin.get("other!#$%&'*+-.^_`|~") == "v \ufffdé"
 
 
-def test_bytes_that_are_not_utf8_survive_as_surrogates() -> None:
+def test_bytes_that_are_not_utf8_are_replaced_and_kept_as_sent() -> None:
     head = b'Content-Disposition: form-data; name="\xff"; filename="\xe9.txt"'
     for extra in (b"", b"\r\nX: y"):
         ((begin, _),) = stable(b"B", form((head + extra, b"1"))).parts
-        assert (begin.name, begin.filename) == ("\udcff", "\udce9.txt")
+        assert (begin.name, begin.filename) == ("\ufffd", "\ufffd.txt")
+        named = disposition_of(begin.raw, "latin-1")
+        assert named == ("form-data", "ÿ", "é.txt", b"\xff", b"\xe9.txt")
+
+
+def test_a_content_type_that_is_not_utf8() -> None:
+    """A parameter may be in any charset; a media type in none is no media type."""
+    named = A + b'\r\nContent-Type: text/plain; name="\xe9"'
+    ((begin, _),) = stable(b"B", form((named, b"1"))).parts
+    assert begin.content_type == 'text/plain; name="\ufffd"'
+    assert "media type" in refused(form((A + b"\r\nContent-Type: text/\xe9", b"1")))
+
+
+def test_parts_are_counted_with_others() -> None:
+    count = PartCount(3)
+    count.add()
+    for body in (form((A, b"1")), form((A, b"1"), (A, b"2"))):
+        parser = MultipartParser(b"B", count=count)
+        parser.feed(body)
+    assert isinstance(parser.error, LimitExceeded)
+    assert (parser.error.limit, parser.error.seen) == (3, 4)
 
 
 @pytest.mark.parametrize(

@@ -228,9 +228,7 @@ def summarize(
         sent, plain, response_codings = _response_sizes(
             request, tally, response, whole=whole
         )
-    parts = tally.parts
-    if tally.readers:
-        parts += sum(reader.seen[0] for reader in tally.readers)
+    parts = sum(count.parts for count in tally.counts)
     method, version = request.method, request.version
     resource = request.match_info.route.resource
     return BodyStats(

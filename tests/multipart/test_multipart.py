@@ -32,6 +32,7 @@ from aiostreams.multipart.form import Form
 from aiostreams.multipart.multipart import Files, MultiPart
 from aiostreams.multipart.received import ReceivedFile
 from aiostreams.multipart.whole import WHOLE, parse_form_parts, read_form_parts
+from aiostreams.sansio.multipart import PartCount
 from aiostreams.streams.base import Stream
 from aiostreams.streams.iterable import IterStream
 from aiostreams.streams.memory import ByteStream
@@ -559,7 +560,50 @@ async def test_a_name_that_is_not_in_the_charset_stays(way: Any) -> None:
         (plain("_charset_", "file"), b"latin-1"),
     )
     value = await MultiPart.decode(way(body))
-    assert value.form["\udcff"] == "x"
+    assert value.form["\ufffd"] == "x"
+    await value.close()
+
+
+@each_way
+@pytest.mark.parametrize("codec", ["latin-1", "gbk", "shift_jis"])
+async def test_names_that_are_not_utf8(codec: str, way: Any) -> None:
+    """Replaced, or in the charset that the last field names; and as they were sent."""
+    text = {"latin-1": "Grüße", "gbk": "文件", "shift_jis": "表示"}[codec]
+    raw = text.encode(codec)
+    head = b'Content-Disposition: form-data; name="%b"' % raw
+    parts = (head, raw), (head + b'; filename="%b.txt"' % raw, raw)
+    charset = (plain("_charset_"), codec.encode())
+    with pytest.raises(MalformedBody, match="field 1 of the form is not utf-8"):
+        await MultiPart.decode(way(form(*parts)))
+    for body, name in (
+        (form(parts[1]), raw.decode("utf-8", "replace")),
+        (form(*parts, charset), text),
+    ):
+        value = await MultiPart.decode(way(body))
+        file = value.files[name]
+        assert isinstance(file, ReceivedFile)
+        assert file.filename == f"{name}.txt"
+        assert (file.raw_name, file.raw_filename) == (raw, raw + b".txt")
+        assert dict(value.form) in ({}, {text: text, "_charset_": codec})
+        # What was handed out can be written again.
+        JSON({"names": [name, file.filename, *file.headers.values()]}).encode()
+        again = await MultiPart.decode(value.encode())
+        assert again.files[name].name == file.name
+        await value.close()
+
+
+@each_way
+async def test_filename_star_makes_a_file(way: Any) -> None:
+    head = b"Content-Disposition: form-data; name=a; filename*="
+    body = form(
+        (head + b"utf-8''na%C3%AFve.txt", b"1"), (head + b"%%", b"2"), (head, b"")
+    )
+    value = await MultiPart.decode(way(body))
+    assert [getattr(file, "filename", None) for file in value.files.values()] == [
+        "naïve.txt",
+        "",
+    ]
+    assert not value.form
     await value.close()
 
 
@@ -637,15 +681,20 @@ async def test_what_helpers_of_a_request_are_made_of() -> None:
         parse_form_parts(body, "multipart/form-data", Limits())
 
 
-async def test_who_asks_is_told_of_the_parts_when_the_form_is_opened() -> None:
-    """Of their number where the form is in memory, else of what counts them."""
+async def test_the_parts_of_a_form_are_counted() -> None:
+    """In one piece, and as they arrive."""
     body = form((plain("a"), b"1"), (plain("b"), b"2"))
-    told: list[Any] = []
-    await read_form_parts(ByteStream(body, content_type=TYPE), opened=told.append)
-    assert told == [2]
-    dripping = DripStream(body, 7, content_type=TYPE)
-    await read_form_parts(dripping, opened=told.append)
-    assert told[1].seen == [2]
+    count = PartCount(4)
+    await read_form_parts(ByteStream(body, content_type=TYPE), count=count)
+    assert count.parts == 2
+    await read_form_parts(DripStream(body, 7, content_type=TYPE), count=count)
+    assert count.parts == 4
+    for stream in (
+        ByteStream(body, content_type=TYPE),
+        DripStream(body, 7, content_type=TYPE),
+    ):
+        with pytest.raises(LimitExceeded, match="parts, limit 4"):
+            await read_form_parts(stream, count=count)
 
 
 # -- limits and memory -----------------------------------------------------------------
