@@ -31,7 +31,9 @@ everyone. What makes it inexact is what today's clients do with it:
     =?                    begins an encoded word (RFC 2047) in Chromium and Firefox
     spaces at either end  are trimmed
 
-In the fallback accents are dropped, and each other such character becomes "_".
+In the fallback accents are dropped, and each other such character becomes "_". So
+does, in both, what ends a header or hides: a name that a client has sent is written
+here as it is handed out, whatever it has.
 Part headers of a multipart body have rules of their own, and are not built here.
 
 A name for a file that came from outside, safe to use as a path component.
@@ -232,7 +234,7 @@ def _escape(what: str, value: str) -> str:
 
 # C0, DEL and C1 controls, the two Unicode line ends, and surrogates, which have no
 # UTF-8: none belongs in a name, and some end a header.
-_forbidden = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]").search
+_forbidden = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]").sub
 _ambiguous = re.compile(
     r"""[^\x20-\x7e]|["\\/]|%(?=[0-9A-Fa-f]{2})|=(?=\?)|^\x20+|(?<!\x20)\x20++\Z"""
 )
@@ -249,23 +251,19 @@ def content_disposition(kind: str, filename: str | None = None) -> str:
             disposition type, which is treated as attachment (RFC 6266 section 4.2).
         filename: the name to save under, if there is one to suggest. A path is not
             shortened: it is the caller who knows which part of it is the name.
+            Control characters, Unicode line ends and lone surrogates become ``_``.
 
     Returns:
         An ASCII string; ``kind`` alone for no filename or an empty one.
 
     Raises:
-        ValueError: ``kind`` is not a token; ``filename`` has a control character
-            (CR, LF and NUL are some), a Unicode line end or a lone surrogate.
+        ValueError: ``kind`` is not a token.
     """
     if not is_token(kind):
         raise ValueError(f"a disposition type has to be a token, not {kind!r}")
     if not filename:
         return kind
-    if found := _forbidden(filename):
-        raise ValueError(
-            f"character {found.start() + 1} of a filename is U+{ord(found[0]):04X}, "
-            "which no header can carry safely"
-        )
+    filename = _forbidden("_", filename)
     if not _ambiguous.search(filename):
         return f'{kind}; filename="{filename}"'
     exact = quote(filename, safe=_ATTR_CHARS)

@@ -18,15 +18,16 @@ from typing import TYPE_CHECKING, Self
 from aiohttp import EMPTY_PAYLOAD, ClientError, StreamReader, hdrs, web
 
 from aiostreams.errors import ClientGone, MalformedBody
+from aiostreams.sansio.headers import header_text
 from aiostreams.streams.base import Stream
 from aiostreams.streams.guards import OPEN, State
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Mapping
 
     from aiohttp import ClientResponse
 
-__all__ = ["HTTPStream", "arrived_before", "is_decoded", "size_of"]
+__all__ = ["HTTPStream", "arrived_before", "content_type_of", "is_decoded", "size_of"]
 
 # What aiohttp puts in place of a body that is not there.
 _NoBody = type(EMPTY_PAYLOAD)
@@ -67,7 +68,7 @@ class HTTPStream(Stream):
         return cls(
             reader,
             size=size_of(reader, request.content_length),
-            content_type=request.headers.get(hdrs.CONTENT_TYPE),
+            content_type=content_type_of(request.headers),
         )
 
     @classmethod
@@ -80,7 +81,7 @@ class HTTPStream(Stream):
         stream = cls(
             reader,
             size=size_of(reader, response.content_length),
-            content_type=response.headers.get(hdrs.CONTENT_TYPE),
+            content_type=content_type_of(response.headers),
         )
         stream._response = response
         return stream
@@ -264,6 +265,14 @@ def is_decoded(reader: StreamReader) -> bool:
         # One for all messages: aiohttp also notes on it what was about one of them.
         return False
     return getattr(reader, "total_compressed_bytes", None) is not None
+
+
+def content_type_of(headers: Mapping[str, str]) -> str | None:
+    """The Content-Type, or ``None``; bytes that are not UTF-8 are U+FFFD."""
+    content_type = headers.get(hdrs.CONTENT_TYPE)
+    if content_type is None or content_type.isascii():
+        return content_type
+    return header_text(content_type)
 
 
 def size_of(reader: StreamReader, content_length: int | None) -> int | None:

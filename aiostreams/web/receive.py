@@ -25,8 +25,8 @@ from aiostreams.multipart.form import Form
 from aiostreams.multipart.parts import PartReader
 from aiostreams.multipart.whole import WHOLE, parse_form_parts, store_form
 from aiostreams.sansio.disposition import parse_disposition, safe_filename
-from aiostreams.sansio.headers import header_text
 from aiostreams.sansio.multipart import PartCount
+from aiostreams.streams.http import content_type_of
 from aiostreams.streams.memory import ByteStream
 from aiostreams.streams.transforms import ProgressStream
 from aiostreams.uploads.formmodel import bind, file_rules, json_fields
@@ -384,8 +384,7 @@ class RawFile:
     name = RAW_FIELD
 
     def __init__(self, request: web.BaseRequest) -> None:
-        content_type = request.headers.get(hdrs.CONTENT_TYPE)
-        self.content_type: str | None = content_type and header_text(content_type)
+        self.content_type: str | None = content_type_of(request.headers)
         self.filename: str | None = None
         disposition = request.headers.get(hdrs.CONTENT_DISPOSITION)
         if disposition is not None:

@@ -19,11 +19,9 @@ import asyncio
 import time
 from typing import TYPE_CHECKING
 
-from aiohttp import hdrs
-
 from aiostreams.errors import BodyTimeout, LimitExceeded, exceeded
 from aiostreams.streams.base import Stream
-from aiostreams.streams.http import arrived_before, size_of
+from aiostreams.streams.http import arrived_before, content_type_of, size_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -53,7 +51,7 @@ class RequestStream(Stream):
         reader = request.content
         super().__init__(
             size=size_of(reader, request.content_length),
-            content_type=request.headers.get(hdrs.CONTENT_TYPE),
+            content_type=content_type_of(request.headers),
         )
         self.expecting: bool = expecting
         self._reader = reader

@@ -32,7 +32,7 @@ from aiostreams.codings.registry import supported_codings
 from aiostreams.errors import LengthRequired, UnsupportedContent, exceeded
 from aiostreams.limits import DEFAULT_LIMITS, Limits
 from aiostreams.storage.base import Storage
-from aiostreams.streams.http import is_decoded
+from aiostreams.streams.http import content_type_of, is_decoded
 from aiostreams.streams.memory import ByteStream
 from aiostreams.streams.tasks import PostponedCancellation
 from aiostreams.web.digests import verified
@@ -165,8 +165,7 @@ class RequestState:
         return self._again(self.remembered)
 
     def _again(self, data: bytes) -> Stream:
-        content_type = self._request.headers.get(hdrs.CONTENT_TYPE)
-        return ByteStream(data, content_type=content_type)
+        return ByteStream(data, content_type=content_type_of(self._request.headers))
 
     def open_encoded(self) -> Stream:
         """The body as it comes, limited; instead of :attr:`stream`, not beside it."""

@@ -93,11 +93,10 @@ FORBIDDEN = [*range(0x20), *range(0x7F, 0xA0), 0x2028, 0x2029, 0xD800, 0xDFFF]
 
 @pytest.mark.parametrize("code", FORBIDDEN)
 def test_content_disposition_when_name_has_a_control(code: int) -> None:
-    for before in ("", "a", "a.txt"):
-        place = len(before) + 1
-        expected = rf"character {place} of a filename is U\+{code:04X}"
-        with pytest.raises(ValueError, match=expected):
-            content_disposition("attachment", before + chr(code) + "b")
+    for before in ("", "a", "a.txt", "ü"):
+        name = before + chr(code) + "b"
+        same = content_disposition("attachment", before + "_b")
+        assert content_disposition("attachment", name) == same
 
 
 def chromium(header: str) -> str:
@@ -132,13 +131,8 @@ names = st.text(min_size=1) | st.text(alphabet="a%41\"\\/=?é\u20ac ;'*.", min_s
 @given(names)
 def test_content_disposition_when_read_by_clients(name: str) -> None:
     """Browsers, and an independent parser, read the exact name; curl a harmless one."""
-    try:
-        header = content_disposition("attachment", name)
-    except ValueError:
-        assert any(
-            ord(char) in FORBIDDEN or "\ud800" <= char <= "\udfff" for char in name
-        )
-        return
+    header = content_disposition("attachment", name)
+    name = "".join("_" if ord(char) in FORBIDDEN else char for char in name)
     assert header.isascii()
     assert header.isprintable()
     assert chromium(header) == name
