@@ -9,6 +9,7 @@ import pytest
 from aiohttp import StreamReader
 from aiohttp.base_protocol import BaseProtocol
 
+from aiostreams.content.zip import ZipMember, ZipStream
 from aiostreams.limits import GiB
 from aiostreams.streams.base import Stream
 from aiostreams.streams.hashing import HashStream
@@ -17,7 +18,12 @@ from aiostreams.streams.iterable import IterStream
 from aiostreams.streams.memory import ByteStream
 from aiostreams.streams.multipart import MultiPartStream, random_boundary
 from aiostreams.streams.sections import ChainStream, SliceStream
-from aiostreams.streams.transforms import LimitStream, ProgressStream, TeeStream
+from aiostreams.streams.transforms import (
+    LimitStream,
+    ProgressStream,
+    TeeStream,
+    Transform,
+)
 from aiostreams.testing import LAWS, SpyStream
 from aiostreams.testing.laws import SAMPLE, Make
 from aiostreams.web.request import iter_parts
@@ -112,6 +118,19 @@ async def part_of_bytes() -> Stream:
     return await anext(iter_parts(ByteStream(body), "multipart/mixed; boundary=B"))
 
 
+class Unsized(Transform):
+    """What is known of a member before its bytes stands before them."""
+
+    @property
+    def size(self) -> None:
+        return None
+
+
+async def slice_of_zip() -> Stream:
+    async with ZipStream([("a", SAMPLE), ("b", ByteStream(SAMPLE))]) as archive:
+        return await archive.slice(10, 3000)
+
+
 MAKES: dict[str, Make] = {
     "ByteStream": lambda: ByteStream(SAMPLE),
     "ByteStream of several pieces": lambda: ByteStream(SAMPLE * 200),
@@ -143,6 +162,17 @@ MAKES: dict[str, Make] = {
     "MultiPartStream of bytes": lambda: MultiPartStream(
         [({}, SAMPLE), ({}, SAMPLE * 1000), ({}, b"")], boundary="x"
     ),
+    "ZipStream": lambda source: ZipStream(
+        [("first", b"x"), ("source", Unsized(source)), ("last/", b"")]
+    ),
+    "ZipStream of an iterator": lambda source: ZipStream(
+        iter([("a", Unsized(source))])
+    ),
+    "ZipStream, compressed": lambda: ZipStream(
+        [ZipMember("a", ByteStream(SAMPLE * 1000), compress=True)]
+    ),
+    "ZipStream of bytes": lambda: ZipStream([("a", SAMPLE), ("b", ByteStream(SAMPLE))]),
+    "slice of a ZipStream": slice_of_zip,
     "nested": lambda source: LimitStream(HashStream(SliceStream(source, 0)), 1 * GiB),
 }
 
