@@ -13,6 +13,7 @@ from aiostreams.content.file import File
 from aiostreams.content.json import JSON
 from aiostreams.content.ndjson import NDJSON
 from aiostreams.content.text import HTML, Text
+from aiostreams.content.zip import Zip, ZipMember, ZipStream
 from aiostreams.errors import (
     BodyTimeout,
     ClientGone,
@@ -140,6 +141,9 @@ __all__ = [
     "Text",
     "UnsupportedContent",
     "Upload",
+    "Zip",
+    "ZipMember",
+    "ZipStream",
     "compression_middleware",
     "copy",
     "expect_continue",

@@ -32,6 +32,7 @@ CONTRACT = set(
     LengthRequired LimitExceeded UnsupportedContent InvalidContent ClientGone
     Storage MemoryStorage DiskStorage ObjectStorage storage_from_url StoredFile
     StoredObject ObjectNotFound ObjectExists InvalidKey StorageError
+    Zip ZipMember ZipStream
     KiB MiB GiB
     """.split()  # noqa: SIM905 - reads as the list it is
 )
