@@ -178,7 +178,7 @@ async def test_no_members() -> None:
 
 @pytest.mark.parametrize("compress", [False, True])
 async def test_a_size_that_is_not_known(compress: bool, path: Path) -> None:
-    members = [
+    members: list[Any] = [
         ("first", b"known"),
         ZipMember("a", IterStream([b"abc", b"", DATA]), compress=compress),
         ZipMember("b", path, compress=True),
@@ -359,7 +359,7 @@ def test_a_member_that_says_it_all() -> None:
     member = ZipMember("a", b"x", modified=1.5, crc32=7, compress=True, mode=0o755)
     assert (member.name, member.source, member.crc32) == ("a", b"x", 7)
     with pytest.raises(TypeError):
-        ZipMember("a", b"x", 1.5)  # type: ignore[misc]
+        ZipMember("a", b"x", 1.5)  # type: ignore[call-arg]
     with pytest.raises(ValueError, match="nan"):
         ZipMember("a", modified=float("nan"))
 

@@ -223,7 +223,7 @@ def test_java(way: str, kind: str, packed: Path, tmp_path: Path) -> None:
     java = installed("java")
     installed("javac")  # a JRE alone compiles nothing
     (tmp_path / "Read.java").write_text(JAVA)
-    command = [java, tmp_path / "Read.java", way, packed]
+    command = [java, str(tmp_path / "Read.java"), way, str(packed)]
     if way == "front" and kind in {"described", "unknown"}:
         done = subprocess.run(command, capture_output=True, timeout=120, check=False)
         # Newer ones may have learned it.

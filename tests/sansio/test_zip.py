@@ -189,7 +189,7 @@ def test_permissions_and_folders() -> None:
 @pytest.mark.parametrize(
     "wrong", [{"mode": 0o100644}, {"mode": -1}, {"crc32": 2**32}, {"crc32": -1}]
 )
-def test_a_number_out_of_range(wrong: dict[str, int]) -> None:
+def test_a_number_out_of_range(wrong: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match=next(iter(wrong))):
         ZipDirectory().add("a", **wrong)
 
