@@ -8,7 +8,7 @@ import os
 import random
 import shutil
 import zipfile
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
 
@@ -176,7 +176,7 @@ async def test_what_is_wrong_before_the_first_byte_is_an_answer(
 async def test_a_client_that_leaves_closes_the_members() -> None:
     closed = asyncio.Event()
 
-    async def endless() -> Any:
+    async def endless() -> AsyncIterator[bytes]:
         try:
             while True:
                 yield DATA
