@@ -721,7 +721,7 @@ async def test_zip_is_a_content(path: Path) -> None:
         "Content-Disposition": 'attachment; filename="files.zip"'
     }
     named = Zip([], name="été.zip")
-    assert "filename*=UTF-8''%C3%A9t%C3%A9.zip" in str(named.response_headers)
+    assert "%C3%A9t%C3%A9.zip" in named.response_headers["Content-Disposition"]
     assert Zip([], name=None).response_headers == {}
     assert repr(named) == "<Zip 'été.zip'>"
     with pytest.raises(NotImplementedError):
