@@ -38,7 +38,15 @@ if TYPE_CHECKING:
     from aiostreams.streams.hashing import Hashes
     from aiostreams.streams.iterable import BytesLike
 
-__all__ = ["REFUSALS", "TEMPORARY_PREFIX", "Draft", "set_mode", "sync_directory"]
+__all__ = [
+    "REFUSALS",
+    "TEMPORARY_PREFIX",
+    "Draft",
+    "link_new",
+    "rename_new",
+    "set_mode",
+    "sync_directory",
+]
 
 # What a crash (kill -9) leaves behind begins with this, so that it can be swept.
 TEMPORARY_PREFIX = ".aiostreams-"
@@ -221,9 +229,12 @@ class Draft:
                 dst_dir_fd=self._directory,
             )
             self._temporary = None
-        elif not _link_new(self._temporary, self.name, self._directory):
-            _rename_new(self._temporary, self.name, self._directory)
-            self._temporary = None
+        else:
+            here = self._directory
+            # discard() removes the temporary name.
+            if not link_new(self._temporary, here, self.name, here):
+                rename_new(self._temporary, here, self.name, here)
+                self._temporary = None
         if self._fsync:
             sync_directory(self._directory)
 
@@ -277,13 +288,23 @@ def sync_directory(fd: int) -> None:
             raise
 
 
-def _link_new(temporary: str, name: str, directory: int) -> bool:
+def link_new(old: str, old_fd: int, new: str, new_fd: int) -> bool:
     """Give a file a second name, unless it is taken; ``False``: there are no links.
 
     ``link`` refuses an existing name, which a rename replaces.
+
+    Args:
+        old: the name that the file has.
+        old_fd: the directory that this is in.
+        new: the second name.
+        new_fd: the directory that this will be in.
+
+    Raises:
+        FileExistsError: the second name is taken.
+        OSError: the call failed for another reason.
     """
     try:
-        os.link(temporary, name, src_dir_fd=directory, dst_dir_fd=directory)
+        os.link(old, new, src_dir_fd=old_fd, dst_dir_fd=new_fd, follow_symlinks=False)
     except OSError as error:
         if error.errno not in REFUSALS | {errno.EMLINK}:
             raise
@@ -291,29 +312,39 @@ def _link_new(temporary: str, name: str, directory: int) -> bool:
     return True
 
 
-def _rename_new(temporary: str, name: str, directory: int) -> None:
-    """Rename a file, unless the name is taken: where there are no hard links.
+def rename_new(old: str, old_fd: int, new: str, new_fd: int) -> None:
+    """Rename a file, unless the new name is taken.
 
     The kernel does it in one step where it and the file system can. Elsewhere a lock
     on the directory keeps other writers of this package away meanwhile; it ends with
     its process. Another program may still make a file of that name in between.
+
+    Args:
+        old: the name that the file has.
+        old_fd: the directory that this is in.
+        new: the name that it gets.
+        new_fd: the directory that this will be in.
+
+    Raises:
+        FileExistsError: the new name is taken.
+        OSError: the call failed for another reason.
     """
     renameat2 = _renameat2()
     if renameat2 is not None:
-        number = renameat2(directory, temporary, directory, name, _RENAME_NOREPLACE)
+        number = renameat2(old_fd, old, new_fd, new, _RENAME_NOREPLACE)
         if not number:
             return
         if number not in REFUSALS:
             raise OSError(number, os.strerror(number))
     import fcntl  # noqa: PLC0415 - POSIX has it, and so have all without links
 
-    locked = os.open(".", _DIRECTORY | os.O_RDONLY, dir_fd=directory)
+    locked = os.open(".", _DIRECTORY | os.O_RDONLY, dir_fd=new_fd)
     try:
         fcntl.flock(locked, fcntl.LOCK_EX)
         try:
-            os.stat(name, dir_fd=directory, follow_symlinks=False)
+            os.stat(new, dir_fd=new_fd, follow_symlinks=False)
         except FileNotFoundError:
-            os.replace(temporary, name, src_dir_fd=directory, dst_dir_fd=directory)
+            os.replace(old, new, src_dir_fd=old_fd, dst_dir_fd=new_fd)
         else:
             raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST))
     finally:
@@ -334,9 +365,9 @@ def _renameat2() -> Callable[[int, str, int, str, int], int] | None:
     function.argtypes = (number, name, number, name, ctypes.c_uint)
     function.restype = number
 
-    def rename(old: int, temporary: str, new: int, target: str, flags: int) -> int:
-        names = os.fsencode(temporary), os.fsencode(target)
-        failed = function(old, names[0], new, names[1], flags)
+    def rename(old_fd: int, old: str, new_fd: int, new: str, flags: int) -> int:
+        names = os.fsencode(old), os.fsencode(new)
+        failed = function(old_fd, names[0], new_fd, names[1], flags)
         return ctypes.get_errno() if failed else 0
 
     return rename

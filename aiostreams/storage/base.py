@@ -19,9 +19,10 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Self
 
-from aiostreams.errors import InvalidKey
+from aiostreams.errors import InvalidKey, ObjectExists
 from aiostreams.files.draft import TEMPORARY_PREFIX
 from aiostreams.limits import KiB
+from aiostreams.streams.copy import copy
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping
@@ -193,6 +194,73 @@ class Storage(ABC):
             InvalidKey: the key is outside the grammar.
             StorageError: the storage failed.
         """
+
+    async def copy(self, source: str, target: str, *, overwrite: bool = False) -> None:
+        """Store the object once more, under another key, with all that is known of it.
+
+        The bytes pass through this process, unless the storage knows a shorter way.
+        Cancelled, the copy may have been made.
+
+        Args:
+            source: the key of the object.
+            target: where it will be as well. Its own key is taken: ``ObjectExists``;
+                with ``overwrite``, nothing is done.
+            overwrite: whether an object that is at ``target`` is replaced.
+
+        Raises:
+            InvalidKey: a key is outside the grammar.
+            ObjectNotFound: there is no such object.
+            ObjectExists: ``target`` is taken.
+            StorageError: the storage failed.
+        """
+        if await self._is_itself(source, target, overwrite=overwrite):
+            return
+        stored = await self.stat(source)
+        async with await self.open(source) as stream:
+            sink = await self.create(
+                target,
+                content_type=stream.content_type,
+                metadata=stored.metadata,
+                overwrite=overwrite,
+                size=stream.size,
+            )
+            async with sink:
+                await copy(stream, sink)
+
+    async def move(self, source: str, target: str, *, overwrite: bool = False) -> None:
+        """Give the object another key.
+
+        Of two that move one object at once, at least one succeeds. At every instant,
+        also when this process is killed, the object is under one key or under both.
+        Cancelled, it may have been moved.
+
+        Args:
+            source: the key of the object.
+            target: its new key; see :meth:`copy`.
+            overwrite: whether an object that is at ``target`` is replaced.
+
+        Raises:
+            InvalidKey, ObjectNotFound, ObjectExists, StorageError: as :meth:`copy`.
+        """
+        if await self._is_itself(source, target, overwrite=overwrite):
+            return
+        await self.copy(source, target, overwrite=overwrite)
+        await self.delete(source)
+
+    async def _is_itself(self, source: str, target: str, *, overwrite: bool) -> bool:
+        """Whether there is nothing to do, or it can't be: both keys are the same.
+
+        Raises:
+            InvalidKey, ObjectNotFound, ObjectExists, StorageError: as :meth:`copy`.
+        """
+        check_key(source)
+        check_key(target)
+        if source != target:
+            return False
+        await self.stat(source)
+        if not overwrite:
+            raise ObjectExists(f"{target!r} exists already")
+        return True
 
     @abstractmethod
     def list(self, prefix: str = "") -> AsyncIterator[StoredObject]:

@@ -24,12 +24,25 @@ import itertools
 import json
 import logging
 import os
+import secrets
 import stat
 import time
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
-from aiostreams.errors import InvalidKey, ObjectNotFound, StorageError, StreamError
-from aiostreams.files.draft import REFUSALS, TEMPORARY_PREFIX, sync_directory
+from aiostreams.errors import (
+    InvalidKey,
+    ObjectExists,
+    ObjectNotFound,
+    StorageError,
+    StreamError,
+)
+from aiostreams.files.draft import (
+    REFUSALS,
+    TEMPORARY_PREFIX,
+    link_new,
+    rename_new,
+    sync_directory,
+)
 from aiostreams.files.file import FileStream
 from aiostreams.files.reading import OpenFile
 from aiostreams.storage.base import (
@@ -50,8 +63,12 @@ from aiostreams.streams.threads import ThreadCall
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Generator, Mapping
+    from typing import TypeAlias
 
     from aiostreams.streams.base import Stream
+
+    # A name, and the descriptor of the folder that it is in.
+    _Name: TypeAlias = tuple[str, int]
 
 __all__ = ["Attributes", "DiskStorage", "decode_attributes", "encode_attributes"]
 
@@ -59,6 +76,8 @@ T = TypeVar("T")
 
 # How many objects one trip to a thread lists.
 _BATCH = 256
+# How often a folder may vanish before something is in it.
+_TRIES = 100
 _ABSENT = (FileNotFoundError, NotADirectoryError, IsADirectoryError)
 
 _logger = logging.getLogger("aiostreams.files")
@@ -189,6 +208,26 @@ class DiskStorage(Storage):
     async def delete(self, key: str) -> None:
         await _run(functools.partial(self._delete, key))
 
+    async def copy(self, source: str, target: str, *, overwrite: bool = False) -> None:
+        """Give the file a second name, see :meth:`Storage.copy`: a hard link.
+
+        Objects never change, so both may have one file; the time when it was stored
+        is the same. Without hard links the bytes are copied.
+        """
+        if await self._is_itself(source, target, overwrite=overwrite):
+            return
+        names = functools.partial(self._names, source, target, overwrite=overwrite)
+        if not await _run(lambda: _again(names, _link, overwrite=overwrite)):
+            await super().copy(source, target, overwrite=overwrite)
+
+    async def move(self, source: str, target: str, *, overwrite: bool = False) -> None:
+        """Rename the file, see :meth:`Storage.move`."""
+        if await self._is_itself(source, target, overwrite=overwrite):
+            return
+        names = functools.partial(self._names, source, target, overwrite=overwrite)
+        await _run(lambda: _again(names, _rename, overwrite=overwrite))
+        await _run(lambda: self._folders.prune(check_key(source)[:-1]))
+
     async def list(self, prefix: str = "") -> AsyncGenerator[StoredObject, None]:
         found = self._list(*check_prefix(prefix))
         take = functools.partial(itertools.islice, found, _BATCH)
@@ -268,6 +307,49 @@ class DiskStorage(Storage):
             close(folder)
         self._folders.prune(parents)
 
+    @contextlib.contextmanager
+    def _names(
+        self, source: str, target: str, *, overwrite: bool
+    ) -> Generator[tuple[_Name, _Name]]:
+        """Two names, each with its open folder. The target's is made.
+
+        Raises:
+            ObjectNotFound: the source is no object.
+            ObjectExists: the target is none, and cannot become one.
+        """
+        *old_parents, old = check_key(source)
+        *new_parents, new = check_key(target)
+        with contextlib.ExitStack() as stack:
+            try:
+                old_fd = self._folders.open(old_parents)
+                stack.callback(close, old_fd)
+                found = os.stat(old, dir_fd=old_fd, follow_symlinks=False)
+            except _ABSENT:
+                raise ObjectNotFound(f"no object {source!r}") from None
+            if not stat.S_ISREG(found.st_mode):
+                raise ObjectNotFound(f"no object {source!r}")
+            try:
+                new_fd = self._folders.open(new_parents, make=True)
+                stack.callback(close, new_fd)
+                if overwrite:
+                    _check_replaceable(new, new_fd)
+                yield (old, old_fd), (new, new_fd)
+                if self._fsync:
+                    sync_directory(new_fd)
+                    sync_directory(old_fd)
+            except FileExistsError as error:
+                raise ObjectExists(f"{target!r} exists already") from error
+            except IsADirectoryError as error:
+                raise ObjectExists(
+                    f"{target!r} is a folder with objects in it"
+                ) from error
+            except NotADirectoryError as error:
+                raise ObjectExists(
+                    f"there is an object where {target!r} needs a folder"
+                ) from error
+            finally:
+                self._folders.prune(new_parents)
+
     def _list(self, parents: tuple[str, ...], start: str) -> Generator[StoredObject]:
         for fd, path, names in self._folders.walk(parents, start):
             for name in names:
@@ -323,6 +405,67 @@ def _remove_old(fd: int, name: str, before: float) -> bool:
     except FileNotFoundError:
         return False  # it became an object, or another sweep was faster
     return True
+
+
+def _again(
+    names: Callable[[], contextlib.AbstractContextManager[tuple[_Name, _Name]]],
+    step: Callable[..., bool],
+    *,
+    overwrite: bool,
+) -> bool:
+    """Do a step that fails when a folder was pruned on the way, until it does not."""
+    for _ in range(_TRIES):
+        try:
+            with names() as (old, new):
+                return step(*old, *new, overwrite=overwrite)
+        except ObjectNotFound:
+            raise
+        except FileNotFoundError:
+            continue
+    raise OSError(errno.ESTALE, "its folder vanishes again and again")
+
+
+def _link(old: str, old_fd: int, new: str, new_fd: int, *, overwrite: bool) -> bool:
+    """Make a hard link; ``False``: there are none."""
+    if not overwrite:
+        return link_new(old, old_fd, new, new_fd)
+    temporary = TEMPORARY_PREFIX + secrets.token_hex(16)
+    if not link_new(old, old_fd, temporary, new_fd):
+        return False
+    try:
+        os.replace(temporary, new, src_dir_fd=new_fd, dst_dir_fd=new_fd)
+    finally:
+        # It is there still when the target was the same file already.
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(temporary, dir_fd=new_fd)
+    return True
+
+
+def _rename(old: str, old_fd: int, new: str, new_fd: int, *, overwrite: bool) -> bool:
+    if not overwrite:
+        rename_new(old, old_fd, new, new_fd)
+        return True
+    os.replace(old, new, src_dir_fd=old_fd, dst_dir_fd=new_fd)
+    # A rename onto another name of the same file does nothing.
+    with contextlib.suppress(FileNotFoundError):
+        if os.path.samestat(
+            os.stat(old, dir_fd=old_fd, follow_symlinks=False),
+            os.stat(new, dir_fd=new_fd, follow_symlinks=False),
+        ):
+            os.unlink(old, dir_fd=old_fd)
+    return True
+
+
+def _check_replaceable(name: str, folder: int) -> None:
+    """Only a file is replaced: a rename would replace even a device."""
+    try:
+        found = os.stat(name, dir_fd=folder, follow_symlinks=False)
+    except FileNotFoundError:
+        return
+    if stat.S_ISDIR(found.st_mode):
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+    if not stat.S_ISREG(found.st_mode):
+        raise OSError(errno.EINVAL, "the target is not a regular file")
 
 
 async def _run(function: Callable[[], T], undo: Callable[[T], None] | None = None) -> T:

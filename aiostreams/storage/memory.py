@@ -6,6 +6,7 @@ with it does not surprise elsewhere.
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import secrets
 import time
@@ -95,6 +96,18 @@ class MemoryStorage(Storage):
         """Remove the object, if it is there."""
         check_key(key)
         self._objects.pop(key, None)
+
+    async def copy(self, source: str, target: str, *, overwrite: bool = False) -> None:
+        """Store the same bytes under another key, see :meth:`Storage.copy`."""
+        if await self._is_itself(source, target, overwrite=overwrite):
+            return
+        found = self._find(source)
+        if not overwrite:
+            self._check_free(target)
+        stored = dataclasses.replace(
+            found.stored, key=target, modified=time.time(), etag=secrets.token_hex(8)
+        )
+        self._objects[target] = _Object(stored, found.data)
 
     async def list(self, prefix: str = "") -> AsyncGenerator[StoredObject, None]:
         """The objects whose keys begin with ``prefix``."""

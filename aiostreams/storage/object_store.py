@@ -8,13 +8,20 @@ them may use one bucket.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import secrets
 import time
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, unquote
 
-from aiostreams.errors import InvalidKey, ObjectNotFound, StorageError
+from aiostreams.errors import (
+    InvalidKey,
+    ObjectExists,
+    ObjectNotFound,
+    StorageError,
+    StreamError,
+)
 from aiostreams.files.draft import TEMPORARY_PREFIX
 from aiostreams.limits import GiB, MiB
 from aiostreams.storage.base import (
@@ -25,15 +32,17 @@ from aiostreams.storage.base import (
     check_prefix,
 )
 from aiostreams.storage.object_reader import ObjectReader
-from aiostreams.storage.object_writer import TOKEN, ObjectWriter, part_plan
+from aiostreams.storage.object_writer import MAX_COPY, TOKEN, ObjectWriter, part_plan
 from aiostreams.storage.obstore import (
     FAREWELL,
     PATIENCE,
     enter,
     explain,
+    finish,
     load,
     with_defaults,
 )
+from aiostreams.streams.tasks import settle
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Coroutine, Mapping
@@ -172,6 +181,53 @@ class ObjectStorage(Storage):
         """Remove the object, if it is there."""
         check_key(key)
         await self.remove(self.path(key))
+
+    async def copy(self, source: str, target: str, *, overwrite: bool = False) -> None:
+        """Have the store copy the object, see :meth:`Storage.copy`.
+
+        S3 copies up to 5 GiB by itself; the bytes of a larger object pass through
+        this process.
+        """
+        if await self._is_itself(source, target, overwrite=overwrite):
+            return
+        found = await self.look(self.path(source), source)
+        too_large = self.copies_at_most_5_gib and found.meta["size"] > MAX_COPY
+        # LocalStore links, and leaves a file behind when it replaces such a link.
+        if too_large or self._kind == "LocalStore":
+            await super().copy(source, target, overwrite=overwrite)
+            return
+        if not overwrite and await self.exists(self.path(target), target):
+            raise ObjectExists(f"{target!r} exists already")
+        copying = self.start(
+            self._copy(source, target, found.attributes.get(TOKEN), overwrite=overwrite)
+        )
+        try:
+            await settle(copying)
+        except asyncio.CancelledError:
+            await finish(copying)
+            raise
+        copying.result()
+
+    async def _copy(
+        self, source: str, target: str, token: str | None, *, overwrite: bool
+    ) -> None:
+        enter()
+        try:
+            await load().copy_async(
+                self.store, self.path(source), self.path(target), overwrite=overwrite
+            )
+        except Exception as error:
+            explained = explain(error, "copy", source)
+            if isinstance(explained, ObjectNotFound):
+                raise explained from error
+            # The answer may be lost. The token goes along with the copy.
+            with contextlib.suppress(StreamError):
+                there = await self.look(self.path(target), target)
+                if token is not None and there.attributes.get(TOKEN) == token:
+                    return
+            if isinstance(explained, ObjectExists):
+                raise ObjectExists(f"{target!r} exists already") from error
+            raise explained from error
 
     async def list(self, prefix: str = "") -> AsyncGenerator[StoredObject, None]:
         """The objects whose keys begin with ``prefix``, without their attributes.

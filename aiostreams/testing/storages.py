@@ -50,6 +50,8 @@ __all__ = [
     "promise_13_versions_do_not_mix",
     "promise_14_a_cancelled_create_stores_nothing",
     "promise_15_many_at_once",
+    "promise_16_copies_are_objects_of_their_own",
+    "promise_17_moves_lose_nothing",
 ]
 
 # Beyond one part of every object store (5 MiB), and not a multiple of anything.
@@ -345,7 +347,14 @@ async def promise_08_attributes_are_kept(make: Make) -> None:
                 _promise(found.metadata == kept, f"metadata are {found.metadata}")
                 async with await room.storage.open(key) as stream:
                     _promise(stream.content_type == kind, "open() has another type")
-            await room.storage.delete(key)
+            copied, moved = room.key("copied"), room.key("moved")
+            await room.storage.copy(key, copied)
+            await room.storage.move(key, moved)
+            for other in (copied, moved):
+                found = await room.storage.stat(other)
+                _promise(found.content_type == kind, "a copy or a move lost the type")
+                _promise(found.metadata == kept, "a copy or a move lost metadata")
+                await room.storage.delete(other)
         await room.store("bare", b"")
         found = await room.storage.stat(room.key("bare"))
         _promise(not found.metadata, f"metadata from nowhere: {found.metadata}")
@@ -549,6 +558,99 @@ async def promise_15_many_at_once(make: Make) -> None:
         _promise(await room.names() == [], "something was left")
 
 
+async def promise_16_copies_are_objects_of_their_own(make: Make) -> None:
+    """``copy`` keeps bytes, type and metadata, and replaces nothing unasked."""
+    async with _room(make) as room:
+        copy = room.storage.copy
+        for size in (0, 1000, LARGE):
+            data = (SAMPLE * (size // len(SAMPLE) + 1))[:size]
+            source = await room.store(f"s/{size}", data, piece=MiB)
+            for target in (f"t/{size}", f"deep/er/{size}"):
+                await copy(source, room.key(target))
+                _promise(await room.load(target) == data, "a copy has other bytes")
+            _promise(await room.load(f"s/{size}") == data, "copying changed the source")
+        await room.storage.delete(room.key("s/1000"))
+        _promise(
+            await room.load("t/1000") == (SAMPLE * 1000)[:1000],
+            "deleting the source changed its copy",
+        )
+        source, taken = await room.store("new", b"new"), await room.store("old", b"old")
+        await _raises(ObjectExists, copy(source, taken), "copying onto an object")
+        _promise(await room.load("old") == b"old", "copying replaced an object unasked")
+        await copy(source, taken, overwrite=True)
+        _promise(await room.load("old") == b"new", "overwrite=True did not replace")
+        await _raises(ObjectExists, copy(source, source), "copying onto itself")
+        await copy(source, source, overwrite=True)
+        _promise(await room.load("new") == b"new", "copied onto itself, it was lost")
+        missing = room.key("missing")
+        for overwrite in (False, True):
+            await _raises(
+                ObjectNotFound,
+                copy(missing, room.key("x"), overwrite=overwrite),
+                "copying what is not there",
+            )
+            for bad in BAD_KEYS:
+                await _raises(
+                    InvalidKey,
+                    copy(source, bad, overwrite=overwrite),
+                    f"copy to {bad!r}",
+                )
+        _promise(await room.is_free("x"), "a copy of nothing is there")
+
+
+async def promise_17_moves_lose_nothing(make: Make) -> None:
+    """``move`` takes the object along; of two moves at least one succeeds."""
+    async with _room(make) as room:
+        move = room.storage.move
+        for size in (0, 1000, LARGE):
+            data = (SAMPLE * (size // len(SAMPLE) + 1))[:size]
+            source = await room.store(f"s/{size}", data, piece=MiB)
+            await move(source, room.key(f"t/u/{size}"))
+            _promise(await room.load(f"t/u/{size}") == data, "a move changed the bytes")
+            _promise(await room.is_free(f"s/{size}"), "the source is there still")
+        source, taken = await room.store("new", b"new"), await room.store("old", b"old")
+        await _raises(ObjectExists, move(source, taken), "moving onto an object")
+        _promise(await room.load("new") == b"new", "a refused move lost its source")
+        _promise(await room.load("old") == b"old", "moving replaced an object unasked")
+        await _raises(ObjectExists, move(source, source), "moving onto itself")
+        await move(source, source, overwrite=True)
+        _promise(await room.load("new") == b"new", "moved onto itself, it was lost")
+        await move(source, taken, overwrite=True)
+        _promise(await room.load("old") == b"new", "overwrite=True did not replace")
+        _promise(await room.is_free("new"), "the source is there still")
+        await room.storage.copy(taken, room.key("twin"))
+        await move(taken, room.key("twin"), overwrite=True)
+        _promise(await room.is_free("old"), "moved onto its copy, the source is there")
+        _promise(await room.load("twin") == b"new", "moved onto its copy, it was lost")
+        missing = room.key("missing")
+        await _raises(
+            ObjectNotFound, move(missing, room.key("x")), "moving what is not there"
+        )
+        for turn in range(10):
+            for same in (False, True):
+                await _race_of_moves(room, turn, same=same)
+
+
+async def _race_of_moves(room: _Room, turn: int, *, same: bool) -> None:
+    data = secrets.token_bytes(100)
+    source = await room.store(f"race/{turn}", data)
+    targets = [f"won/{turn}/a", f"won/{turn}/a" if same else f"won/{turn}/b"]
+    ends = await asyncio.gather(
+        *(room.storage.move(source, room.key(target)) for target in targets),
+        return_exceptions=True,
+    )
+    _promise(None in ends, f"neither of two moves succeeded: {ends}")
+    for end in ends:
+        if end is not None and not isinstance(end, (ObjectNotFound, ObjectExists)):
+            raise end
+    for target, end in zip(targets, ends, strict=True):
+        if end is None:
+            _promise(await room.load(target) == data, "a move that won lost bytes")
+    for target in targets:
+        await room.storage.delete(room.key(target))
+    _promise(await room.is_free(f"race/{turn}"), "the source is there still")
+
+
 PROMISES: tuple[Callable[[Make], Awaitable[None]], ...] = (
     promise_01_what_was_written_is_stored,
     promise_02_nothing_shows_before_close,
@@ -565,6 +667,8 @@ PROMISES: tuple[Callable[[Make], Awaitable[None]], ...] = (
     promise_13_versions_do_not_mix,
     promise_14_a_cancelled_create_stores_nothing,
     promise_15_many_at_once,
+    promise_16_copies_are_objects_of_their_own,
+    promise_17_moves_lose_nothing,
 )
 """What every ``Storage`` keeps, each a coroutine function of ``make``."""
 

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from aiostreams.limits import MiB
+from aiostreams.storage.base import Storage
 from aiostreams.storage.disk import DiskStorage
 from aiostreams.storage.memory import MemoryStorage
 from aiostreams.storage.object_store import ObjectStorage
@@ -29,6 +30,18 @@ every_promise = pytest.mark.parametrize("promise", PROMISES, ids=lambda p: p.__n
 @every_promise
 async def test_memory_keeps(promise: Promise) -> None:
     storage = MemoryStorage()
+    await promise(lambda: storage)
+
+
+class Minimal(MemoryStorage):
+    """Copies and moves as the base class does: by bytes."""
+
+    copy = Storage.copy
+
+
+@every_promise
+async def test_the_base_class_keeps(promise: Promise) -> None:
+    storage = Minimal()
     await promise(lambda: storage)
 
 

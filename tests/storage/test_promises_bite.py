@@ -132,6 +132,44 @@ class Sticky(MemoryStorage):
             await super().delete(key)
 
 
+class Copying(MemoryStorage):
+    """Copies the bytes alone."""
+
+    async def copy(self, source: str, target: str, *, overwrite: bool = False) -> None:
+        found = self._find(source)
+        await self.put(target, found.data, overwrite=overwrite)
+
+
+class Replacing(MemoryStorage):
+    """Copies onto what is there."""
+
+    async def copy(self, source: str, target: str, *, overwrite: bool = False) -> None:
+        del overwrite
+        await super().copy(source, target, overwrite=True)
+
+
+class Losing(MemoryStorage):
+    """Takes the source away first."""
+
+    async def move(self, source: str, target: str, *, overwrite: bool = False) -> None:
+        found = self._find(source)
+        await self.delete(source)
+        await self.put(
+            target,
+            found.data,
+            content_type=found.stored.content_type,
+            metadata=found.stored.metadata,
+            overwrite=overwrite,
+        )
+
+
+class Staying(MemoryStorage):
+    """Moves nothing."""
+
+    async def move(self, source: str, target: str, *, overwrite: bool = False) -> None:
+        await self.copy(source, target, overwrite=overwrite)
+
+
 @pytest.mark.parametrize(
     ("broken", "message"),
     [
@@ -146,6 +184,10 @@ class Sticky(MemoryStorage):
         (Listing, "list.'ab'. gave"),
         (Endless, "a closed listing goes on"),
         (Sticky, "another one was deleted"),
+        (Copying, "lost the type"),
+        (Replacing, "copying onto an object"),
+        (Losing, "a refused move lost its source|no object"),
+        (Staying, "exists already"),
     ],
     ids=lambda value: getattr(value, "__name__", None),
 )
