@@ -16,6 +16,7 @@ from typing import Any
 import griffe
 
 import aiostreams
+import aiostreams.codings
 import aiostreams.compression
 import aiostreams.sniffing
 import aiostreams.stats
@@ -26,6 +27,7 @@ _PUBLIC = {
     name: f"{module.__name__}.{name}"
     for module in (
         aiostreams,
+        aiostreams.codings,
         aiostreams.compression,
         aiostreams.sniffing,
         aiostreams.stats,

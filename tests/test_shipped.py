@@ -150,7 +150,8 @@ def test_without_extras_the_rest_works(bare: Environment) -> None:
         "tests/content/test_schema.py", "tests/content/test_fieldtext.py",
         "tests/codings/test_registry.py", "tests/codings/test_zlib_backend.py",
         "tests/uploads/test_formmodel.py", "tests/storage/test_url.py",
-        "tests/web/test_errors.py", "tests/web/test_iterjson.py", "tests/example_app/test_app.py",
+        "tests/web/test_errors.py", "tests/web/test_iterjson.py",
+        "tests/example_app/test_app.py",
     )  # fmt: skip
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-1000:]
     skipped = set(re.findall(r"SKIPPED \[\d+\] \S+: (.*)", done.stdout))

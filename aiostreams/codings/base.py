@@ -46,7 +46,7 @@ class Encoder(Protocol):
         ...
 
     def flush(self) -> bytes:
-        """Give everything, so that it can be decoded now."""
+        """Give everything, so that it can be decoded now; and no end of the body."""
         ...
 
     def finish(self) -> bytes:
