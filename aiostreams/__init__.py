@@ -53,7 +53,12 @@ from aiostreams.streams.iterable import IterStream
 from aiostreams.streams.memory import ByteStream
 from aiostreams.streams.multipart import MultiPartStream
 from aiostreams.streams.sections import ChainStream, SliceStream
-from aiostreams.streams.transforms import LimitStream, ProgressStream, TeeStream
+from aiostreams.streams.transforms import (
+    LimitStream,
+    ProgressStream,
+    TeeStream,
+    Transform,
+)
 from aiostreams.uploads.formmodel import FormField
 from aiostreams.uploads.receiver import IncomingFile
 from aiostreams.uploads.rules import FileRule
@@ -139,6 +144,7 @@ __all__ = [
     "StreamError",
     "TeeStream",
     "Text",
+    "Transform",
     "UnsupportedContent",
     "Upload",
     "Zip",

@@ -23,7 +23,7 @@ CONTRACT = set(
     """
     Stream ByteStream IterStream FileStream SpooledStream HTTPStream GZipStream
     GUnzipStream EncodedStream DecodedStream MultiPartStream LimitStream HashStream
-    TeeStream ProgressStream ChainStream SliceStream copy
+    TeeStream ProgressStream ChainStream SliceStream Transform copy
     Content JSON NDJSON Text HTML Form File Files MultiPart EventStream
     open_stream read_bytes read_text read_json read_form read_content iter_parts
     iter_json iter_ndjson receive Part respond

@@ -115,7 +115,7 @@ class DecodedStream(Transform):
     @property
     def size(self) -> int | None:
         """The source's size when the coding is identity, else ``None``."""
-        return self._source.size if self._identity else None
+        return self.source.size if self._identity else None
 
     async def readany(self) -> bytes:
         """The next decoded bytes, at most 256 KiB."""
@@ -174,7 +174,7 @@ class DecodedStream(Transform):
         limit = self._limits.max_body
         if self._passed > limit:
             raise self._too_long()
-        piece = await self._source.readany()
+        piece = await self.source.readany()
         before = self._passed
         self._passed += len(piece)
         if self._passed > limit:

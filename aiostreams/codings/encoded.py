@@ -100,7 +100,7 @@ class EncodedStream(Transform):
     @property
     def size(self) -> int | None:
         """The source's size when the coding is identity, else ``None``."""
-        return None if self._encoders else self._source.size
+        return None if self._encoders else self.source.size
 
     @property
     def live(self) -> bool:  # type: ignore[override] # a source may say it plainly
@@ -110,7 +110,7 @@ class EncodedStream(Transform):
     async def readany(self) -> bytes:
         """The next encoded bytes."""
         if not self._encoders:
-            return await self._source.readany()
+            return await self.source.readany()
         intake = self._intake
         while not self._output:
             if self._job is not None:
@@ -139,7 +139,7 @@ class EncodedStream(Transform):
         Raises:
             StreamClosed: the stream was closed.
         """
-        self._life.check_open()
+        self.check_open()
         if self._intake.held or self._dirty or self._job is not None:
             # One for what is inside, one for the piece that may be on its way.
             self._flushes = 2

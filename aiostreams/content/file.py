@@ -184,20 +184,15 @@ class _Relabelled(Transform):
     @property
     def etag(self) -> str | None:
         """The source's: the bytes are the same."""
-        etag: str | None = getattr(self._source, "etag", None)
+        etag: str | None = getattr(self.source, "etag", None)
         return etag
 
     @property
     def last_modified(self) -> float | None:
         """The source's."""
-        modified: float | None = getattr(self._source, "last_modified", None)
+        modified: float | None = getattr(self.source, "last_modified", None)
         return modified
-
-    @property
-    def seekable(self) -> bool:
-        """Whether the source can seek."""
-        return self._source.seekable
 
     async def slice(self, offset: int, length: int | None = None) -> Stream:
         """A slice of the source, under the other content type."""
-        return _Relabelled(await self._source.slice(offset, length), self._label)
+        return _Relabelled(await self.source.slice(offset, length), self._label)

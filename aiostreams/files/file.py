@@ -30,6 +30,7 @@ from aiostreams.files.draft import Draft
 from aiostreams.files.reading import PIECE, OpenFile, ReadAhead
 from aiostreams.files.writing import WriteBehind
 from aiostreams.streams.base import Stream
+from aiostreams.streams.guards import check_range
 from aiostreams.streams.threads import ThreadCall
 
 if TYPE_CHECKING:
@@ -158,7 +159,7 @@ class FileStream(Stream):
         if "\0" in self._path:
             raise ValueError("a path contains no NUL")
         if mode == "rb":
-            _check_range(offset, length)
+            check_range(offset, length)
             self._source = FileReader(
                 functools.partial(
                     OpenFile.open,
@@ -209,7 +210,7 @@ class FileStream(Stream):
         For sources that keep such a file, like :class:`SpooledStream`; the stream
         takes a lease of its own.
         """
-        _check_range(offset, length)
+        check_range(offset, length)
         stream = cls(file.path, offset=offset, length=length, content_type=content_type)
         assert stream._source is not None
         stream._source.adopt(file.lease(), end)
@@ -299,7 +300,7 @@ class FileStream(Stream):
         Raises:
             ValueError: the stream is not open, or writes.
         """
-        self._life.check_open()
+        self.check_open()
         if self._source is None or self._source.file is None:
             raise ValueError(f"{self!r} has no open file")
         return self._source.file.fileno()
@@ -320,20 +321,20 @@ class FileStream(Stream):
             ObjectExists: the mode is ``"xb"`` and the path exists.
             StreamClosed: the stream was closed.
         """
-        self._life.check_open()
+        self.check_open()
         if self._source is not None:
             await self._source.open()
         else:
             assert self._target is not None
             await self._target.open()
-        self._life.check_open()
+        self.check_open()
         return self
 
     async def readany(self) -> bytes:
         """The next piece of the file; opens it first, see :meth:`open`."""
         if self._source is None:
             raise NotImplementedError("this FileStream was opened for writing")
-        return await self._source.next(self._life.received)
+        return await self._source.next(self.received)
 
     async def write(self, data: bytes | bytearray | memoryview) -> None:
         """Take ``data``, or nothing of it when cancelled or failing.
@@ -377,10 +378,8 @@ class FileStream(Stream):
 
         Raises:
             NotImplementedError: the stream writes.
-            ValueError: ``offset`` or ``length`` is negative.
             Exception: what :meth:`open` raises.
         """
-        _check_range(offset, length)
         source = self._source
         if source is None:
             raise NotImplementedError("this FileStream was opened for writing")
@@ -395,11 +394,6 @@ class FileStream(Stream):
             end=source.offset + source.size,
             content_type=self.content_type,
         )
-
-
-def _check_range(offset: int, length: int | None) -> None:
-    if offset < 0 or (length is not None and length < 0):
-        raise ValueError("offset and length must not be negative")
 
 
 class FileReader:

@@ -97,7 +97,7 @@ class SpooledStream(Stream):
 
     async def readany(self) -> bytes:
         """The next bytes of what was written so far."""
-        start = self._life.received
+        start = self.received
         if self._behind is None:
             data = self._memory.join()
             return data[start : start + PIECE]
@@ -122,16 +122,14 @@ class SpooledStream(Stream):
         """A stream over a part of what was written so far, living on its own.
 
         Raises:
-            ValueError: ``offset`` or ``length`` is negative.
             StorageError: the temporary file could not be written.
         """
-        self._life.check_open()
         if self._behind is None:
             whole = ByteStream(self._memory.join(), content_type=self.content_type)
             return await whole.slice(offset, length)
         end = self.size
         file = await self._flush(self._behind)
-        self._life.check_open()
+        self.check_open()
         return FileStream.over(
             file, min(offset, end), length, end=end, content_type=self.content_type
         )

@@ -29,7 +29,6 @@ from aiostreams.sansio.charsets import CHARSET_FIELD, FormCharset
 from aiostreams.sansio.disposition import format_disposition
 from aiostreams.sansio.headers import format_content_type
 from aiostreams.streams.base import Stream
-from aiostreams.streams.memory import ByteStream
 from aiostreams.streams.multipart import (
     MultiPartStream,
     check_boundary,
@@ -327,9 +326,10 @@ class MultiPart(Content):
 
 def _text_of(name: str, content: Content) -> str:
     stream = content.encode()
-    if isinstance(stream, ByteStream):
+    data = stream.getvalue()
+    if data is not None:
         try:
-            return stream.getvalue().decode()
+            return data.decode()
         except UnicodeDecodeError:
             pass
     raise TypeError(f"field {name!r} takes text, not {content!r}; try it as a file")
@@ -484,6 +484,7 @@ def _file_of(value: Any) -> File:
         return value
     if isinstance(value, Content):
         stream = value.encode()
-        data = stream.getvalue() if isinstance(stream, ByteStream) else stream
-        return File(data, content_type=value.content_type)
+        data = stream.getvalue()
+        source = stream if data is None else data
+        return File(source, content_type=value.content_type)
     return File(value)

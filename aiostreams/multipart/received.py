@@ -124,7 +124,7 @@ class _Region(Stream):
         self._part: Stream | None = None
 
     async def open(self) -> Self:
-        self._life.check_open()
+        self.check_open()
         await self._opened()
         return self
 
@@ -143,9 +143,6 @@ class _Region(Stream):
         return await (await self._opened() if part is None else part).readany()
 
     async def slice(self, offset: int, length: int | None = None) -> Stream:
-        self._life.check_open()
-        if offset < 0 or (length is not None and length < 0):
-            raise ValueError("offset and length must not be negative")
         start = min(offset, self._length)
         rest = self._length - start
         return await self._spool.slice(

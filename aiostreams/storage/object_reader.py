@@ -130,14 +130,7 @@ class ObjectReader(Stream):
         return explain(error, "read", self._stored.key)
 
     async def slice(self, offset: int, length: int | None = None) -> ObjectReader:
-        """A stream over a part of the same version.
-
-        Raises:
-            ValueError: ``offset`` or ``length`` is negative.
-        """
-        self._life.check_open()
-        if offset < 0 or (length is not None and length < 0):
-            raise ValueError("offset and length must not be negative")
+        """A stream over a part of the same version."""
         begin = min(self._end, self._offset + offset)
         end = self._end if length is None else min(self._end, begin + length)
         return ObjectReader(

@@ -164,7 +164,8 @@ class Stream(Guarded, ABC):
         Overriding this is all it takes to say "I can seek": range requests,
         ``as_file().seek`` and ``SliceStream`` then use it. The slice has a size,
         is independent of this stream's position and outlives its ``close()``; its
-        taker closes it.
+        taker closes it. An override is called with good arguments only, and never on
+        a closed stream.
 
         A stream may have attributes ``etag`` (opaque, without quotes, strong) and
         ``last_modified`` (POSIX seconds); conditions and ``If-Range`` then work too.
@@ -175,10 +176,23 @@ class Stream(Guarded, ABC):
 
         Raises:
             NotImplementedError: the source cannot be read twice.
+            StreamClosed: the stream was closed.
             ValueError: ``offset`` or ``length`` is negative.
         """
         del offset, length
         raise NotImplementedError(f"{type(self).__name__} cannot seek")
+
+    def getvalue(self) -> bytes | None:
+        """All bytes of the stream, read or not, where they are in memory anyway.
+
+        ``None`` for every other stream. Whoever gets bytes need not read: they can be
+        sent, hashed or compared as they are.
+
+        Raises:
+            StreamClosed: the stream was closed.
+        """
+        self._life.check_open()
+        return None
 
     # -- housekeeping --------------------------------------------------------------
 
@@ -188,9 +202,27 @@ class Stream(Guarded, ABC):
         return self._life.closed
 
     @property
+    def failed(self) -> bool:
+        """Whether reading has failed; each further read raises that error again."""
+        return self._life.state is State.FAILED
+
+    @property
+    def received(self) -> int:
+        """How many bytes the source has given; some may not be consumed yet."""
+        return self._life.received
+
+    @property
     def position(self) -> int:
         """How many bytes have been consumed."""
         return self._life.received - self._life.buffer.held
+
+    def check_open(self) -> None:
+        """Raise unless the stream is open: for the other methods of a subclass.
+
+        Raises:
+            StreamClosed: ``close()`` or ``abort()`` was called.
+        """
+        self._life.check_open()
 
     def __repr__(self) -> str:
         size = self.size

@@ -8,7 +8,8 @@ existed. The class statement then wraps each of these methods:
   the wake-up of a ``close()`` into ``StreamClosed``;
 * ``write`` refuses a second writer and a closed stream;
 * ``close`` and ``abort`` run the source's method once, after the state has changed
-  and whoever waits has been woken.
+  and whoever waits has been woken;
+* ``slice`` refuses negative numbers and a closed stream.
 
 A method reached through ``super()`` is the plain one: the guard of a class steps
 aside unless that class is the outermost one to define the method.
@@ -43,7 +44,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
     from types import TracebackType
 
-__all__ = ["OPEN", "Buffer", "Guarded", "State", "StreamState"]
+__all__ = ["OPEN", "Buffer", "Guarded", "State", "StreamState", "check_range"]
 
 
 class Guarded:
@@ -150,11 +151,34 @@ def _guard_close(
     return close
 
 
+def _guard_slice(
+    source: Callable[[Any, int, int | None], Awaitable[Any]],
+) -> Callable[..., Awaitable[Any]]:
+    @functools.wraps(source)
+    async def slice_(self: Guarded, offset: int, length: int | None = None) -> Any:
+        self._life.check_open()
+        check_range(offset, length)
+        return await source(self, offset, length)
+
+    return slice_
+
+
+def check_range(offset: int, length: int | None) -> None:
+    """Check the arguments of a slice.
+
+    Raises:
+        ValueError: one is negative.
+    """
+    if offset < 0 or (length is not None and length < 0):
+        raise ValueError(f"offset and length must not be negative: {offset}, {length}")
+
+
 _GUARDS: dict[str, Callable[[Any], Any]] = {
     "readany": _guard_readany,
     "write": _guard_write,
     "close": _guard_close,
     "abort": _guard_close,
+    "slice": _guard_slice,
 }
 
 

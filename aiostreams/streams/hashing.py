@@ -94,7 +94,7 @@ class HashStream(Transform):
         """The source's next piece."""
         # A reader cancelled while it waits for the hash comes back for the piece.
         if self._next is None:
-            piece = self._next = await self._source.readany()
+            piece = self._next = await self.source.readany()
             if piece:
                 self._backlog.append(piece)
                 self._backlog_size += len(piece)

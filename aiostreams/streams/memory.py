@@ -63,7 +63,7 @@ class ByteStream(Stream):
         Raises:
             StreamClosed: the stream was closed.
         """
-        self._life.check_open()
+        self.check_open()
         return self._data
 
     async def close(self) -> None:
@@ -72,8 +72,5 @@ class ByteStream(Stream):
 
     async def slice(self, offset: int, length: int | None = None) -> ByteStream:
         """A stream over a part of the same bytes."""
-        self._life.check_open()
-        if offset < 0 or (length is not None and length < 0):
-            raise ValueError("offset and length must not be negative")
         end = None if length is None else offset + length
         return ByteStream(self._data[offset:end], content_type=self.content_type)

@@ -31,7 +31,6 @@ from aiostreams.sansio.headers import (
     format_header_block,
 )
 from aiostreams.streams.base import Stream
-from aiostreams.streams.memory import ByteStream
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -171,7 +170,7 @@ class MultiPartStream(Stream):
 
     async def open(self) -> Self:
         """Open every part, so that ``size`` is known if it can be."""
-        self._life.check_open()
+        self.check_open()
         for source in self._sources:
             if not isinstance(source, bytes):
                 await source.stream.open()
@@ -215,7 +214,8 @@ def _source(body: Body) -> bytes | Stream:
         return bytes(body)
     if isinstance(body, Encodable):  # not a str: that has no content_type
         stream = body.encode()
-        return stream.getvalue() if type(stream) is ByteStream else stream
+        data = stream.getvalue()
+        return stream if data is None else data
     raise TypeError(
         f"the body of a part is bytes, a Stream or a Content, not {type(body).__name__}"
     )

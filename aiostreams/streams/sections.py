@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Self
 
 from aiostreams.streams.base import Stream
+from aiostreams.streams.guards import check_range
 from aiostreams.streams.transforms import Transform
 
 __all__ = ["ChainStream", "SliceStream"]
@@ -75,11 +76,9 @@ class ChainStream(Stream):
 
     async def slice(self, offset: int, length: int | None = None) -> Stream:
         """A part, out of slices of the sources it touches."""
-        self._life.check_open()
         total = self.size
         if total is None or self._keeps is False:
             raise NotImplementedError("a chain of unknown size cannot seek")
-        _check_slice(offset, length)
         end = total if length is None else min(total, offset + length)
         parts: list[Stream] = []
         at = 0
@@ -124,7 +123,7 @@ class SliceStream(Transform):
     """
 
     def __init__(self, source: Stream, offset: int, length: int | None = None) -> None:
-        _check_slice(offset, length)
+        check_range(offset, length)
         super().__init__(source)
         self._offset = offset
         self._length = length
@@ -134,48 +133,41 @@ class SliceStream(Transform):
     @property
     def size(self) -> int | None:
         """What the source's size leaves for this part."""
-        whole = self._source.size
+        whole = self.source.size
         if whole is None:
             return None
         rest = max(0, whole - self._offset)
         return rest if self._length is None else min(rest, self._length)
 
-    @property
-    def seekable(self) -> bool:
-        """Whether the source can seek."""
-        return self._source.seekable
-
     async def readany(self) -> bytes:
         """The next piece that lies within the part."""
-        if self._length is not None and self._life.received >= self._length:
+        if self._length is not None and self.received >= self._length:
             return b""
-        if self._source.seekable:
+        if self.source.seekable:
             if self._part is None:
-                self._part = await self._source.slice(self._offset, self._length)
+                self._part = await self.source.slice(self._offset, self._length)
             return await self._part.readany()
         while self._skipped < self._offset:
-            piece = await self._source.readany()
+            piece = await self.source.readany()
             if not piece:
                 return b""
             missing = self._offset - self._skipped
             self._skipped += min(len(piece), missing)
             if len(piece) > missing:
                 return self._cut(piece[missing:])
-        return self._cut(await self._source.readany())
+        return self._cut(await self.source.readany())
 
     def _cut(self, piece: bytes) -> bytes:
         if self._length is None:
             return piece
-        return piece[: self._length - self._life.received]
+        return piece[: self._length - self.received]
 
     async def slice(self, offset: int, length: int | None = None) -> Stream:
         """A part of this part."""
-        self._life.check_open()
-        _check_slice(offset, length)
         rest = None if self._length is None else max(0, self._length - offset)
         if length is None or (rest is not None and rest < length):
             length = rest
-        return await self._source.slice(self._offset + offset, length)
+        return await self.source.slice(self._offset + offset, length)
 
     async def close(self) -> None:
         """Close the source."""
@@ -184,8 +176,3 @@ class SliceStream(Transform):
                 await self._part.close()
         finally:
             await super().close()
-
-
-def _check_slice(offset: int, length: int | None) -> None:
-    if offset < 0 or (length is not None and length < 0):
-        raise ValueError(f"offset and length must not be negative: {offset}, {length}")

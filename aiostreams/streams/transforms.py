@@ -26,43 +26,62 @@ __all__ = ["LimitStream", "ProgressStream", "TeeStream", "Transform"]
 
 
 class Transform(Stream):
-    """A stream that wraps one source, for subclasses that override ``readany``.
+    """The base of a stream that passes another one through.
+
+        class Upper(Transform):
+            async def readany(self):
+                return (await self.source.readany()).upper()
+
+    ``size``, ``content_type``, ``live``, ``open()`` and ``close()`` are those of the
+    source; a subclass overrides :meth:`readany`, and what is different. It can seek
+    when it overrides :meth:`slice` and its source can seek.
 
     Args:
         source: what is read; owned, and closed by ``close()``.
+        keeps_size: whether it gives as many bytes as the source; if not, ``size`` is
+            ``None``.
+
+    Attributes:
+        source: the same.
     """
 
-    def __init__(self, source: Stream) -> None:
+    def __init__(self, source: Stream, *, keeps_size: bool = True) -> None:
         super().__init__()
-        self._source = source
+        self.source: Stream = source
+        self.__keeps_size = keeps_size
 
     @property
     def size(self) -> int | None:
-        """The size of the source."""
-        return self._source.size
+        """The size of the source, or ``None`` where that is changed."""
+        return self.source.size if self.__keeps_size else None
 
     @property
     def content_type(self) -> str | None:
         """The content type of the source."""
-        return self._source.content_type
+        return self.source.content_type
 
     @property
     def live(self) -> bool:  # type: ignore[override] # a source may say it plainly
         """Whether the source is."""
-        return self._source.live
+        return self.source.live
+
+    @property
+    def seekable(self) -> bool:
+        """Whether ``slice`` is overridden, and the source can seek."""
+        return super().seekable and self.source.seekable
 
     async def open(self) -> Self:
         """Open the source."""
-        await self._source.open()
+        await self.source.open()
         return self
 
     async def readany(self) -> bytes:
         """The source's next piece."""
-        return await self._source.readany()
+        return await self.source.readany()
 
     async def close(self) -> None:
         """Close the source."""
-        await self._source.close()
+        await self.source.close()
 
 
 class LimitStream(Transform):
@@ -94,12 +113,12 @@ class LimitStream(Transform):
     async def readany(self) -> bytes:
         """The source's next piece, unless it goes beyond the limit."""
         if not self._passed:
-            size = self._source.size
+            size = self.source.size
             if size is not None and size > self._max_bytes:
                 raise self._exceeded(size)
         if self._passed > self._max_bytes:
             raise self._exceeded(self._passed)
-        piece = await self._source.readany()
+        piece = await self.source.readany()
         room = self._max_bytes - self._passed
         self._passed += len(piece)
         if len(piece) > room:
@@ -133,7 +152,7 @@ class ProgressStream(Transform):
         """The source's next piece, once the callback has seen its count."""
         # A reader cancelled in the callback comes back for the same piece.
         if self._piece is None:
-            piece = await self._source.readany()
+            piece = await self.source.readany()
             if not piece:
                 return b""
             self._done += len(piece)
@@ -186,7 +205,7 @@ class TeeStream(Transform):
         # A reader cancelled while sinks write comes back for the same piece.
         piece = self._piece
         if not piece:
-            piece = self._piece = await self._source.readany()
+            piece = self._piece = await self.source.readany()
             if not piece:
                 return b""
         await self._writing.run(self._write_all)

@@ -27,7 +27,6 @@ from aiostreams.content.base import Content
 from aiostreams.errors import SizeMismatch
 from aiostreams.files.file import FileStream
 from aiostreams.streams.base import Stream
-from aiostreams.streams.guards import State
 from aiostreams.streams.memory import ByteStream
 
 if TYPE_CHECKING:
@@ -111,6 +110,7 @@ class StreamPayload(Payload):
             )
         super().__init__(self.stream, *args, **kwargs)
         self._content = value if isinstance(value, Content) else None
+        self._in_memory = _value_of(self.stream) is not None
         self._again: Callable[[], Stream | None] | None = None
         self._told: int | None = None
         self._closers: list[Callable[[], Awaitable[None]]] = []
@@ -136,7 +136,7 @@ class StreamPayload(Payload):
     @property
     def autoclose(self) -> bool:
         """Whether nothing is held that would have to be closed."""
-        return isinstance(self.stream, ByteStream)
+        return self._in_memory
 
     def _renew(self) -> bool:
         """Have a new stream of the same, if the last one was written and one can be."""
@@ -152,14 +152,16 @@ class StreamPayload(Payload):
         if type(stream) is FileStream:
             self._told = self.stream.size  # this one is not open yet
         self._value = self.stream = stream
+        self._in_memory = _value_of(stream) is not None
         self._consumed = self._closed = False
         return True
 
     def _repeatable(self, stream: Stream) -> Callable[[], Stream | None] | None:
         """What makes another stream like this one, which is about to be written."""
-        if type(stream) is ByteStream and not stream.closed:
+        data = _value_of(stream)
+        if data is not None:
             # The very bytes: a value may have changed since its length was told.
-            left = stream.getvalue()[stream.position :]
+            left = data[stream.position :]
             return functools.partial(ByteStream, left, content_type=stream.content_type)
         if stream is not self._value or stream.live or stream.position:
             return None
@@ -196,7 +198,7 @@ class StreamPayload(Payload):
         try:
             await send(stream, writer, length)
         except BaseException as error:
-            if stream._life.state is State.FAILED:  # noqa: SLF001
+            if stream.failed:
                 self.failure = type(error)
                 self._again = None
             if length is None:
@@ -215,9 +217,10 @@ class StreamPayload(Payload):
             TypeError: it is not; reading it would mean waiting.
         """
         self._renew()
-        if not isinstance(self.stream, ByteStream):
+        data = self.stream.getvalue()
+        if data is None:
             raise TypeError(f"{self.stream!r} can only be read asynchronously")
-        return self.stream.getvalue().decode(encoding, errors)
+        return data.decode(encoding, errors)
 
     async def as_bytes(self, encoding: str = "utf-8", errors: str = "strict") -> bytes:
         """All of it, read into memory and put back."""
@@ -254,6 +257,10 @@ class StreamPayload(Payload):
         finally:
             for closer in closers:
                 await closer()
+
+
+def _value_of(stream: Stream) -> bytes | None:
+    return None if stream.closed else stream.getvalue()
 
 
 def _reset_unless_chunked(writer: AbstractStreamWriter) -> None:

@@ -53,6 +53,23 @@ async def test_a_method_reached_through_super_is_the_plain_one() -> None:
     assert stream.closed
 
 
+async def test_what_a_stream_tells_of_itself() -> None:
+    stream = FailStream(b"abcdef", 4, pieces=3)
+    assert (stream.received, stream.position, stream.failed) == (0, 0, False)
+    assert await stream.read(1) == b"a"
+    assert (stream.received, stream.position) == (3, 1)
+    stream.unread(b"a")
+    assert (stream.received, stream.position) == (3, 0)
+    assert await stream.read(9) == b"abcd"
+    assert (stream.received, stream.position, stream.failed) == (4, 4, True)
+    stream.check_open()
+    assert stream.getvalue() is None
+    await stream.close()
+    for call in (stream.check_open, stream.getvalue):
+        with pytest.raises(StreamClosed, match="FailStream is closed"):
+            call()
+
+
 class Neither(Stream):
     """Implements nothing."""
 

@@ -5,11 +5,14 @@ from __future__ import annotations
 import asyncio
 import gc
 import hashlib
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from aiostreams.errors import LimitExceeded, StreamClosed
+from aiostreams.files.file import FileStream
+from aiostreams.streams.base import Stream
 from aiostreams.streams.hashing import HashStream
 from aiostreams.streams.iterable import IterStream
 from aiostreams.streams.memory import ByteStream
@@ -21,6 +24,7 @@ from aiostreams.streams.transforms import (
     Transform,
 )
 from aiostreams.testing import (
+    LAWS,
     DripStream,
     FailStream,
     SinkStream,
@@ -269,6 +273,64 @@ async def test_a_transform_that_changes_nothing_passes_everything() -> None:
     assert (plain.size, plain.content_type, plain.live) == (3, "text/plain", False)
     async with plain:
         assert await plain.readany() == b"abc"
+
+
+class Upper(Transform):
+    """What a user writes: one method, and one more to seek."""
+
+    async def readany(self) -> bytes:
+        return (await self.source.readany()).upper()
+
+    async def slice(self, offset: int, length: int | None = None) -> Stream:
+        return Upper(await self.source.slice(offset, length))
+
+
+async def test_a_transform_seeks_if_it_can_and_its_source_can() -> None:
+    assert not Transform(ByteStream(b"abc")).seekable
+    assert not Upper(IterStream([b"abc"])).seekable
+    upper = Upper(ByteStream(b"abcdef"))
+    assert upper.seekable
+    assert await (await upper.slice(1, 3)).read() == b"BCD"
+    assert await SliceStream(upper, 4).read() == b"EF"
+    for offset, length in ((-1, None), (0, -1)):
+        with pytest.raises(ValueError, match="negative"):
+            await upper.slice(offset, length)
+    await upper.close()
+    with pytest.raises(StreamClosed):
+        await upper.slice(0)
+
+
+async def test_a_transform_of_another_length_has_no_size() -> None:
+    class Doubled(Transform):
+        def __init__(self, source: Stream) -> None:
+            super().__init__(source, keeps_size=False)
+
+        async def readany(self) -> bytes:
+            return 2 * await self.source.readany()
+
+    doubled = Doubled(ByteStream(b"abc"))
+    assert doubled.size is None
+    assert await doubled.read() == b"abcabc"
+
+
+async def test_a_transform_opens_and_closes_its_source(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    await asyncio.to_thread(path.write_bytes, b"abc")
+    source = FileStream(path)
+    async with Upper(source) as upper:
+        sizes = [upper.size]
+        await upper.open()
+        assert [*sizes, upper.size] == [None, 3]
+    assert source.closed
+
+
+@pytest.mark.parametrize("law", LAWS, ids=lambda law: law.__name__)
+async def test_law_of_a_transform_of_a_user(law: Any) -> None:
+    class Same(Transform):
+        async def readany(self) -> bytes:
+            return await self.source.readany()
+
+    await law(Same)
 
 
 async def test_a_slice_behind_the_end_is_empty() -> None:

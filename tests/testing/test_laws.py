@@ -125,7 +125,7 @@ class DropsDataBeforeErrors(Transform):
     """Reads all at once, and so has nothing to give when that fails."""
 
     async def readany(self) -> bytes:
-        return await self._source.read()
+        return await self.source.read()
 
 
 class HidesErrors(Transform):
@@ -138,7 +138,7 @@ class HidesErrors(Transform):
 
 class LosesCancelledBytes(Transform):
     async def readany(self) -> bytes:
-        piece = await self._source.readany()
+        piece = await self.source.readany()
         await asyncio.sleep(0)
         return piece
 
@@ -243,7 +243,7 @@ class Truncating(Transform):
     """Drops bytes, and so runs into its own guards."""
 
     async def readany(self) -> bytes:
-        return (await self._source.readany())[:3]
+        return (await self.source.readany())[:3]
 
 
 async def test_what_a_broken_stream_raises_is_a_broken_law() -> None:

@@ -220,7 +220,7 @@ async def test_a_cancel_before_anything_is_waited_for() -> None:
         body = body_of(request)
         wire: Any = body.stream
         while not isinstance(wire, RequestStream):
-            wire = wire._source
+            wire = wire.source
         begun = asyncio.Event()
 
         async def begin() -> bytes:

@@ -136,7 +136,7 @@ class Reporter:
         tally.response_started = time.perf_counter()
         body = response.body if isinstance(response, web.Response) else None
         if isinstance(body, StreamPayload) and isinstance(body.stream, EncodedStream):
-            tally.plain = body.stream._source  # noqa: SLF001
+            tally.plain = body.stream.source
         _listen(request.writer, tally)
 
     def report(self, stats: BodyStats, told: list[object]) -> None:
@@ -338,7 +338,7 @@ def _request_sizes(
     if is_decoded(reader):
         return reader.total_raw_bytes, total, codings
     if tally.decoded is not None:
-        return total, _received(tally.decoded), codings
+        return total, tally.decoded.received, codings
     return total, None if total else 0, codings
 
 
@@ -359,7 +359,7 @@ def _response_sizes(
         return sent, sent, ()
     plain = tally.plain
     if isinstance(plain, Stream):
-        return sent, _received(plain), codings
+        return sent, plain.received, codings
     if plain is None and response.compression:
         body = response.body if isinstance(response, web.Response) else None
         plain = len(body) if isinstance(body, (bytes, bytearray)) else tally.sent
@@ -384,7 +384,3 @@ def _head_size(response: web.StreamResponse) -> int:
     fields = [f"{name}: {value}" for name, value in response.headers.items()]
     status_line = f"HTTP/1.1 {response.status} {response.reason}"
     return len("\r\n".join([status_line, *fields, "", ""]).encode())
-
-
-def _received(stream: Stream) -> int:
-    return stream._life.received  # noqa: SLF001 - what was put back counts, too
