@@ -11,7 +11,6 @@ standard does not know are ignored, and an event without its blank line is dropp
 from __future__ import annotations
 
 import asyncio
-import inspect
 import re
 from collections.abc import AsyncIterable, AsyncIterator, Iterable
 from dataclasses import dataclass
@@ -99,7 +98,8 @@ class EventStream(Content):
 
     Args:
         events: an iterable, sync or async, of :class:`Event`, of text, or of values
-            that are sent as JSON.
+            that are sent as JSON. What has ``aclose()`` or ``close()``, as generators
+            and anyio's streams have, is closed when the client has left.
         keep_alive: seconds of silence after which a comment is sent; never when
             ``None``.
 
@@ -165,8 +165,6 @@ class _Sending(ProducedStream):
         keep_alive: float | None,
     ) -> None:
         super().__init__(content_type=_CONTENT_TYPE)
-        if not isinstance(events, AsyncIterable):
-            events = _steps(events)
         self._producer = AsyncSteps(events, _as_bytes)
         self._keep_alive = keep_alive
 
@@ -184,15 +182,6 @@ class _Sending(ProducedStream):
 
 def _as_bytes(event: Sendable) -> bytes:
     return bytes(event if isinstance(event, Event) else Event(data=event))
-
-
-async def _steps(events: Iterable[Sendable]) -> AsyncIterator[Sendable]:
-    try:
-        for event in events:
-            yield event
-    finally:
-        if inspect.isgenerator(events):
-            events.close()
 
 
 class _Receiving(AsyncIterator[Event]):

@@ -11,7 +11,6 @@ In: a line is parsed when it is asked for; nothing beyond it is held.
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import AsyncIterable, AsyncIterator, Iterable, Iterator, Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar, overload
@@ -23,7 +22,12 @@ from aiostreams.errors import InvalidContent, LimitExceeded, MalformedBody
 from aiostreams.limits import DEFAULT_LIMITS, KiB
 from aiostreams.sansio.charsets import ascii_codec_of, decode_text
 from aiostreams.streams.base import Stream
-from aiostreams.streams.iterable import AsyncSteps, ProducedStream
+from aiostreams.streams.iterable import (
+    AsyncSteps,
+    ProducedStream,
+    SyncSteps,
+    close_iterable,
+)
 
 if TYPE_CHECKING:
     from builtins import type as type_
@@ -49,7 +53,8 @@ class NDJSON(Content, Generic[T]):
     Args:
         values: any iterable, sync or async; a sync one is stepped on the event
             loop and must not block. One that is its own iterator (a generator) can
-            be encoded once.
+            be encoded once. What has ``aclose()`` or ``close()`` is closed with the
+            stream that it is encoded to.
 
     Raises:
         TypeError: ``values`` is no iterable, or one that is hardly meant: a string,
@@ -71,7 +76,7 @@ class NDJSON(Content, Generic[T]):
         return _CONTENT_TYPE
 
     def encode(self) -> Stream:
-        """The lines as they come; closing the stream closes a generator.
+        """The lines as they come; closing the stream closes what gives the values.
 
         A value that JSON has nothing for is an error of the stream, raised when
         its turn comes.
@@ -149,35 +154,17 @@ class NDJSON(Content, Generic[T]):
     def __aiter__(self) -> AsyncIterator[T]:
         if isinstance(self._values, AsyncIterable):
             return aiter(self._values)
-        return _Steps(self._values)
+        return SyncSteps(self._values)
 
     async def close(self) -> None:
-        """Close what the values come from: a decoded stream, or a generator."""
-        if isinstance(self._values, (Iterator, AsyncIterator)):
-            await _close(self._values)
+        """Close what the values come from, if it has ``aclose()`` or ``close()``.
+
+        A decoded stream is one, and so is a generator.
+        """
+        await close_iterable(self._values)
 
     def __repr__(self) -> str:
         return f"<NDJSON from {type(self._values).__name__.lstrip('_')}>"
-
-
-async def _close(iterator: object) -> None:
-    aclose = getattr(iterator, "aclose", None)
-    if aclose is not None:
-        await aclose()
-    elif inspect.isgenerator(iterator):
-        iterator.close()
-
-
-class _Steps(AsyncIterator[T]):
-    """A sync iterable in ``async for``."""
-
-    def __init__(self, values: Iterable[T]) -> None:
-        self._values = iter(values)
-
-    async def __anext__(self) -> T:
-        for value in self._values:
-            return value
-        raise StopAsyncIteration
 
 
 class _Reader(AsyncIterator[T]):
@@ -252,6 +239,7 @@ class _Lines(Stream):
 
     def __init__(self, values: Iterable[Any]) -> None:
         super().__init__(content_type=_CONTENT_TYPE)
+        self._iterable: object = values
         self._values = iter(values)
         self._failure: Exception | None = None
 
@@ -275,9 +263,9 @@ class _Lines(Stream):
         return b"".join(lines)
 
     async def close(self) -> None:
-        """Close the generator, so that its ``finally`` blocks run now."""
+        """Close what is iterated over; ``finally`` blocks of a generator run now."""
         values, self._values = self._values, iter(())
-        await _close(values)
+        await close_iterable(values, self._iterable)
 
 
 class _LiveLines(ProducedStream):

@@ -4,6 +4,9 @@ An async generator dies of a cancellation, and what it would have yielded is gon
 it runs in a task of its own (see ``AsyncSteps``), and a cancelled reader only stops to
 wait for it. Other async iterators, aiohttp's among them, are awaited in place: they
 are built to be asked again.
+
+What is iterated over is closed with the stream, by one rule for everything here that
+takes an iterable: see ``close_iterable``.
 """
 
 from __future__ import annotations
@@ -16,28 +19,91 @@ from typing import Any, Generic, TypeAlias, TypeVar
 from aiostreams.streams.base import Stream
 from aiostreams.streams.tasks import Producer
 
-__all__ = ["AsyncSteps", "BytesLike", "IterStream", "ProducedStream"]
+__all__ = [
+    "AsyncSteps",
+    "BytesLike",
+    "IterStream",
+    "ProducedStream",
+    "SyncSteps",
+    "close_iterable",
+]
 
 BytesLike: TypeAlias = bytes | bytearray | memoryview
 T = TypeVar("T")
 
 
-class AsyncSteps(Producer, Generic[T]):
-    """The values of an async iterable, stepped through in one task.
+async def close_iterable(*objects: object) -> None:
+    """Close an iterator and what it iterates over, each by what it has for that.
 
-    The iterator is closed, in that task, when it ends. A cancellation that is not the
-    one of ``close()``, a timeout for example, is thrown into a generator at its yield.
+    ``aclose()`` if there is one, else ``close()``, which may be a coroutine function:
+    generators, files, cursors of databases, streams of anyio. So they learn that the
+    client has left. What has been iterated over to its end is closed as well. Lists
+    and other collections have neither.
+
+    Args:
+        objects: an iterator, and what it was made of, which may be the same object.
+
+    Raises:
+        Exception: what the first that failed has raised; the others are closed.
+    """
+    distinct = list({id(item): item for item in objects}.values())
+    for index, item in enumerate(distinct):
+        close = getattr(item, "aclose", None) or getattr(item, "close", None)
+        if close is None:
+            continue
+        try:
+            closing = close()
+            if inspect.isawaitable(closing):
+                await closing
+        except BaseException:
+            await close_iterable(*distinct[index + 1 :])
+            raise
+
+
+class SyncSteps(AsyncIterator[T]):
+    """A sync iterable in ``async for``, stepped on the event loop.
 
     Args:
         values: what is iterated over.
+    """
+
+    def __init__(self, values: Iterable[T]) -> None:
+        self._values = values
+        self._iterator = iter(values)
+
+    async def __anext__(self) -> T:
+        for value in self._iterator:
+            return value
+        raise StopAsyncIteration
+
+    async def aclose(self) -> None:
+        """Close what is iterated over."""
+        await close_iterable(self._iterator, self._values)
+
+
+class AsyncSteps(Producer, Generic[T]):
+    """The values of an iterable, stepped through in one task.
+
+    It is closed, in that task, when it ends. A cancellation that is not the one of
+    ``close()``, a timeout for example, is thrown into a generator at its yield.
+
+    Args:
+        values: what is iterated over, sync or async.
         encode: makes the bytes of a value.
         ahead: as for :class:`Producer`.
     """
 
     def __init__(
-        self, values: AsyncIterable[T], encode: Callable[[T], bytes], *, ahead: int = 0
+        self,
+        values: AsyncIterable[T] | Iterable[T],
+        encode: Callable[[T], bytes],
+        *,
+        ahead: int = 0,
     ) -> None:
         super().__init__(ahead=ahead)
+        if not isinstance(values, AsyncIterable):
+            values = SyncSteps(values)
+        self._iterable = values
         self._values: Any = aiter(values)
         self._encode = encode
 
@@ -68,12 +134,10 @@ class AsyncSteps(Producer, Generic[T]):
                 cancelled = error
 
     async def _end(self) -> None:
-        aclose = getattr(self._values, "aclose", None)
-        if aclose is not None:
-            await aclose()
+        await close_iterable(self._values, self._iterable)
 
     async def close(self) -> None:
-        """Have the iterator end, in its own task, and wait for that.
+        """Have what is iterated over end, in its own task, and wait for that.
 
         Raises:
             Exception: what it raised where it was to end.
@@ -108,10 +172,11 @@ class ProducedStream(Stream):
 class IterStream(ProducedStream):
     """From any sync or async iterable of bytes-like objects.
 
-    Empty pieces are skipped. A generator that was not exhausted is closed by
-    ``close()``. An async one runs in one task from its begin to its end, in which it
-    may hold a timeout or a context variable over its yields. A sync iterator is
-    stepped on the event loop: it must not block.
+    Empty pieces are skipped. What has ``aclose()`` or ``close()``, as generators and
+    files have, is closed with the stream, also when the client has left midway. An
+    async generator runs in one task from its begin to its end, in which it may hold a
+    timeout or a context variable over its yields. A sync iterator is stepped on the
+    event loop: it must not block.
 
     Args:
         iterable: yields the pieces.
@@ -130,14 +195,13 @@ class IterStream(ProducedStream):
         content_type: str | None = None,
     ) -> None:
         super().__init__(size=size, content_type=content_type)
+        self._iterable: object = iterable
         self._sync: Iterator[BytesLike] | None = None
         self._async: AsyncIterator[BytesLike] | None = None
         if isinstance(iterable, AsyncIterable):
-            iterator = aiter(iterable)
-            if inspect.isasyncgen(iterator):
-                self._producer = AsyncSteps(iterator, _as_bytes)
-            else:
-                self._async = iterator
+            self._async = aiter(iterable)
+            if inspect.isasyncgen(self._async):
+                self._producer = AsyncSteps(self._async, _as_bytes)
         elif isinstance(iterable, (str, bytes, bytearray, memoryview)):
             raise TypeError(
                 f"IterStream takes an iterable of bytes, not {type(iterable).__name__}"
@@ -161,14 +225,13 @@ class IterStream(ProducedStream):
         return b""
 
     async def close(self) -> None:
-        """Close the generator, so that its ``finally`` blocks run now."""
-        iterator, self._sync = self._sync, iter(())
-        if inspect.isgenerator(iterator):
-            iterator.close()
-        async_iterator, self._async = self._async, None
-        if (aclose := getattr(async_iterator, "aclose", None)) is not None:
-            await aclose()
-        await super().close()
+        """Close what is iterated over; ``finally`` blocks of a generator run now."""
+        iterator, self._sync, self._async = self._sync or self._async, iter(()), None
+        try:
+            await super().close()  # of an async generator: in its own task
+        finally:
+            iterable, self._iterable = self._iterable, None
+            await close_iterable(iterator, iterable)
 
 
 def _as_bytes(piece: object) -> bytes:

@@ -16,9 +16,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 from aiohttp.abc import AbstractStreamWriter
+from aiohttp.payload import AsyncIterablePayload
 
 from aiostreams.limits import KiB
-from aiostreams.streams.iterable import ProducedStream
+from aiostreams.streams.iterable import ProducedStream, close_iterable
 from aiostreams.streams.tasks import Producer
 from aiostreams.web.payload import StreamPayload
 
@@ -64,11 +65,13 @@ class PayloadStream(ProducedStream):
         """Stop the payload where it is, and close it."""
         try:
             await super().close()
-            # aiohttp leaves a generator that was not exhausted to the garbage
-            # collector, and has no public way to it.
-            aclose = getattr(getattr(self._payload, "_value", None), "aclose", None)
-            if aclose is not None:
-                await aclose()
+            # aiohttp leaves what was not exhausted to the garbage collector, and has
+            # no public way to it.
+            if isinstance(self._payload, AsyncIterablePayload):
+                await close_iterable(
+                    getattr(self._payload, "_iter", None),
+                    getattr(self._payload, "_value", None),
+                )
         finally:
             await self._payload.close()
 

@@ -5,14 +5,17 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import gc
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextvars import ContextVar
 from typing import Any
 
 import pytest
 
+from aiostreams.content.events import EventStream
+from aiostreams.content.ndjson import NDJSON
 from aiostreams.errors import StreamClosed
-from aiostreams.streams.iterable import IterStream
+from aiostreams.streams.base import Stream
+from aiostreams.streams.iterable import IterStream, close_iterable
 
 
 async def test_bytes_likes_of_every_kind() -> None:
@@ -274,3 +277,162 @@ async def test_a_cancelled_step_of_a_generator_goes_on() -> None:
     gate.set()
     assert await stream.readany() == b"late"
     assert await stream.readany() == b""
+
+
+# -- what is closed: one rule for all that take an iterable ----------------------------
+
+
+class Feed:
+    """No generator: an iterator that counts its closings."""
+
+    def __init__(self, *values: Any, fails: bool = False) -> None:
+        self.values = list(values)
+        self.fails = fails
+        self.closed = 0
+
+    def next(self) -> Any:
+        if not self.values:
+            raise IndexError
+        return self.values.pop(0)
+
+
+class SyncFeed(Feed):
+    def __iter__(self) -> SyncFeed:
+        return self
+
+    def __next__(self) -> Any:
+        try:
+            return self.next()
+        except IndexError:
+            raise StopIteration from None
+
+    def close(self) -> None:
+        self.closed += 1
+        if self.fails:
+            raise OSError("disk")
+
+
+class AsyncFeed(Feed):
+    def __aiter__(self) -> AsyncFeed:
+        return self
+
+    async def __anext__(self) -> Any:
+        try:
+            return self.next()
+        except IndexError:
+            raise StopAsyncIteration from None
+
+
+class Acloses(AsyncFeed):
+    """As anyio's streams."""
+
+    async def aclose(self) -> None:
+        await asyncio.sleep(0)
+        self.closed += 1
+        if self.fails:
+            raise OSError("disk")
+
+
+class ClosesLater(AsyncFeed):
+    """As the cursors of some databases."""
+
+    async def close(self) -> None:
+        await asyncio.sleep(0)
+        self.closed += 1
+        if self.fails:
+            raise OSError("disk")
+
+
+class ClosesAtOnce(AsyncFeed):
+    def close(self) -> None:
+        self.closed += 1
+        if self.fails:
+            raise OSError("disk")
+
+
+class Both(Acloses):
+    def close(self) -> None:
+        raise AssertionError("aclose() is there")
+
+
+class Iterable(Feed):
+    """Iterated over by a generator, and closed itself."""
+
+    async def __aiter__(self) -> AsyncIterator[Any]:
+        try:
+            for value in self.values:
+                yield value
+        finally:
+            self.ended = True
+
+    async def aclose(self) -> None:
+        assert self.ended
+        self.closed += 1
+        if self.fails:
+            raise OSError("disk")
+
+
+FEEDS = [SyncFeed, Acloses, ClosesLater, ClosesAtOnce, Both, Iterable]
+
+
+# More than NDJSON takes ahead of its reader.
+VALUES: dict[str, list[Any]] = {
+    "IterStream": [b"a", b"b"],
+    "NDJSON": ["x" * 70_000] * 3,
+    "EventStream": ["a", "b"],
+}
+
+
+def streams_over(feed: Any) -> dict[str, Callable[[], Stream]]:
+    return {
+        "IterStream": lambda: IterStream(feed),
+        "NDJSON": lambda: NDJSON(feed).encode(),
+        "EventStream": lambda: EventStream(feed).encode(),
+    }
+
+
+@pytest.mark.parametrize("name", ["IterStream", "NDJSON", "EventStream"])
+@pytest.mark.parametrize("kind", FEEDS)
+@pytest.mark.parametrize("reads", [1, 9])
+async def test_what_can_be_closed_is_closed_once(
+    kind: type[Feed], name: str, reads: int
+) -> None:
+    """Midway, and when it was iterated over to its end."""
+    feed = kind(*VALUES[name])
+    stream = streams_over(feed)[name]()
+    for _ in range(reads):
+        await stream.readany()
+    await stream.close()
+    await stream.close()
+    assert feed.closed == 1
+
+
+@pytest.mark.parametrize("name", ["IterStream", "NDJSON", "EventStream"])
+@pytest.mark.parametrize("kind", FEEDS)
+async def test_what_fails_to_close_says_so(kind: type[Feed], name: str) -> None:
+    if name == "NDJSON" and kind is not SyncFeed:
+        pytest.skip("a producer that is ahead has not been asked for its end")
+    feed = kind(*VALUES[name], fails=True)
+    stream = streams_over(feed)[name]()
+    await stream.readany()
+    with pytest.raises(OSError, match="disk"):
+        await stream.close()
+    assert feed.closed == 1
+
+
+async def test_all_are_closed_when_one_of_them_fails() -> None:
+    feeds = [SyncFeed(fails=True), [1], Acloses(fails=True), ClosesLater()]
+    with pytest.raises(OSError, match="disk"):
+        await close_iterable(*feeds, feeds[0])
+    assert [feed.closed for feed in feeds if isinstance(feed, Feed)] == [1, 1, 1]
+
+
+@pytest.mark.parametrize("name", ["IterStream", "NDJSON", "EventStream"])
+@pytest.mark.parametrize("kind", [SyncFeed, Acloses, Iterable])
+async def test_a_stream_that_nobody_has_read_closes_it(
+    kind: type[Feed], name: str
+) -> None:
+    feed = kind(*VALUES[name])
+    feed.ended = True  # type: ignore[attr-defined] # a generator that never began
+    await streams_over(feed)[name]().close()
+    assert feed.closed == 1

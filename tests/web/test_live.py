@@ -6,10 +6,11 @@ import asyncio
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 
+import anyio
 import pytest
 from aiohttp import web
 
-from aiostreams import NDJSON, Event, EventStream, respond, setup
+from aiostreams import NDJSON, Event, EventStream, IterStream, respond, setup
 from tests.servers import connected, post, serving
 
 MAKES: dict[str, tuple[Callable[[Any], Any], list[bytes]]] = {
@@ -88,3 +89,30 @@ async def test_what_the_handler_says_of_caches_counts() -> None:
     assert headers["cache-control"] == "no-cache"
     assert headers["x-accel-buffering"] == "yes"
     assert body == b"data: 1\n\n"
+
+
+@pytest.mark.parametrize("make", [EventStream, NDJSON, IterStream])
+async def test_a_stream_of_anyio_learns_that_the_client_has_left(
+    make: Callable[[Any], Any],
+) -> None:
+    """It is no generator: only by being closed does it tell whoever sends into it."""
+    sends, receives = anyio.create_memory_object_stream[Any](8)
+    value = b"x" if make is IterStream else "x"
+
+    async def handler(_request: web.Request) -> Any:
+        return make(receives)
+
+    app = web.Application()
+    app.router.add_get("/", handler)
+    async with serving(setup(app)) as address:
+        async with connected(address) as raw:
+            await raw.send(post(None, method="GET"))
+            await sends.send(value)
+            await raw.reader.readuntil(b"x")
+            raw.reset()
+        async with asyncio.timeout(5):
+            with pytest.raises(anyio.BrokenResourceError):
+                while True:
+                    await sends.send(value)
+                    await asyncio.sleep(0)
+    sends.close()
