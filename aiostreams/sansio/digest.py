@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Final
 
 from aiostreams.errors import MalformedBody
 from aiostreams.sansio.negotiation import join_lines
+from aiostreams.sansio.structured import ITEM, KEY, PARAMETERS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -31,18 +32,9 @@ __all__ = ["DIGEST_ALGORITHMS", "digest_of", "format_digest", "parse_digest"]
 DIGEST_ALGORITHMS: Final = {"sha-256": "sha256", "sha-512": "sha512"}
 
 _MAX_LENGTH: Final = 8192
-_KEY: Final = r"[a-z*][a-z0-9_.*-]*+"
-# A bare item (section 3.3): number or date, string, token, byte sequence, boolean,
-# display string.
-_ITEM: Final = (
-    r"(?:-?[0-9]{1,12}\.[0-9]{1,3}|@?-?[0-9]{1,15}|\"(?:[ !#-\[\]-~]|\\[\"\\])*+\""
-    r"|[A-Za-z*][A-Za-z0-9!#$%&'*+.^_`|~:/-]*+|:[A-Za-z0-9+/=]*+:|\?[01]"
-    r"|%\"(?:[ !#$&-~]|%[0-9a-f]{2})*+\")"
-)
-_PARAMETERS: Final = rf"(?:; *+{_KEY}(?:={_ITEM})?)*+"
-_INNER: Final = rf"\( *+(?:{_ITEM}{_PARAMETERS}(?: ++{_ITEM}{_PARAMETERS})*+ *+)?\)"
+_INNER: Final = rf"\( *+(?:{ITEM}{PARAMETERS}(?: ++{ITEM}{PARAMETERS})*+ *+)?\)"
 _member = re.compile(
-    rf"({_KEY})(?:=({_ITEM}|{_INNER}))?{_PARAMETERS}[ \t]*+(?:(,)[ \t]*+|\Z)"
+    rf"({KEY})(?:=({ITEM}|{_INNER}))?{PARAMETERS}[ \t]*+(?:(,)[ \t]*+|\Z)"
 ).match
 
 
