@@ -1,0 +1,1 @@
+"""An upload that grows over several requests, whoever serves them."""
