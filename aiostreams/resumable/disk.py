@@ -8,11 +8,11 @@ The folder of an upload (``yyyymmdd/<id>``):
     data    the bytes
     limit   how many of them count, if that may be fewer than there are
 
-A lock is held over one step, by a thread that does nothing else: it reads the epoch, and
-writes a batch of bytes, or a state. A change raises the epoch; an appender that finds it
-raised has been overtaken and writes no more. A process that is killed loses its locks
-with its descriptors, so there is none to be broken, no lease and no clock; one that is
-stopped in the middle of a step is waited for, some seconds, and then refused.
+A lock is held over one step, by a thread that does nothing else: it reads the epoch and
+writes a state, or a batch of bytes. A change raises the epoch; an appender that finds
+it raised has been overtaken and stops. A process that is killed loses its locks
+with its descriptors, so there is none to break, no lease and no clock. One that is
+stopped in the middle of a step is waited for, some seconds; then others are refused.
 
 The offset is the size of the file: what a killed process has written of a batch are
 bytes of the upload in their place. With ``fsync`` it is what ``limit`` says, written
@@ -158,7 +158,8 @@ class DiskStaging(Staging):
 
     def _create(self, info: UploadInfo) -> StagedUpload:
         target = self.path(info.id)
-        target.parent.mkdir(0o700, parents=True, exist_ok=True)
+        self.root.mkdir(0o700, parents=True, exist_ok=True)
+        target.parent.mkdir(0o700, exist_ok=True)
         made = self.root / f"{TEMPORARY_PREFIX}{secrets.token_hex(16)}"
         made.mkdir(0o700)
         try:

@@ -130,7 +130,7 @@ def parse_fields(headers: Headers, versions: Collection[int]) -> UploadFields:
     Args:
         headers: of the request.
         versions: those that are spoken here. A request in another one is read like one
-            without a version: as the newest, or as version 3 if it has the field of that.
+            without a version: as the newest, or as version 3 if it has its field.
     """
     number = parse_integer(headers.getall(INTEROP, None))
     announced = number is not None and number in versions and number in VERSIONS
