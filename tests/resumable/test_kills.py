@@ -17,7 +17,7 @@ import json
 import subprocess
 import sys
 import tempfile
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +31,7 @@ from aiostreams.resumable.state import (
     UploadGone,
     UploadNotFound,
 )
-from aiostreams.storage.base import Storage
+from aiostreams.storage.base import Storage, StoredObject
 from aiostreams.storage.memory import MemoryStorage
 from aiostreams.streams.base import Stream
 
@@ -82,7 +82,7 @@ class Mortal(Storage):
         async with self.step():
             await self.storage.delete(key)
 
-    async def list(self, prefix: str = "") -> Any:
+    async def list(self, prefix: str = "") -> AsyncGenerator[StoredObject, None]:
         async with self.step():
             found = [item async for item in self.storage.list(prefix)]
         for item in found:

@@ -152,7 +152,9 @@ def test_offset_is_needed_once() -> None:
     assert tus.parse_offset(fields(Upload_Offset=" 70 ")) == 70
     with pytest.raises(MalformedBody, match="missing"):
         tus.parse_offset(fields())
-    twice = CIMultiDict([("Upload-Offset", "1"), ("Upload-Offset", "1")])
+    twice: CIMultiDict[str] = CIMultiDict(
+        [("Upload-Offset", "1"), ("Upload-Offset", "1")]
+    )
     with pytest.raises(MalformedBody):
         tus.parse_offset(twice)
 
