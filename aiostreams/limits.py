@@ -71,6 +71,9 @@ class Limits:
     # Refuse a body whose length is not told beforehand (411). Off: chunked bodies
     # are counted while they stream.
     require_length: bool = False
+    # Take a PUT with Content-Range, which is of a part: who does not know that puts
+    # the tail of a file in its place (RFC 9110 section 14.5). Off: 400.
+    partial_put: bool = False
 
     def __post_init__(self) -> None:
         for field in dataclasses.fields(self):

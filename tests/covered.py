@@ -117,12 +117,12 @@ OWN: Mapping[str, tuple[str, ...]] = {
     "web/parts.py": ("web/test_forms.py", "web/test_stats.py"),
     # The state of a request, asked for in every way.
     "web/body.py": (
-        "web/test_appstorage.py",
+        "web/test_state.py",
         "web/test_codings.py",
         "web/test_middleware.py",
         "web/test_request.py",
         "web/test_stats.py",
-        "web/test_wire.py",
+        "web/test_request_stream.py",
     ),
     "web/wire.py": ("web/test_forms.py", "web/test_refusals.py"),
     "web/middleware.py": (
@@ -135,7 +135,7 @@ OWN: Mapping[str, tuple[str, ...]] = {
     "web/summary.py": ("web/test_stats.py",),
     "web/tally.py": ("web/test_stats.py",),
     "web/buckets.py": ("web/test_opentelemetry.py", "web/test_prometheus.py"),
-    "web/expect.py": ("web/test_wire.py",),
+    "web/expect.py": ("web/test_request_stream.py",),
     "web/setup.py": ("web/test_middleware.py", "web/test_stats.py"),
     "web/errors.py": (
         "web/test_form_errors.py",

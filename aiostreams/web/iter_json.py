@@ -90,7 +90,7 @@ async def _values(
     body = body_of(request)
     # Only the parser in pure Python lets infinities through.
     pieces = JSONPieces(doubtful=getattr(ijson, "backend", "") == "python")
-    source = _Source(body.source, body.limits.max_memory, pieces)
+    source = _Source(body.source("iter_json()"), body.limits.max_memory, pieces)
     try:
         # The parser has no name here: its object cannot be seen by the garbage
         # collector, and would keep the request alive in a circle with an error whose

@@ -18,6 +18,7 @@ from aiostreams.errors import ClientGone, StreamError
 from aiostreams.sansio.forwarding import end_to_end, forwarded_for
 from aiostreams.streams.http import HTTPStream, is_decoded
 from aiostreams.streams.transforms import Transform
+from aiostreams.web.digests import CONTENT_DIGEST, REPR_DIGEST
 from aiostreams.web.response import BodyResponse
 from aiostreams.web.state import body_of
 
@@ -69,14 +70,17 @@ async def proxy(
     """
     body = body_of(request)
     upload = None
+    encoded = body.untouched
     if request.can_read_body:
-        upload = _Upload(body.open_encoded())
+        upload = _Upload(body.open_encoded() if encoded else body.source("proxy()"))
         body.call_on_close(upload.close)
     try:
         upstream = await session.request(
             request.method,
             url,
-            headers=_request_headers(request, headers),
+            headers=_request_headers(
+                request, headers, encoded=encoded or not body.changed
+            ),
             data=upload,
             allow_redirects=False,
             auto_decompress=False,
@@ -150,11 +154,12 @@ class _Download(HTTPStream):
 
 
 def _request_headers(
-    request: web.BaseRequest, more: Mapping[str, str] | None
+    request: web.BaseRequest, more: Mapping[str, str] | None, *, encoded: bool
 ) -> CIMultiDict[str]:
-    drop = [hdrs.HOST, hdrs.CONTENT_LENGTH, hdrs.EXPECT]
-    if is_decoded(request.content):
-        drop.append(hdrs.CONTENT_ENCODING)
+    """What goes upstream; ``encoded``: with the bytes that the client has sent."""
+    drop: list[str] = [hdrs.HOST, hdrs.CONTENT_LENGTH, hdrs.EXPECT]
+    if not encoded or is_decoded(body_of(request).reader):
+        drop += [hdrs.CONTENT_ENCODING, CONTENT_DIGEST, REPR_DIGEST]
     elif request.content_length is not None:
         drop.remove(hdrs.CONTENT_LENGTH)
     headers = CIMultiDict(end_to_end(request.headers.items(), *drop))

@@ -32,7 +32,6 @@ from aiostreams.streams.transforms import ProgressStream
 from aiostreams.uploads.formmodel import bind, file_rules, json_fields
 from aiostreams.uploads.receiver import Receiver
 from aiostreams.uploads.stored import StoredFiles
-from aiostreams.web.request import take_arrived
 from aiostreams.web.state import body_of, find_storage, tally_of
 
 if TYPE_CHECKING:
@@ -245,7 +244,8 @@ class Receiving(Generic[T]):
             else:
                 await self._store_form(data, content_type)
         elif media_type == "application/x-www-form-urlencoded":
-            form = await Form.decode(self._stream(), limits=self._limits)
+            stream = self._stream(record=True)
+            form = await Form.decode(stream, limits=self._limits)
             self._fields.extend(form.items())
         elif media_type.startswith("multipart/"):
             raise UnsupportedContent(
@@ -285,8 +285,8 @@ class Receiving(Generic[T]):
             raise _invalid(missing)
         return bound
 
-    def _stream(self) -> Stream:
-        stream = body_of(self._request).source
+    def _stream(self, *, record: bool = False) -> Stream:
+        stream = body_of(self._request).source("receive()", record=record)
         if self._on_progress is None:
             return stream
         # Not closed: the body is the request's.
@@ -296,7 +296,7 @@ class Receiving(Generic[T]):
         """The whole body, if it is here already, or as good as."""
         body = body_of(self._request)
         ceiling = min(WHOLE, self._limits.max_memory)
-        data = take_arrived(self._request, body, ceiling)
+        data = body.take_arrived("receive()", ceiling)
         if data is not None:
             if self._on_progress is not None:
                 await Paced(self._on_progress)(len(data), len(data))
@@ -305,7 +305,9 @@ class Receiving(Generic[T]):
         size = stream.size
         if size is None or size > min(_SMALL, ceiling) or body.stream.position:
             return None
-        return await stream.read()
+        data = await stream.read()
+        body.remember(data, stream)
+        return data
 
     async def _store_form(self, data: bytes, content_type: str) -> None:
         """Take a form that is in one piece; at once, if it is an ordinary one."""

@@ -7,20 +7,12 @@ caller as ``StreamError``, and what was opened is the caller's to close.
 ``read_form``: a form read whole, whichever of the two ways a browser sent it in.
 
 The parts of a multipart body, out of a request or any Stream.
-
-A small body that has arrived already, taken at once.
-
-Most forms and documents fit into a packet or two and are here in full before a handler
-runs. Then there is nothing to wait for, no pace to keep and no stream to open: 20 us of
-40 for a small form. In every other case the answer is ``None``, and nothing is taken.
 """
 
 from __future__ import annotations
 
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeVar, overload
-
-from aiohttp import hdrs
 
 from aiostreams.content.base import INLINE, offload, read_all
 from aiostreams.content.file import File
@@ -37,7 +29,6 @@ from aiostreams.sansio.multipart import PartCount
 from aiostreams.streams.base import Stream
 from aiostreams.streams.memory import ByteStream
 from aiostreams.uploads.formmodel import bind, json_fields
-from aiostreams.web.digests import CONTENT_DIGEST, REPR_DIGEST
 from aiostreams.web.state import body_of
 
 if TYPE_CHECKING:
@@ -59,7 +50,6 @@ __all__ = [
     "read_form",
     "read_json",
     "read_text",
-    "take_arrived",
 ]
 
 T = TypeVar("T")
@@ -100,25 +90,31 @@ async def read_bytes(
         StreamError: as raised by the stream.
         RuntimeError: ``read_form`` has read the body before.
     """
+    return await _read_bytes(request, limits, "read_bytes()")
+
+
+async def _read_bytes(
+    request: web.BaseRequest, limits: Limits | None, call: str
+) -> bytes:
     body = body_of(request)
-    if body.remembered is None:
+    data = body.remembered
+    if data is None:
         if limits is None:
             limits = body.limits
-        data = take_arrived(request, body, limits.max_memory)
+        data = body.take_arrived(call, limits.max_memory)
         if data is None:
-            stream = body.source
+            stream = body.source(call)
             whole = not stream.position
             data = await read_all(stream, limits)
-            if not whole:
-                return data
-            # Also for those who take the stream.
-            stream.unread(data)
-        body.remembered = data
-    return body.remembered
+            if whole:
+                body.remember(data, stream)
+    return data
 
 
-async def _in_memory(request: web.BaseRequest, limits: Limits | None) -> ByteStream:
-    data = await read_bytes(request, limits=limits)
+async def _in_memory(
+    request: web.BaseRequest, limits: Limits | None, call: str
+) -> ByteStream:
+    data = await _read_bytes(request, limits, call)
     return ByteStream(data, content_type=request.headers.get("Content-Type"))
 
 
@@ -131,7 +127,9 @@ async def read_text(request: web.BaseRequest, *, limits: Limits | None = None) -
         UnsupportedContent: nobody knows the charset.
         StreamError: as raised by the stream.
     """
-    text = await Text.decode(await _in_memory(request, limits), limits=limits)
+    text = await Text.decode(
+        await _in_memory(request, limits, "read_text()"), limits=limits
+    )
     return str(text)
 
 
@@ -185,7 +183,7 @@ async def read_json(
     # What JSON.decode() does, without a stream over bytes that are at hand.
     read = json_reader(type, loads)
     codec = codec_of(request.headers.get("Content-Type"))
-    data: bytes | str = await read_bytes(request, limits=limits)
+    data: bytes | str = await _read_bytes(request, limits, "read_json()")
     if codec == "utf-8" and len(data) <= INLINE:
         return read(data)
     if codec != "utf-8":
@@ -239,7 +237,10 @@ async def _iter_ndjson(
 ) -> AsyncIterator[Any]:
     body = body_of(request)
     lines = await NDJSON.decode(
-        body.source, type=kind, limits=body.limits, max_line_length=max_line_length
+        body.source("iter_ndjson()"),
+        type=kind,
+        limits=body.limits,
+        max_line_length=max_line_length,
     )
     async for value in lines:
         yield value
@@ -289,8 +290,9 @@ async def read_content(request: web.BaseRequest, *types: type[Content]) -> Conte
     if kind is MultiPart:
         return await read_form(request)
     if kind in {File, NDJSON}:
-        return await kind.decode(body.source, limits=body.limits)
-    stream = await _in_memory(request, body.limits)
+        source = body.source("read_content()")
+        return await kind.decode(source, limits=body.limits)
+    stream = await _in_memory(request, body.limits, "read_content()")
     return await kind.decode(stream, limits=body.limits)
 
 
@@ -381,12 +383,11 @@ def _take_form(
     content_type = request.headers.get("Content-Type", "")
     if not content_type.startswith("multipart/form-data;"):
         return None
-    data = take_arrived(request, body, min(WHOLE, limits.max_memory))
+    data = body.take_arrived("read_form()", min(WHOLE, limits.max_memory))
     if data is None:
         return None
     parts = parse_form_parts(data, content_type, limits)
     if parts is None:
-        body.remembered = data  # and so the stream's
         return None
     _count(body, limits).add(parts.count)
     body.form = form = MultiPart.of_parts(parts)
@@ -399,13 +400,15 @@ async def _read_form(
     content_type = request.headers.get("Content-Type", "")
     media_type = content_type.partition(";")[0].strip().lower()
     if media_type == _URLENCODED:
-        return MultiPart.of_form(await Form.decode(body.source, limits=limits))
+        source = body.source("read_form()", record=True)
+        return MultiPart.of_form(await Form.decode(source, limits=limits))
     if media_type != _MULTIPART:
         raise UnsupportedContent(
             f"the body must be a form, not {media_type[:80] or 'of no type'!r}",
             accept=f"{_MULTIPART}, {_URLENCODED}",
         )
-    parts = await read_form_parts(body.source, limits, count=_count(body, limits))
+    source = body.source("read_form()", record=True)
+    parts = await read_form_parts(source, limits, count=_count(body, limits))
     form = MultiPart.of_parts(parts)
     if form.spooled:
         body.call_on_close(form.close)
@@ -452,7 +455,7 @@ def iter_parts(
     body = body_of(source)
     limits = limits or body.limits
     return PartReader(
-        body.source,
+        body.source("iter_parts()"),
         source.headers.get("Content-Type") if content_type is None else content_type,
         limits=limits,
         decode=decode,
@@ -466,23 +469,3 @@ def _count(body: RequestState, limits: Limits) -> PartCount:
     if body.tally is not None:
         body.tally.count_parts(count)
     return count
-
-
-def take_arrived(
-    request: web.BaseRequest, body: RequestState, ceiling: int
-) -> bytes | None:
-    """The whole body, if it is here, untouched, and of at most ``ceiling`` bytes."""
-    reader = request.content
-    if not reader.is_eof() or reader.exception() is not None or reader.at_eof():
-        return None
-    size = reader.total_bytes
-    if size > ceiling or size > body.limits.max_body or not body.idle:
-        return None
-    headers = request.headers
-    if (
-        hdrs.CONTENT_ENCODING in headers
-        or CONTENT_DIGEST in headers
-        or REPR_DIGEST in headers
-    ):
-        return None  # the bytes have to go through a stream
-    return reader.read_nowait(-1)

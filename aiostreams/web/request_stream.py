@@ -17,21 +17,24 @@ from __future__ import annotations
 
 import asyncio
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from aiostreams.errors import BodyTimeout, LimitExceeded, exceeded
 from aiostreams.streams.base import Stream
+from aiostreams.streams.guards import OPEN
 from aiostreams.streams.http import arrived_before, content_type_of, size_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Awaitable, Callable
     from typing import Any
 
-    from aiohttp import web
+    from aiohttp import StreamReader, web
 
     from aiostreams.limits import Limits
 
 __all__ = ["ReadDeadline", "RequestStream"]
+
+T = TypeVar("T")
 
 
 class RequestStream(Stream):
@@ -41,22 +44,30 @@ class RequestStream(Stream):
 
     Args:
         request: whose body.
+        reader: aiohttp's reader of it, which the parser feeds.
         limits: its ceilings.
         expecting: whether the client waits to be asked for it.
+
+    Attributes:
+        arrived: how many bytes have come out of the reader.
     """
 
     def __init__(
-        self, request: web.BaseRequest, limits: Limits, *, expecting: bool = False
+        self,
+        request: web.BaseRequest,
+        reader: StreamReader,
+        limits: Limits,
+        *,
+        expecting: bool = False,
     ) -> None:
-        reader = request.content
         super().__init__(
             size=size_of(reader, request.content_length),
             content_type=content_type_of(request.headers),
         )
         self.expecting: bool = expecting
+        self.arrived: int = 0
         self._reader = reader
         self._limits = limits
-        self._received = 0
         # From the first read that waits on.
         self._pace: ReadDeadline | None = None
         # Until the first read.
@@ -74,9 +85,9 @@ class RequestStream(Stream):
             LimitExceeded: there are more than ``max_body``.
             BodyTimeout: the client is slower than the limits allow.
             StreamError: as :meth:`HTTPStream.readany`.
+            RuntimeError: the body was read in another way before.
         """
-        if self._received > self._limits.max_body:
-            raise self._exceeded()
+        self._check_room()
         reader = self._reader
         try:
             if self._request is not None and (early := await self._begin()):
@@ -84,24 +95,72 @@ class RequestStream(Stream):
             elif reader.is_eof():
                 piece = reader.read_nowait()  # is there: nobody waits
             else:
-                pace = self._pace
-                if pace is None:
-                    pace = self._pace = ReadDeadline(self._limits)
-                pace.begin(self._life.reader, self._received)
-                try:
-                    piece = await reader.readany()
-                finally:
-                    pace.end()
-        except asyncio.CancelledError as error:
-            if self._pace is not None:
-                self._pace.interrupted(error)
-            raise
+                piece = await self._in_time(reader.readany)
         except Exception as error:  # noqa: BLE001 (raised in there)
             piece = arrived_before(error, reader)
-        self._received = received = self._received + len(piece)
-        if received > self._limits.max_body or not piece:
-            return self._last(piece)
-        return piece
+        return self._counted(piece)
+
+    async def readchunk(self) -> tuple[bytes, bool]:
+        """The next bytes, and whether they end an HTTP chunk, as from aiohttp's reader.
+
+        What was pushed back, or arrived with a line that was read, has no borders.
+
+        Raises:
+            LimitExceeded, BodyTimeout, StreamError: as :meth:`readany`.
+        """
+        life = self._life
+        if life.state is not OPEN or life.reader is not None or life.buffer.held:
+            return await self.readany(), False
+        task = life.reader = asyncio.current_task()
+        reader = self._reader
+        try:
+            self._check_room()
+            try:
+                if self._request is not None and (early := await self._begin()):
+                    piece, border = early, False
+                elif reader.is_eof():
+                    piece, border = await reader.readchunk()
+                else:
+                    piece, border = await self._in_time(reader.readchunk)
+            except Exception as error:  # noqa: BLE001 (raised in there)
+                piece, border = arrived_before(error, reader), False
+            if border and not piece and life.state is OPEN:
+                life.reader = None
+                return piece, border
+            allowed = self._counted(piece)
+        except BaseException as error:
+            settled = life.settle(error, task)
+            if settled is error:
+                raise
+            raise settled from None
+        border = border and allowed is piece
+        return life.arrived(allowed, self.size, task), border
+
+    def read_arrived(self) -> bytes:
+        """All that has arrived, and ``b""`` if nothing has: nothing is waited for."""
+        life = self._life
+        life.check_idle()
+        reader = self._reader
+        if life.state is not OPEN or self.expecting or reader.exception() is not None:
+            return b""
+        piece = reader.read_nowait()
+        if piece:
+            self._request = None
+        return life.arrived(self._counted(piece), self.size, None) if piece else b""
+
+    async def _in_time(self, read: Callable[[], Awaitable[T]]) -> T:
+        """What ``read`` gives, which may wait for the client."""
+        pace = self._pace
+        if pace is None:
+            pace = self._pace = ReadDeadline(self._limits)
+        pace.begin(self._life.reader, self.arrived)
+        try:
+            return await read()
+        except asyncio.CancelledError as error:
+            pace.interrupted(error)
+            raise
+        finally:
+            pace.end()
 
     async def _begin(self) -> bytes:
         """Before the first read: the body, if it was read in another way."""
@@ -110,16 +169,25 @@ class RequestStream(Stream):
         if self._reader.at_eof() and self._reader.total_bytes:
             # All bytes were taken out of the reader. If that was request.read(),
             # aiohttp remembers them and gives them again.
-            return await request.read()
+            data = await request.read()
+            if not data:
+                raise RuntimeError(
+                    "request.post(), .multipart() or .content has read this body "
+                    "before, and its bytes are gone: call setup(), which keeps them "
+                    "in reach, or read_bytes() first"
+                )
+            return data
         if self.expecting:
             self.expecting = False
             await _continue(request)
         return b""
 
-    def _last(self, piece: bytes) -> bytes:
-        """What of ``piece`` the limit allows; it is the last, or the end."""
-        self._stop()
-        over = self._received - self._limits.max_body
+    def _counted(self, piece: bytes) -> bytes:
+        """What of ``piece`` the limit allows."""
+        self.arrived = arrived = self.arrived + len(piece)
+        over = arrived - self._limits.max_body
+        if over > 0 or not piece:
+            self._stop()
         if over <= 0:
             return piece
         allowed = piece[: max(0, len(piece) - over)]
@@ -127,8 +195,12 @@ class RequestStream(Stream):
             raise self._exceeded()
         return allowed
 
+    def _check_room(self) -> None:
+        if self.arrived > self._limits.max_body:
+            raise self._exceeded()
+
     def _exceeded(self) -> LimitExceeded:
-        return exceeded("the body", self._received, self._limits.max_body)
+        return exceeded("the body", self.arrived, self._limits.max_body)
 
     def _stop(self) -> None:
         if self._pace is not None:

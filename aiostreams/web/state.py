@@ -20,31 +20,41 @@ through it, a reader of parts how many there were: the tally keeps hold of those
 from __future__ import annotations
 
 import functools
+import inspect
 import logging
 import time
 import weakref
 from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar
 
-from aiohttp import hdrs, web
+from aiohttp import EMPTY_PAYLOAD, hdrs, web
 
 from aiostreams.codings.decoded import DecodedStream
 from aiostreams.codings.registry import supported_codings
-from aiostreams.errors import LengthRequired, UnsupportedContent, exceeded
+from aiostreams.errors import (
+    LengthRequired,
+    MalformedBody,
+    UnsupportedContent,
+    exceeded,
+)
 from aiostreams.limits import DEFAULT_LIMITS, Limits
 from aiostreams.storage.base import Storage
+from aiostreams.streams.base import Stream
 from aiostreams.streams.http import content_type_of, is_decoded
 from aiostreams.streams.memory import ByteStream
 from aiostreams.streams.tasks import PostponedCancellation
-from aiostreams.web.digests import verified
+from aiostreams.streams.transforms import LimitStream, Transform
+from aiostreams.web.digests import CONTENT_DIGEST, REPR_DIGEST, verified
+from aiostreams.web.request_reader import CONTENT, RequestReader, has_ended
 from aiostreams.web.request_stream import RequestStream
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
+    from aiohttp import StreamReader
+
     from aiostreams.errors import StreamError
     from aiostreams.multipart.multipart import MultiPart
     from aiostreams.sansio.multipart import PartCount
-    from aiostreams.streams.base import Stream
     from aiostreams.web.stats.model import BodyStats
 
 __all__ = [
@@ -81,27 +91,37 @@ class RequestState:
 
     Attributes:
         limits: the ceilings that hold for it.
-        remembered: the whole body, once ``read_bytes`` has read it.
+        reader: aiohttp's reader of it, which the parser feeds.
+        taken: the call that reads it, or has read it; ``None`` before any did.
+        remembered: the whole body, if its bytes are in memory.
         form: the form in it, once ``read_form`` has.
         expecting: whether the client waits to be asked for its body.
         tally: what is counted of the request, if anything is.
     """
 
     __slots__ = (
+        "_below",
         "_closers",
         "_held",
+        "_recorder",
+        "_replay",
         "_stream",
         "_weak_request",
         "_wire",
+        "_wraps",
         "expecting",
         "form",
         "limits",
+        "reader",
         "remembered",
+        "taken",
         "tally",
     )
 
     def __init__(self, request: web.BaseRequest, limits: Limits) -> None:
         self.limits: Limits = limits
+        self.reader: StreamReader = _feed(request, self)
+        self.taken: str | None = None
         self.remembered: bytes | None = None
         self.form: MultiPart | None = None
         self.expecting: bool = False
@@ -112,6 +132,13 @@ class RequestState:
         self._weak_request = weakref.ref(request)
         self._stream: Stream | None = None
         self._wire: RequestStream | None = None
+        self._wraps: tuple[Callable[[Stream], Stream], ...] = ()
+        # What stands below the stream and is not sure to be closed with it.
+        self._below: tuple[Stream, ...] = ()
+        # What has passed of it, while somebody parses it.
+        self._recorder: Recorder | None = None
+        # Makes a stream of all its bytes, once keep_body() has them.
+        self._replay: Callable[[], Stream] | None = None
         self._closers: list[Callable[[], Awaitable[object]]] = []
         self._held: list[_Held] = []
 
@@ -136,41 +163,224 @@ class RequestState:
         elif declared > self.limits.max_body:
             raise exceeded("the body", declared, self.limits.max_body, exact=True)
 
+    # -- who reads the body --------------------------------------------------------
+
     @property
     def stream(self) -> Stream:
-        """The decoded, limited body; the same object every time."""
-        if self._stream is None:
-            if self.remembered is None:
-                self._stream = self._decoded(self.open_encoded())
-            else:
-                self._stream = self._again(self.remembered)
-        return self._stream
-
-    @property
-    def source(self) -> Stream:
-        """What a helper reads: the stream, or what is remembered from its beginning.
+        """The decoded, limited, wrapped body; the same object every time.
 
         Raises:
-            RuntimeError: ``read_form`` has read it, and nobody remembers its bytes.
+            RuntimeError: another call has read the body, and its bytes are gone.
+            StreamError: as :func:`open_stream`.
         """
-        if self.form is not None and self.remembered is None:
-            # Not the client's mistake, for which a stream at its end would pass.
-            raise RuntimeError(
-                "read_form() has read this body: call read_bytes() before it, "
-                "which keeps the bytes for every helper"
-            )
-        stream = self.stream
-        if self.remembered is None or not (stream.closed or stream.position):
-            return stream
-        return self._again(self.remembered)
+        stream = self._stream
+        if stream is None:
+            return self._open(_OPEN_STREAM)
+        if not stream.position:
+            self.taken = None
+        elif self.taken is not None and has_ended(stream):
+            self._rewind()
+            if not self.kept:
+                raise self._gone(_OPEN_STREAM)
+        return stream
 
-    def _again(self, data: bytes) -> Stream:
+    def source(self, call: str, *, record: bool = False) -> Stream:
+        """What ``call`` reads: the body from its beginning, or what is left of it.
+
+        What is left is for those who go on where ``open_stream`` or
+        ``request.content`` was read from; whoever parses a body begins with it.
+
+        Args:
+            call: what errors name the reader, as ``"read_form()"``.
+            record: whether the bytes, if they are few, are to be had again when
+                ``call`` has read them.
+
+        Raises:
+            RuntimeError: another call has read the body, and its bytes are gone.
+            StreamError: as :func:`open_stream`.
+        """
+        stream = self._stream
+        if stream is None:
+            stream = self._open(call)
+        if stream.position or stream.closed:
+            self._rewind()
+        if self.remembered is not None:
+            return self._in_memory(self.remembered)
+        if self._replay is not None:
+            return self._replay()
+        if stream.position or stream.closed:
+            return self._rest(stream, call)
+        self.taken = call
+        if record and self._is_small(stream):
+            stream = self._recorder = Recorder(stream, self.limits.max_memory)
+        return stream
+
+    def _rest(self, stream: Stream, call: str) -> Stream:
+        """What is left of ``stream``, for one who may have it."""
+        if call == self.taken == _READ_BYTES:
+            return stream  # of what was left, nothing is
+        if self.taken not in _IN_PIECES or has_ended(stream) or stream.closed:
+            raise self._gone(call)
+        if call != CONTENT:
+            self.taken = call
+        return stream
+
+    def take_arrived(self, call: str, ceiling: int) -> bytes | None:
+        """The whole body, if it is here, untouched, and of at most ``ceiling`` bytes.
+
+        Most forms and documents fit into a packet or two and are here in full before
+        a handler runs. Then there is nothing to wait for, no pace to keep and no
+        stream to open: 20 us of 40 for a small form. In every other case the answer
+        is ``None``, and nothing is taken.
+        """
+        reader = self.reader
+        if not reader.is_eof() or reader.exception() is not None or reader.at_eof():
+            return None
+        size = reader.total_bytes
+        if size > ceiling or size > self.limits.max_body or not self.untouched:
+            return None
+        request = self._request
+        headers = request.headers
+        if (
+            hdrs.CONTENT_ENCODING in headers
+            or CONTENT_DIGEST in headers
+            or REPR_DIGEST in headers
+            or (request.method == hdrs.METH_PUT and hdrs.CONTENT_RANGE in headers)
+        ):
+            return None  # there is more to see to
+        self.taken = call
+        self.remembered = data = reader.read_nowait(-1)
+        return data
+
+    def remember(self, data: bytes, stream: Stream) -> None:
+        """``data`` is the whole body, which was read from ``stream``."""
+        self.remembered = data
+        if stream is self._stream:
+            stream.unread(data)  # also for those who take the stream
+
+    def replay(self, make: Callable[[], Stream]) -> None:
+        """``make`` gives all of the body, whose stream is at its end."""
+        self._replay = make
+        stream, self._stream = self._stream, None
+        if stream is not None:
+            self._below = (stream, *self._below)
+
+    def wrap(self, make: Callable[[Stream], Stream]) -> None:
+        """Have ``make`` put a stream around the body, and those around it before.
+
+        Raises:
+            RuntimeError: the body was opened before.
+        """
+        opened = self._stream is not None or self._wire is not None
+        if opened or self.taken is not None or self._read_before:
+            raise RuntimeError(
+                "wrap_body() comes too late: "
+                f"{self.taken or _OPEN_STREAM} has opened the body"
+            )
+        if self.reader is EMPTY_PAYLOAD and not self._wraps:
+            _feed(self._request, self, wrapped=True)
+        self._wraps += (make,)
+
+    @property
+    def untouched(self) -> bool:
+        """Whether the body is as it came, and no call has opened it."""
+        return (
+            self._stream is None
+            and self._wire is None
+            and self.taken is None
+            and not self._wraps
+        )
+
+    @property
+    def kept(self) -> bool:
+        """Whether the bytes can be had from their beginning, though they were read."""
+        recorder = self._recorder
+        return (
+            self.remembered is not None
+            or self._replay is not None
+            or (recorder is not None and recorder.pieces is not None)
+        )
+
+    @property
+    def changed(self) -> bool:
+        """Whether others than the bytes on the wire are read."""
+        return bool(self._wraps) or hdrs.CONTENT_ENCODING in self._request.headers
+
+    @property
+    def _read_before(self) -> bool:
+        """Whether aiohttp's own calls took all bytes before this object was there."""
+        reader = self.reader
+        if not (reader.at_eof() and reader.total_bytes):
+            return False
+        if self._wire is None:
+            return self.taken is None
+        return not self._wire.arrived
+
+    def _open(self, call: str) -> Stream:
+        if self.remembered is not None:
+            stream: Stream = self._in_memory(self.remembered)
+        elif self._replay is not None:
+            stream = self._replay()
+        elif self.taken is not None:
+            raise self._gone(call)  # it was let go since
+        else:
+            self._refuse_part()
+            stream = self._decoded(self.open_encoded())
+            if self._wraps:
+                stream = self._wrapped(stream)
+        self._stream = stream
+        return stream
+
+    def _rewind(self) -> None:
+        """Bring the stream back to its beginning, if what has passed is at hand."""
+        stream, recorder = self._stream, self._recorder
+        self._recorder = None
+        if stream is None or recorder is None or stream.closed:
+            return
+        pieces = recorder.end()
+        if pieces is None:
+            return
+        if has_ended(stream):
+            self.remember(b"".join(pieces), stream)
+        else:
+            for piece in reversed(pieces):
+                stream.unread(piece)
+
+    def _in_memory(self, data: bytes) -> Stream:
         return ByteStream(data, content_type=content_type_of(self._request.headers))
+
+    def _gone(self, call: str) -> RuntimeError:
+        # Not the client's mistake, for which a stream at its end would pass.
+        return RuntimeError(
+            f"{call} comes too late: {self.taken or _OPEN_STREAM} has read the "
+            "body, and its bytes are gone; call read_bytes() before, or keep_body() "
+            "if it is large, and every reader has them"
+        )
+
+    def _is_small(self, stream: Stream) -> bool:
+        return stream.size is None or stream.size <= self.limits.max_memory
+
+    def _refuse_part(self) -> None:
+        """Refuse a PUT of a part (RFC 9110 section 14.5), unless the route takes it."""
+        request = self._request
+        if (
+            request.method == hdrs.METH_PUT
+            and hdrs.CONTENT_RANGE in request.headers
+            and not self.limits.partial_put
+        ):
+            raise MalformedBody(
+                "the body is a part by its Content-Range, and only a PUT of the whole "
+                "is taken here"
+            )
+
+    # -- what it is read through ---------------------------------------------------
 
     def open_encoded(self) -> Stream:
         """The body as it comes, limited; instead of :attr:`stream`, not beside it."""
         self.refuse_declared()
-        self._wire = RequestStream(self._request, self.limits, expecting=self.expecting)
+        self._wire = RequestStream(
+            self._request, self.reader, self.limits, expecting=self.expecting
+        )
         return self._wire
 
     def _decoded(self, wire: Stream) -> Stream:
@@ -182,7 +392,7 @@ class RequestState:
         """
         headers = self._request.headers
         codings = headers.getall(hdrs.CONTENT_ENCODING, ())
-        if is_decoded(self._request.content):
+        if is_decoded(self.reader):
             # The bytes that a digest is of are gone.
             _warn_once()
             if len(codings) > 1:
@@ -200,6 +410,26 @@ class RequestState:
             self.tally.decoded = decoded
         return decoded
 
+    def _wrapped(self, stream: Stream) -> Stream:
+        """``stream`` within what ``wrap_body`` puts around it, limited again.
+
+        Raises:
+            TypeError: what was made is not a Stream.
+        """
+        for make in self._wraps:
+            # One that fails, or does not own its source, leaves it to be closed.
+            self._below += (stream,)
+            made: object = make(stream)
+            if not isinstance(made, Stream):
+                if inspect.iscoroutine(made):
+                    made.close()
+                raise TypeError(
+                    f"{make!r} gave {type(made).__name__}, expected a Stream"
+                )
+            stream = made
+        self._below += (stream,)
+        return LimitStream(stream, self.limits.max_body)
+
     @property
     def waited(self) -> float:
         """How long reading it waited for the client, in seconds."""
@@ -213,18 +443,16 @@ class RequestState:
     @property
     def idle(self) -> bool:
         """Whether nothing was opened, so that there is nothing to close."""
-        return self._stream is None and not self._closers and not self._held
+        return self._stream is None and not (self._below or self._closers or self._held)
 
     @property
     def needs_no_cleanup(self) -> bool:
         """Whether nothing was opened, and the client does not wait to be asked."""
-        return not (
-            self.expecting or self._stream is not None or self._closers or self._held
-        )
+        return not self.expecting and self.idle
 
     def forget(self) -> None:
         """Let go of what was read; the request may live as long as its connection."""
-        self.remembered = self.form = None
+        self.remembered = self.form = self._replay = self._recorder = None
 
     def call_on_close(self, closer: Callable[[], Awaitable[object]]) -> None:
         """Await ``closer()`` at the end of the request, whatever happens."""
@@ -246,10 +474,13 @@ class RequestState:
         Also when it is cancelled meanwhile, which is raised afterwards.
         """
         self.keep_only(None)
-        closers, self._closers = self._closers, []
-        stream, self._stream = self._stream, None
-        if stream is not None:
-            closers.insert(0, stream.close)
+        streams = self._below
+        if self._stream is not None:
+            streams += (self._stream,)
+            if self.taken is None and self._stream.position:
+                self.taken = _OPEN_STREAM
+        closers = [*(stream.close for stream in streams), *self._closers]
+        self._stream, self._below, self._closers = None, (), []
         self.forget()
         cancellation = PostponedCancellation()
         while closers:
@@ -259,6 +490,100 @@ class RequestState:
                 except Exception:
                     _logger.exception("closing what the request opened failed")
         cancellation.reraise()
+
+
+# Calls that leave the rest of a body to whoever comes next.
+_IN_PIECES: Final = (None, CONTENT)
+_READ_BYTES: Final = "read_bytes()"
+_OPEN_STREAM: Final = "open_stream()"
+
+
+class Recorder(Transform):
+    """``source``, and all that has passed, as long as that is little.
+
+    Args:
+        source: what is read; owned.
+        ceiling: how many bytes may be held, each piece with its object.
+
+    Attributes:
+        pieces: what has passed, or ``None`` if it is more than that.
+    """
+
+    def __init__(self, source: Stream, ceiling: int) -> None:
+        super().__init__(source)
+        self.pieces: list[bytes] | None = []
+        self._room = ceiling
+        self._over = False
+
+    async def readany(self) -> bytes:
+        """The source's next piece."""
+        if self._over:
+            raise RuntimeError("another call has begun to read this body anew")
+        piece = await self._source.readany()
+        if self.pieces is not None:
+            self._room -= len(piece)
+            if self._room >= 0:
+                self.pieces.append(piece)
+                self._room -= _PIECE
+            else:
+                self.pieces = None
+        return piece
+
+    def end(self) -> list[bytes] | None:
+        """What has passed; nothing passes from now on."""
+        self._over = True
+        return self.pieces
+
+
+# What the object of a piece takes beside its bytes, and its place in a list.
+_PIECE: Final = 64
+
+
+class _OwnReader(RequestReader):
+    """What aiohttp's calls of a request read."""
+
+    __slots__ = ("_body",)
+
+    def __init__(self, raw: StreamReader, body: RequestState) -> None:
+        super().__init__(raw)
+        self._body = body
+
+    def open(self, call: str) -> Stream:
+        body = self._body
+        if body._read_before:  # noqa: SLF001
+            return ByteStream()  # as aiohttp has it
+        return body.source(call, record=call in _PARSED)
+
+    def kept(self) -> bool:
+        return self._body.kept
+
+    def changed(self) -> bool:
+        return self._body.changed
+
+
+_PARSED: Final = frozenset(
+    f"request.{name}()" for name in ("read", "text", "json", "post", "multipart")
+)
+
+
+def _feed(
+    request: web.BaseRequest, body: RequestState, *, wrapped: bool = False
+) -> StreamReader:
+    """Have aiohttp's calls of ``request`` read what ours do; gives its own reader.
+
+    There is no public way: a handler that calls ``request.json()`` would read bytes
+    that are encoded, or none where one of our helpers came first. ``_payload`` is what
+    all of aiohttp's calls read, and ``clone()`` passes on; ``_cache`` may have it as
+    ``request.content`` already.
+    """
+    raw: StreamReader = request._payload  # noqa: SLF001
+    if raw is EMPTY_PAYLOAD:
+        if not wrapped:
+            return raw  # the usual GET
+        _ = request.body_exists  # which is remembered, and stays true
+    request._payload = _OwnReader(raw, body)  # noqa: SLF001
+    request._cache.pop("content", None)  # noqa: SLF001
+    return raw
 
 
 @functools.cache

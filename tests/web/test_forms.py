@@ -489,16 +489,29 @@ async def test_the_body_first_and_the_form_after() -> None:
             assert await outcome(script, *pieces) == ["first", "zweites"]
 
 
+async def test_a_form_that_was_read_can_be_read_again_while_it_is_small() -> None:
+    async def again(request: web.Request) -> Any:
+        form = await read_form(request)
+        names = [part.name async for part in iter_parts(request)]
+        return form.form.getall("a"), names[0], await read_bytes(request) == BODY
+
+    for pieces in ways_of(BODY).values():
+        assert await outcome(again, *pieces) == (["first", "zweites"], "a", True)
+
+
 async def test_reading_a_body_after_its_form_is_not_the_clients_mistake() -> None:
     async def again(request: web.Request) -> None:
         await read_form(request)
-        with pytest.raises(RuntimeError, match=r"read_bytes\(\) before"):
+        with pytest.raises(RuntimeError, match=r"read_bytes\(\) before") as caught:
             await read_bytes(request)
+        assert str(caught.value).startswith(
+            "read_bytes() comes too late: read_form() has read the body"
+        )
         with pytest.raises(RuntimeError, match=r"read_bytes\(\) before"):
             iter_parts(request)
 
     for pieces in ways_of(BODY).values():
-        await outcome(again, *pieces)
+        await outcome(again, *pieces, limits=Limits(max_memory=len(BODY) - 1))
 
 
 async def test_urlencoded_forms_have_no_files() -> None:

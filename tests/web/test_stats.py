@@ -244,16 +244,29 @@ async def test_chunked_request_in_a_coding(decoding: bool) -> None:
 
 
 async def test_coding_that_nobody_undoes() -> None:
+    async def ignore(request: web.Request) -> web.Response:
+        await request.content.wait_eof()
+        return web.Response()
+
+    body = gzip.compress(TEXT)
+    async with reporting(ignore) as (address, told):
+        await ask(address, data=body, Content_Encoding="gzip")
+        await ask(address, "GET", Content_Encoding="gzip")
+        first, second = await told.next(), await told.next()
+    assert (first.request_body_size, first.request_decoded_size) == (len(body), None)
+    assert (second.request_body_size, second.request_decoded_size) == (0, 0)
+
+
+async def test_a_body_that_aiohttps_own_call_reads_is_decoded() -> None:
     async def count(request: web.Request) -> web.Response:
         return web.Response(text=str(len(await request.read())))
 
     body = gzip.compress(TEXT)
     async with reporting(count) as (address, told):
         await ask(address, data=body, Content_Encoding="gzip")
-        await ask(address, "GET", Content_Encoding="gzip")
-        first, second = await told.next(), await told.next()
-    assert (first.request_body_size, first.request_decoded_size) == (len(body), None)
-    assert (second.request_body_size, second.request_decoded_size) == (0, 0)
+        stats = await told.next()
+    assert stats.request_body_size == len(body)
+    assert stats.request_decoded_size == len(TEXT)
 
 
 async def test_what_is_put_back_counts_once() -> None:

@@ -215,7 +215,7 @@ def summarize(
     error: str | None = None
     if not whole or tally.raised is not None or tally.answered is not None:
         outcome, error = _outcome(tally, task, whole=whole)
-    received, decoded, codings = _request_sizes(request, tally)
+    received, decoded, codings = _request_sizes(request, body, tally)
     response = tally.response
     status = start = None
     sent: int = 0
@@ -327,9 +327,9 @@ def _codings(lines: Sequence[str]) -> tuple[str, ...]:
 
 
 def _request_sizes(
-    request: web.Request, tally: Tally
+    request: web.Request, body: RequestState, tally: Tally
 ) -> tuple[int, int | None, tuple[str, ...]]:
-    reader = request.content
+    reader = body.reader
     total = reader.total_bytes
     lines = request.headers.getall(hdrs.CONTENT_ENCODING, None)
     codings = () if lines is None else _codings(lines)
