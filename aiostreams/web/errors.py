@@ -36,6 +36,7 @@ __all__ = [
     "BrokenConnection",
     "Problem",
     "describe",
+    "ends_well",
     "error_response",
     "not_acceptable",
 ]
@@ -210,6 +211,16 @@ def _problem(
         **extra,
     }
     return Problem(status, fields, json.dumps(document, separators=(",", ":")))
+
+
+def ends_well(error: BaseException | None) -> bool:
+    """Tell whether a block that is left by ``error`` has done its work.
+
+    aiohttp's habit is to raise redirects, and other answers below 400.
+    """
+    if error is None:
+        return True
+    return isinstance(error, web.HTTPException) and error.status < 400
 
 
 def _note(error: StreamError, request: web.BaseRequest, status: int) -> None:

@@ -32,6 +32,7 @@ from aiostreams.streams.transforms import ProgressStream
 from aiostreams.uploads.formmodel import bind, file_rules, json_fields
 from aiostreams.uploads.receiver import Receiver
 from aiostreams.uploads.stored import StoredFiles
+from aiostreams.web.errors import ends_well
 from aiostreams.web.state import body_of, find_storage, tally_of
 
 if TYPE_CHECKING:
@@ -132,10 +133,11 @@ def receive(
         async with receive(request, accept={"image/*"}) as upload:
             return JSON({"keys": [file.key for file in upload.files.values()]})
 
-    All or nothing: when the block is left by an exception (a redirect that is raised
-    is one; return it), or the upload fails by a limit, a disconnect, a cancellation
-    or the storage, every file of the request is removed. A form is multipart or
-    urlencoded; a body of another type is stored as the file of the field ``"file"``.
+    All or nothing: when the block is left by an exception, or the upload fails by a
+    limit, a disconnect, a cancellation or the storage, every file of the request is
+    removed. An ``HTTPException`` below 400, such as a redirect that is raised, is an
+    answer and keeps them. A form is multipart or urlencoded; a body of another type is
+    stored as the file of the field ``"file"``.
 
     Args:
         request: whose body.
@@ -168,7 +170,8 @@ def receive(
         ObjectExists: likewise: ``key`` gave one that is taken.
         StorageError: likewise: the storage failed, or is full.
         StreamError: as raised by the stream.
-        RuntimeError: there is no storage.
+        RuntimeError: there is no storage; or, on entering the block, another call has
+            read the body, and its bytes are gone.
     """
     body = body_of(request)
     limits = limits or body.limits
@@ -231,7 +234,7 @@ class Receiving(Generic[T]):
         exc: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        if exc_type is not None:
+        if not ends_well(exc):
             await self._receiver.undo()
 
     async def _receive(self) -> Any:

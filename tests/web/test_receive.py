@@ -35,6 +35,7 @@ from aiostreams import (
     Stream,
     UnsupportedContent,
     iter_parts,
+    open_stream,
     read_form,
     receive,
     setup,
@@ -1000,3 +1001,59 @@ async def test_a_handler_takes_over_part_by_part(
 
     assert await run(script, posted(FORM)) == [len(PNG), len(PNG) + 1, len(PDF)]
     assert sorted(await keys(storage)) == ["mine/me.png", "mine/p.pdf", "mine/you.png"]
+
+
+# -- answers that are raised ---------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "answer", [web.HTTPSeeOther("/done"), web.HTTPFound("/done"), web.HTTPCreated()]
+)
+async def test_an_answer_below_400_that_is_raised_keeps_the_files(
+    answer: web.HTTPException,
+) -> None:
+    """As aiohttp's own examples raise redirects."""
+    storage = MemoryStorage()
+
+    async def handler(request: web.Request) -> Any:
+        async with receive(request, key=lambda part: part.safe_filename):
+            raise answer
+
+    app = web.Application()
+    app.router.add_post("/", handler)
+    setup(app, storage=storage)
+    async with serving(app) as address, connected(address) as raw:
+        await raw.send(posted(FORM))
+        status, headers, _ = await raw.response()
+    assert status == answer.status
+    assert headers.get("location") == answer.headers.get("Location")
+    assert sorted(await keys(storage)) == ["me.png", "p.pdf", "you.png"]
+
+
+@pytest.mark.parametrize(
+    "answer", [web.HTTPBadRequest(), web.HTTPConflict(), web.HTTPBadGateway()]
+)
+async def test_an_error_that_is_raised_removes_them(answer: web.HTTPException) -> None:
+    storage = MemoryStorage()
+
+    async def script(request: web.Request) -> Any:
+        with pytest.raises(type(answer)):
+            async with receive(request):
+                raise answer
+
+    await run(script, posted(FORM), storage=storage)
+    assert await keys(storage) == []
+
+
+async def test_a_body_that_was_used_up_is_not_called_the_clients_mistake() -> None:
+    async def script(request: web.Request) -> Any:
+        await open_stream(request).read()
+        async with receive(request, MemoryStorage()):
+            pass
+
+    for pieces in ([posted(FORM)], chunked(FORM, 1000)):
+        with pytest.raises(RuntimeError) as caught:
+            await run(script, *pieces)
+        assert str(caught.value).startswith(
+            "receive() comes too late: open_stream() has read the body"
+        )

@@ -25,9 +25,11 @@ from aiostreams import (
     MemoryStorage,
     Text,
     UnsupportedContent,
+    expect_continue,
     iter_json,
     iter_ndjson,
     iter_parts,
+    limit,
     open_stream,
     read_bytes,
     read_content,
@@ -35,6 +37,7 @@ from aiostreams import (
     read_json,
     read_text,
     receive,
+    setup,
 )
 from aiostreams.content.base import INLINE
 from aiostreams.web.state import body_of
@@ -383,3 +386,123 @@ async def test_a_gzip_body_is_decoded_once_under_aiohttps_own_decoding() -> None
     body = gzip.compress(b"[1]")
     head = [("Content-Encoding", "gzip"), ("Content-Type", "application/json")]
     assert await run(read_json, post(body, headers=head)) == [1]
+
+
+# -- PUT with Content-Range ----------------------------------------------------------
+
+
+async def received(request: web.BaseRequest) -> Any:
+    async with receive(request, MemoryStorage()) as upload:
+        return upload
+
+
+async def parts_of(request: web.BaseRequest) -> Any:
+    return [part async for part in iter_parts(request)]
+
+
+async def streamed(request: web.BaseRequest) -> Any:
+    return await open_stream(request).read()
+
+
+async def values_of(request: web.BaseRequest) -> Any:
+    return [value async for value in iter_json(request)]
+
+
+async def lines_of(request: web.BaseRequest) -> Any:
+    return [value async for value in iter_ndjson(request)]
+
+
+async def posted(request: web.BaseRequest) -> Any:
+    return dict(await request.post())
+
+
+async def content_of(request: web.BaseRequest) -> Any:
+    return await request.content.read()
+
+
+JSON_TYPE = "application/json"
+FORM_TYPE = "application/x-www-form-urlencoded"
+MULTIPART = b'--x\r\nContent-Disposition: form-data; name="a"\r\n\r\n1\r\n--x--\r\n'
+
+
+@pytest.mark.parametrize(
+    ("call", "content_type", "body"),
+    [
+        (read_bytes, JSON_TYPE, b"[1]"),
+        (read_text, JSON_TYPE, b"[1]"),
+        (read_json, JSON_TYPE, b"[1]"),
+        (read_content, JSON_TYPE, b"[1]"),
+        (read_content, "video/webm", b"\x1a\x45"),
+        (values_of, JSON_TYPE, b"[1]"),
+        (lines_of, JSON_TYPE, b"[1]"),
+        (streamed, JSON_TYPE, b"[1]"),
+        (read_form, FORM_TYPE, b"a=1"),
+        (read_form, "multipart/form-data; boundary=x", MULTIPART),
+        (parts_of, "multipart/form-data; boundary=x", MULTIPART),
+        (received, "multipart/form-data; boundary=x", MULTIPART),
+        (received, FORM_TYPE, b"a=1"),
+        (received, "video/webm", b"\x1a\x45"),
+        (web.BaseRequest.read, JSON_TYPE, b"[1]"),
+        (web.BaseRequest.text, JSON_TYPE, b"[1]"),
+        (web.BaseRequest.json, JSON_TYPE, b"[1]"),
+        (content_of, JSON_TYPE, b"[1]"),
+        (posted, FORM_TYPE, b"a=1"),
+        (posted, "multipart/form-data; boundary=x", MULTIPART),
+    ],
+)
+async def test_a_part_is_not_put_in_place_of_the_whole(
+    call: Script, content_type: str, body: bytes
+) -> None:
+    """RFC 9110 section 14.5: by no way of reading, unless the route says so."""
+    seen: list[Any] = []
+
+    async def refusing(request: web.Request) -> web.Response:
+        await call(request)
+        return web.Response(text="taken")
+
+    @limit(partial_put=True)
+    async def taking(request: web.Request) -> web.Response:
+        seen.append(await call(request))
+        return web.Response(text="taken")
+
+    app = web.Application()
+    for method in ("PUT", "PATCH", "POST"):
+        app.router.add_route(method, "/", refusing)
+    app.router.add_put("/parts", taking)
+    headers = [("Content-Type", content_type), ("Content-Range", "bytes 5-7/8")]
+    whole = [("Content-Type", content_type)]
+    async with serving(setup(app)) as address, connected(address) as raw:
+
+        async def answer(method: str, path: str, fields: Any) -> int:
+            await raw.send(post(body, headers=fields, method=method, path=path))
+            status, _, said = await raw.response()
+            assert (said == b"taken") is (status == 200)
+            assert (b"Content-Range" in said) is (status == 400)
+            return status
+
+        assert await answer("PUT", "/", headers) == 400
+        assert await answer("PUT", "/", whole) == 200
+        assert await answer("PUT", "/parts", headers) == 200
+        # Only with PUT does it have a meaning that is known.
+        assert await answer("PATCH", "/", headers) == 200
+        assert await answer("POST", "/", headers) == 200
+    assert len(seen) == 1
+
+
+async def test_a_part_is_refused_before_it_is_asked_for() -> None:
+    async def handler(request: web.Request) -> web.Response:
+        return web.Response(body=await read_bytes(request))
+
+    app = web.Application()
+    app.router.add_put("/", handler, expect_handler=expect_continue)
+    headers = [
+        ("Content-Length", "5"),
+        ("Content-Range", "bytes 5-9/10"),
+        ("Expect", "100-continue"),
+    ]
+    async with (
+        serving(setup(app), lingering_time=0) as address,
+        connected(address) as raw,
+    ):
+        await raw.send(post(headers=headers, method="PUT"))
+        assert (await raw.response())[0] == 400
