@@ -61,6 +61,7 @@ __all__ = [
     "APP_LIMITS",
     "APP_STORAGE",
     "Listener",
+    "Recorder",
     "RequestState",
     "Tally",
     "body_of",

@@ -27,6 +27,7 @@ from aiostreams.streams.transforms import (
 from aiostreams.testing import LAWS, SpyStream
 from aiostreams.testing.laws import SAMPLE, Make
 from aiostreams.web.request import iter_parts
+from aiostreams.web.state import Recorder
 
 
 class Minimal(Stream):
@@ -143,6 +144,7 @@ MAKES: dict[str, Make] = {
     "ProgressStream": lambda source: ProgressStream(source, lambda done, total: None),
     "ProgressStream, async": lambda source: ProgressStream(source, slow_callback),
     "TeeStream": lambda source: TeeStream(source, Discard()),
+    "Recorder": lambda source: Recorder(source, 1000),
     "HashStream": lambda source: HashStream(source, "sha256", "md5"),
     "ChainStream": lambda source: ChainStream(ByteStream(b"head\n"), source),
     "ChainStream of bytes": lambda: ChainStream(ByteStream(b"a\nb"), ByteStream(b"")),
