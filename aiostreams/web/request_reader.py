@@ -200,7 +200,7 @@ class RequestReader(StreamReader):
         stream = self._stream
         if stream is None or isinstance(stream, RequestStream):
             return self._raw.total_bytes
-        return stream._life.received  # noqa: SLF001 - what was pushed back counts, too
+        return stream.received
 
     @property
     def total_compressed_bytes(self) -> int | None:  # type: ignore[override]

@@ -520,7 +520,7 @@ class Recorder(Transform):
         """The source's next piece."""
         if self._over:
             raise RuntimeError("another call has begun to read this body anew")
-        piece = await self._source.readany()
+        piece = await self.source.readany()
         if self.pieces is not None:
             self._room -= len(piece)
             if self._room >= 0:
