@@ -107,6 +107,32 @@ def test_tests_of_threats_exist(file: str) -> None:
     assert named - there == set()
 
 
+def test_the_files_that_pages_name_are_there() -> None:
+    named = {
+        (page, file)
+        for page in [*DOCS.rglob("*.md"), ROOT / "README.md"]
+        for file in re.findall(
+            r"`((?:aiostreams|tests|example_app)/[\w/]+(?:\.\w+)?)`", page.read_text()
+        )
+    }
+    # The page of threats names tests relative to their folder.
+    missing = {
+        (page.name, file)
+        for page, file in named
+        if not (ROOT / file).exists() and not (ROOT / "tests" / file).exists()
+    }
+    assert missing == set()
+
+
+def test_the_layout_names_every_folder() -> None:
+    layout = (DOCS / "contributing.md").read_text()
+    folders = {
+        path.parent.relative_to(ROOT) for path in ROOT.glob("aiostreams/**/*.py")
+    }
+    for folder in folders - {Path("aiostreams")}:
+        assert f"{folder.relative_to('aiostreams')}/" in layout
+
+
 def test_each_limit_stops_a_threat() -> None:
     for field in dataclasses.fields(aiostreams.Limits):
         assert f"`{field.name}`" in THREATS, field.name
