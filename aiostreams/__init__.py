@@ -32,6 +32,7 @@ from aiostreams.errors import (
     UnsupportedContent,
 )
 from aiostreams.files.file import FileStream
+from aiostreams.files.replay import Replay
 from aiostreams.files.spooled import SpooledStream
 from aiostreams.limits import GiB, KiB, Limits, MiB
 from aiostreams.multipart.form import Form
@@ -131,6 +132,7 @@ __all__ = [
     "ObjectStorage",
     "Part",
     "ProgressStream",
+    "Replay",
     "SizeMismatch",
     "SliceStream",
     "SpooledStream",

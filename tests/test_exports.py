@@ -32,7 +32,7 @@ CONTRACT = set(
     LengthRequired LimitExceeded UnsupportedContent InvalidContent ClientGone
     Storage MemoryStorage DiskStorage ObjectStorage storage_from_url StoredFile
     StoredObject ObjectNotFound ObjectExists InvalidKey StorageError
-    Zip ZipMember ZipStream
+    Zip ZipMember ZipStream Replay
     KiB MiB GiB
     """.split()  # noqa: SIM905 - reads as the list it is
 )

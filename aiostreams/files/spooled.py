@@ -25,7 +25,7 @@ from aiostreams.streams.memory import ByteStream
 if TYPE_CHECKING:
     from aiostreams.streams.iterable import BytesLike
 
-__all__ = ["SpooledStream"]
+__all__ = ["Spool", "SpooledStream"]
 
 _FLAGS = os.O_RDWR | os.O_CLOEXEC
 _UNNAMED = getattr(os, "O_TMPFILE", 0)
@@ -63,7 +63,7 @@ class SpooledStream(Stream):
             raise ValueError(f"max_memory must not be negative: {max_memory}")
         self._max_memory = max_memory
         self._memory = ChunkList()
-        self._spool = _Spool(None if dir is None else os.fspath(dir))
+        self._spool = Spool(None if dir is None else os.fspath(dir))
         self._behind: WriteBehind | None = None
         self._ahead: ReadAhead | None = None
 
@@ -162,17 +162,31 @@ class SpooledStream(Stream):
         return self._spool.file
 
 
-class _Spool:
-    """The unnamed file, made by the first batch. Its methods are blocking."""
+class Spool:
+    """The unnamed file, made by the first batch. Its methods are blocking.
 
-    def __init__(self, folder: str | None) -> None:
+    Args:
+        folder: where it is made; in the system's if ``None``.
+        kind: what holds its descriptor.
+
+    Attributes:
+        file: the file, once there is one.
+    """
+
+    def __init__(self, folder: str | None, kind: type[OpenFile] = OpenFile) -> None:
         self._folder = folder
+        self._kind = kind
         self.file: OpenFile | None = None
 
     def write(self, chunks: list[BytesLike]) -> None:
+        """Append ``chunks``.
+
+        Raises:
+            StorageError: the file could not be made or written.
+        """
         try:
             if self.file is None:
-                self.file = OpenFile(self._create(), "temporary file")
+                self.file = self._kind(self._create(), "temporary file")
             write_all(self.file.fileno(), chunks)
         except OSError as error:
             raise StorageError(

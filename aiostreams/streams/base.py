@@ -12,7 +12,7 @@ import functools
 import io
 from abc import ABC
 from asyncio import IncompleteReadError
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Protocol, Self
 
 from aiostreams.errors import exceeded
 from aiostreams.limits import MiB
@@ -23,11 +23,17 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
     from types import TracebackType
 
-__all__ = ["MAX_LINE_LENGTH", "Stream"]
+__all__ = ["MAX_LINE_LENGTH", "Sink", "Stream"]
 
 # A line is gathered in memory; without a ceiling one missing newline would gather
 # the whole body there.
 MAX_LINE_LENGTH = 1 * MiB
+
+
+class Sink(Protocol):
+    """What bytes can be written to: a writable Stream, or a ``Replay``."""
+
+    async def write(self, data: bytes | bytearray | memoryview) -> None: ...
 
 
 class Stream(Guarded, ABC):

@@ -20,7 +20,7 @@ from aiostreams.streams.tasks import end
 if TYPE_CHECKING:
     from collections.abc import Generator
 
-    from aiostreams.streams.base import Stream
+    from aiostreams.streams.base import Sink, Stream
 
 __all__ = ["copy"]
 
@@ -30,7 +30,7 @@ _TURN = 1 * MiB
 _LEAST = 16 * KiB
 
 
-async def copy(source: Stream, sink: Stream, *, chunk_size: int = 256 * KiB) -> int:
+async def copy(source: Stream, sink: Sink, *, chunk_size: int = 256 * KiB) -> int:
     """Write all that can be read from ``source`` into ``sink``.
 
     Reading the next bytes overlaps writing the last; no more than one read is ahead.

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from typing import TypeAlias
 
     from aiostreams.errors import LimitExceeded
+    from aiostreams.streams.base import Sink
 
     # Gets (done, total) in bytes; total is None when unknown. Plain or async.
     ProgressCallback: TypeAlias = "Callable[[int, int | None], Awaitable[None] | None]"
@@ -191,10 +192,10 @@ class TeeStream(Transform):
 
     Args:
         source: what is read; owned.
-        sinks: writable streams.
+        sinks: writable streams, or a ``Replay``.
     """
 
-    def __init__(self, source: Stream, *sinks: Stream) -> None:
+    def __init__(self, source: Stream, *sinks: Sink) -> None:
         super().__init__(source)
         self._sinks = sinks
         self._piece = b""
