@@ -135,7 +135,7 @@ class FileStream(Stream):
 
     Raises:
         ValueError: the mode is none of these, a number is negative or given for
-            writing, or the path names no file.
+            writing, or a path to write to names no file or contains a NUL byte.
         TypeError: ``path`` is not a path.
     """
 
@@ -156,8 +156,6 @@ class FileStream(Stream):
         self._source: FileReader | None = None
         self._target: FileWriter | None = None
         self._reopened: Callable[[], FileStream] | None = None
-        if "\0" in self._path:
-            raise ValueError("a path contains no NUL")
         if mode == "rb":
             check_range(offset, length)
             self._source = FileReader(
@@ -184,6 +182,8 @@ class FileStream(Stream):
                 raise ValueError("offset and length are for reading")
             if os.path.split(self._path)[1] in {"", ".", ".."}:
                 raise ValueError(f"{self._path!r} does not name a file")
+            if "\0" in self._path:
+                raise ValueError(f"the path {self._path!r} contains a NUL byte")
             self._target = FileWriter(
                 Draft(
                     self._path,
@@ -313,7 +313,8 @@ class FileStream(Stream):
         shows before the data comes.
 
         Raises:
-            FileNotFoundError: nothing is there to read.
+            FileNotFoundError: nothing is there to read, or nothing can be: the path
+                contains a NUL byte or a lone surrogate.
             IsADirectoryError: the path is a directory.
             NotADirectoryError: a file stands where the path has a directory.
             PermissionError: the path may not be read.

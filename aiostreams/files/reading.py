@@ -68,6 +68,7 @@ class OpenFile:
 
         Raises:
             FileNotFoundError, NotADirectoryError, PermissionError: as ``open()``.
+                FileNotFoundError also for a name that no file can have.
             IsADirectoryError: it is a directory.
             StorageError: it is something else, or opening failed.
         """
@@ -81,6 +82,10 @@ class OpenFile:
                 raise
         except _CALLERS_ERRORS:
             raise
+        except ValueError as error:
+            # A NUL, or a surrogate that stands for no byte: no file has such a name.
+            missing = FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), path)
+            raise missing from error
         except OSError as error:
             raise StorageError(
                 f"cannot open {os.path.split(path)[1]!r}: {error.strerror}", error

@@ -288,6 +288,17 @@ async def test_missing_file_is_file_not_found(path: Path) -> None:
             await stream.read()
 
 
+@pytest.mark.parametrize("name", ["a\0b", "\0", "\ud800"])
+async def test_a_name_that_no_file_can_have_is_file_not_found(
+    tmp_path: Path, name: str
+) -> None:
+    async with FileStream(tmp_path / name) as stream:
+        with pytest.raises(FileNotFoundError):
+            await stream.open()
+        with pytest.raises(FileNotFoundError):
+            await stream.read()
+
+
 async def test_both_who_wait_for_a_missing_file_hear_of_it(path: Path) -> None:
     async with FileStream(path) as stream:
         errors = await asyncio.gather(
@@ -545,8 +556,8 @@ def test_arguments_that_make_no_sense(path: Path) -> None:
     for name in ("", ".", "..", "a/", "a/.."):
         with pytest.raises(ValueError, match="does not name a file"):
             FileStream(name, "wb")
-    with pytest.raises(ValueError, match="NUL"):
-        FileStream("a\0b")
+    with pytest.raises(ValueError, match="'a\\\\x00b' contains a NUL byte"):
+        FileStream("a\0b", "wb")
     with pytest.raises(TypeError):
         FileStream(3)  # type: ignore[arg-type]
     assert FileStream(os.fsencode(path)).path == str(path)

@@ -55,6 +55,25 @@ async def test_a_symlink_is_the_file_it_leads_to(
     assert status == 404
 
 
+@pytest.mark.parametrize(
+    "kind", [File, FileStream, partial(File, content_type="a/b")], ids=str
+)
+@pytest.mark.parametrize("name", ["a\0.txt", "data.html\0.png", "\ud800", "x" * 300])
+@pytest.mark.parametrize("fields", [(), (("Range", "bytes=0-3"),)], ids=["", "range"])
+async def test_a_name_that_no_file_can_have_is_404(
+    tmp_path: Path,
+    kind: Callable[[Path], Any],
+    name: str,
+    fields: tuple[tuple[str, str], ...],
+) -> None:
+    """``File(folder / request.match_info["name"])``, where the client sent %00."""
+    (tmp_path / "data.html").write_bytes(DATA)
+    more = (*fields, ("Accept-Encoding", "gzip, br"))
+    status, _, body = await get(lambda: kind(tmp_path / name), *more)
+    assert status == 404
+    assert b"Traceback" not in body
+
+
 @pytest.mark.parametrize("kind", [File, FileStream])
 async def test_what_is_no_regular_file(
     tmp_path: Path, kind: Callable[[Path], Any]
