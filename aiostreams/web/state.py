@@ -44,6 +44,7 @@ from aiostreams.streams.memory import ByteStream
 from aiostreams.streams.tasks import PostponedCancellation
 from aiostreams.streams.transforms import LimitStream, Transform
 from aiostreams.web.digests import CONTENT_DIGEST, REPR_DIGEST, verified
+from aiostreams.web.marks import mark, mark_of
 from aiostreams.web.request_reader import CONTENT, RequestReader, has_ended
 from aiostreams.web.request_stream import RequestStream
 
@@ -658,11 +659,14 @@ def _limits_for(request: web.BaseRequest, base: Limits | None) -> Limits:
             base = app.get(APP_LIMITS, base)
     handler: Any = match.handler
     if not isinstance(handler, type):
-        overrides = getattr(handler, _OVERRIDES, None)
+        overrides = mark_of(handler, _OVERRIDES)
         return base if overrides is None else base.replace(**overrides)
     # A class-based view: its method may say more.
     method = getattr(handler, request.method.lower(), None)
-    overrides = {**getattr(handler, _OVERRIDES, {}), **getattr(method, _OVERRIDES, {})}
+    overrides = {
+        **(mark_of(handler, _OVERRIDES) or {}),
+        **(mark_of(method, _OVERRIDES) or {}),
+    }
     return base.replace(**overrides) if overrides else base
 
 
@@ -673,7 +677,8 @@ def limit(**ceilings: Any) -> Callable[[_Handler], _Handler]:
         async def avatar(request): ...
 
     What is not named is as the application has it. A method of a view class may
-    override what its class says.
+    override what its class says. Of a bound method or a partial, register what this
+    returns.
 
     Args:
         ceilings: fields of :class:`Limits`, in the same units.
@@ -684,12 +689,11 @@ def limit(**ceilings: Any) -> Callable[[_Handler], _Handler]:
     """
     Limits(**ceilings)
 
-    def mark(handler: _Handler) -> _Handler:
-        earlier = getattr(handler, _OVERRIDES, {})
-        setattr(handler, _OVERRIDES, {**earlier, **ceilings})
-        return handler
+    def decorate(handler: _Handler) -> _Handler:
+        earlier = mark_of(handler, _OVERRIDES) or {}
+        return mark(handler, _OVERRIDES, {**earlier, **ceilings})
 
-    return mark
+    return decorate
 
 
 APP_STORAGE: Final = web.AppKey("aiostreams.storage", Storage)

@@ -22,6 +22,7 @@ from aiostreams.web.compression.config import (
 )
 from aiostreams.web.compression.precompressed import open_precompressed
 from aiostreams.web.errors import not_acceptable
+from aiostreams.web.marks import mark, mark_of
 from aiostreams.web.payload import StreamPayload
 from aiostreams.web.payload_stream import PayloadStream, prompt
 from aiostreams.web.respond import response_of
@@ -49,19 +50,19 @@ _DECIDED: Final = web.ResponseKey("aiostreams.compression", bool)
 def uncompressed(handler: _Handler) -> _Handler:
     """Have the responses of one handler sent as they are.
 
-    Also for a class-based view, or one of its methods.
+    Also for a class-based view, or one of its methods. Of a bound method or a partial,
+    register what this returns.
     """
-    setattr(handler, _OFF, True)
-    return handler
+    return mark(handler, _OFF, value=True)
 
 
 def _is_uncompressed(request: web.Request) -> bool:
     handler: Any = request.match_info.handler
-    if getattr(handler, _OFF, False):
+    if mark_of(handler, _OFF):
         return True
     if not isinstance(handler, type):
         return False
-    return getattr(getattr(handler, request.method.lower(), None), _OFF, False)
+    return bool(mark_of(getattr(handler, request.method.lower(), None), _OFF))
 
 
 def compression_middleware(
