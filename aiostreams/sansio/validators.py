@@ -60,6 +60,14 @@ _asctime_date = re.compile(
 ).fullmatch
 
 
+# As it stands in a header field.
+_quoted = re.compile(r'(?:W/)?"[^"]*"', re.IGNORECASE).fullmatch
+
+
+def _shown(opaque: str) -> str:
+    return ascii(opaque) if len(opaque) <= 60 else f"of {len(opaque)} characters"
+
+
 @dataclass(frozen=True, slots=True)
 class EntityTag:
     """An entity tag (8.8.3).
@@ -77,10 +85,10 @@ class EntityTag:
 
     def __post_init__(self) -> None:
         if not _opaque(self.opaque):
-            raise ValueError(
-                f"an entity tag of {len(self.opaque)} characters has a space, "
-                "a control character or a quote"
-            )
+            wrong = f"the entity tag {_shown(self.opaque)} contains "
+            if _quoted(self.opaque):
+                raise ValueError(wrong + "its quotes; give it without them")
+            raise ValueError(wrong + "a space, a control character or a quote")
 
     @classmethod
     def parse(cls, value: str) -> Self | None:
