@@ -11,6 +11,7 @@ from aiostreams.content.base import Content
 from aiostreams.content.events import Event, EventStream
 from aiostreams.content.file import File
 from aiostreams.content.json import JSON
+from aiostreams.content.models import Validator, add_validator
 from aiostreams.content.ndjson import NDJSON
 from aiostreams.content.text import HTML, Text
 from aiostreams.content.zip import Zip, ZipMember, ZipStream
@@ -149,9 +150,11 @@ __all__ = [
     "Transform",
     "UnsupportedContent",
     "Upload",
+    "Validator",
     "Zip",
     "ZipMember",
     "ZipStream",
+    "add_validator",
     "compression_middleware",
     "copy",
     "expect_continue",

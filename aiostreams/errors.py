@@ -24,7 +24,8 @@ from __future__ import annotations
 
 import errno
 import math
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, Final, cast
+from urllib.parse import quote
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -45,7 +46,9 @@ __all__ = [
     "StreamClosed",
     "StreamError",
     "UnsupportedContent",
+    "as_pointer",
     "exceeded",
+    "pointer_to",
 ]
 
 
@@ -175,9 +178,15 @@ class UnsupportedContent(StreamError):
 class InvalidContent(StreamError, ValueError):
     """A well-formed body whose value fails its schema, or whose digest differs.
 
+    Args:
+        message: what is wrong; made of ``errors`` unless given.
+        errors: see below.
+
     Attributes:
-        errors: the name of a form's field and what is wrong with it, for each error;
-            empty where the message is all there is to say.
+        errors: the JSON Pointer (RFC 6901 section 6, ``#/photos/0/caption``) of each
+            value that is wrong, and what is wrong with it; empty where the message is
+            all there is to say. A name without ``#`` is that of a member, or of a
+            form's field.
     """
 
     status = 422
@@ -185,8 +194,74 @@ class InvalidContent(StreamError, ValueError):
     def __init__(
         self, message: str = "", *, errors: Iterable[tuple[str, str]] = ()
     ) -> None:
+        self.errors: tuple[tuple[str, str], ...] = tuple(
+            (pointer, _tidy(detail)) for pointer, detail in errors
+        )
+        if self.errors and not message:
+            message = "; ".join(
+                f"{place}: {detail}" if (place := as_pointer(pointer)[2:]) else detail
+                for pointer, detail in self.errors
+            )
+            # A pointer may have a name that the client chose.
+            count = len(self.errors)
+            self.logged: str | None = f"{count} value{'s' * (count != 1)} invalid"
         super().__init__(message)
-        self.errors: tuple[tuple[str, str], ...] = tuple(errors)
+
+    def within(self, *path: str | int, note: str = "") -> InvalidContent:
+        """The same error of a document that has this one's at ``path``.
+
+        Args:
+            path: names of members, and numbers of items, from the outermost on.
+            note: where that is, in front of each detail.
+        """
+        prefix = pointer_to(path)
+        note = note and f"{note}: "
+        if not self.errors:
+            return InvalidContent(errors=[(prefix, f"{note}{self}")])
+        return InvalidContent(
+            errors=[
+                (prefix + as_pointer(at)[1:], f"{note}{text}")
+                for at, text in self.errors
+            ]
+        )
+
+
+# What one detail may take, and a name that a client may have chosen.
+_LONGEST_DETAIL: Final = 400
+_LONGEST_NAME: Final = 64
+
+
+def pointer_to(path: Iterable[str | int]) -> str:
+    """The JSON Pointer to a value as a URI fragment (RFC 6901 sections 3 and 6).
+
+    Args:
+        path: names of members, and numbers of items, from the outermost on. A name of
+            more than 64 characters is cut.
+    """
+    return "#" + "".join(f"/{_token(key)}" for key in path)
+
+
+def _token(key: str | int) -> str:
+    name = str(key)
+    if len(name) > _LONGEST_NAME:
+        name = f"{name[:_LONGEST_NAME]}..."
+    name = name.replace("~", "~0").replace("/", "~1")
+    return quote(name, safe="~!$&'()*+,;=:@?", errors="replace")
+
+
+def as_pointer(text: str) -> str:
+    """The JSON Pointer that a text is, or that the name of a member makes."""
+    if text.startswith("#"):
+        return text
+    return pointer_to([text]) if text else "#"
+
+
+def _tidy(detail: str) -> str:
+    if not detail.isprintable():
+        detail = detail.encode("unicode_escape").decode()
+    if len(detail) > _LONGEST_DETAIL:
+        detail = f"{detail[: _LONGEST_DETAIL - 3]}..."
+    return detail
 
 
 class ClientGone(StreamError, ConnectionError):

@@ -69,6 +69,10 @@ OWN: Mapping[str, tuple[str, ...]] = {
     "codings/base.py": ("codings/test_gzip.py",),
     "codings/source_reader.py": ("codings/test_decoded.py", "codings/test_encoded.py"),
     "codings/zstd_brotli.py": ("codings/test_decoded.py", "codings/test_encoded.py"),
+    # A model is asked through the registry, whichever library it is of.
+    "content/model.py": ("content/test_models.py",),
+    "content/msgspec_model.py": ("content/test_models.py",),
+    "content/pydantic_model.py": ("content/test_models.py",),
     # The promises of storages, with storages that break them.
     "testing/storages.py": (
         "storage/test_promises.py",
@@ -97,14 +101,6 @@ OWN: Mapping[str, tuple[str, ...]] = {
     "sansio/sniff/markup.py": ("sansio/sniff/test_types.py",),
     "sansio/sniff/signatures.py": ("sansio/sniff/test_types.py",),
     # A form bound to a model, and the receiving of one.
-    "uploads/formmember.py": (
-        "uploads/test_formmodel.py",
-        "uploads/test_formmodel_msgspec.py",
-    ),
-    "uploads/formtypes.py": (
-        "uploads/test_formmodel.py",
-        "uploads/test_formmodel_msgspec.py",
-    ),
     "uploads/receiver.py": ("web/test_receive.py", "uploads/test_faults.py"),
     "uploads/stored.py": ("web/test_receive.py",),
     "web/incoming.py": ("web/test_receive.py",),

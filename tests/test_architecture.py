@@ -82,6 +82,9 @@ def imports_of(path: Path) -> Iterator[Import]:
         for inner in ast.walk(outer)
     }
     for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom) and node.module == "typing_extensions":
+            assert "if TYPE_CHECKING:" in path.read_text()
+            continue  # every type checker brings it
         if isinstance(node, ast.Import):
             for alias in node.names:
                 yield Import(alias.name, node.lineno, node in deferred)

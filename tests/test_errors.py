@@ -16,9 +16,11 @@ from aiostreams.errors import (
     StorageError,
     StreamError,
     UnsupportedContent,
+    as_pointer,
+    pointer_to,
 )
 
-ALL = [getattr(errors, name) for name in errors.__all__ if name != "exceeded"]
+ALL = [getattr(errors, name) for name in errors.__all__ if name[0].isupper()]
 
 
 @pytest.mark.parametrize("error", ALL, ids=lambda error: error.__name__)
@@ -61,6 +63,45 @@ def test_errors_carry_what_a_handler_needs() -> None:
     invalid = InvalidContent("a: bad", errors=[("a", "bad")])
     assert invalid.errors == (("a", "bad"),)
     assert InvalidContent("bad").errors == ()
+
+
+def test_an_error_of_several_values_says_all_of_them() -> None:
+    error = InvalidContent(errors=[("#/a/0", "bad"), ("b", "wo\nrse"), ("", "x" * 999)])
+    assert str(error) == f"a/0: bad; b: wo\\nrse; {'x' * 397}..."
+    assert error.logged == "3 values invalid"
+    inner = error.within("rows", 3, note="line 4")
+    assert inner.errors[:2] == (
+        ("#/rows/3/a/0", "line 4: bad"),
+        ("#/rows/3/b", "line 4: wo\\nrse"),
+    )
+    assert inner.errors[2][0] == "#/rows/3"
+    assert InvalidContent("no").within("a").errors == (("#/a", "no"),)
+
+
+@pytest.mark.parametrize(
+    ("path", "pointer"),
+    [
+        ([], "#"),
+        (["a", 0, "b"], "#/a/0/b"),
+        ([""], "#/"),
+        (["a/b~c"], "#/a~1b~0c"),
+        (['é %^|"<>\\\n#'], "#/%C3%A9%20%25%5E%7C%22%3C%3E%5C%0A%23"),
+        (["-._~!$&'()*+,;=:@?"], "#/-._~0!$&'()*+,;=:@?"),
+        (["x" * 64], "#/" + "x" * 64),
+        (["x" * 65], "#/" + "x" * 64 + "..."),
+        (["\udc80"], "#/?"),
+    ],
+)
+def test_a_pointer_is_a_fragment(path: list[str | int], pointer: str) -> None:
+    """RFC 6901 section 6, with the characters of RFC 3986 section 3.5."""
+    assert pointer_to(path) == pointer
+
+
+@pytest.mark.parametrize(
+    ("text", "pointer"), [("", "#"), ("#/a", "#/a"), ("a/b", "#/a~1b"), ("#", "#")]
+)
+def test_a_name_is_made_a_pointer(text: str, pointer: str) -> None:
+    assert as_pointer(text) == pointer
 
 
 @pytest.mark.parametrize("error", ALL, ids=lambda error: error.__name__)

@@ -32,6 +32,7 @@ CONTRACT = set(
     LengthRequired LimitExceeded UnsupportedContent InvalidContent ClientGone
     Storage MemoryStorage DiskStorage ObjectStorage storage_from_url StoredFile
     StoredObject ObjectNotFound ObjectExists InvalidKey StorageError
+    add_validator
     Zip ZipMember ZipStream Replay
     KiB MiB GiB
     """.split()  # noqa: SIM905 - reads as the list it is
@@ -147,7 +148,7 @@ def test_import_is_quick_and_quiet() -> None:
     code = (
         "import sys\n"
         "for name in ('ijson', 'isal', 'zlib_ng', 'brotli', 'backports.zstd',"
-        " 'msgspec'):\n"
+        " 'msgspec', 'pydantic'):\n"
         "    sys.modules[name] = None\n"
         "import aiostreams\n"
     )

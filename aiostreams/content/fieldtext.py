@@ -1,13 +1,12 @@
-"""The text of a form field as a value: ``"42"`` to 42, ``"on"`` to true.
+"""The texts of a form or of a line of CSV, made ready for a library's lenient mode.
 
-A form has nothing but text, so here conversion is lenient where JSON's is strict, but
-no more than what HTML's inputs write and people type into them: white space around a
-number does not matter, seconds may be missing from a time. Dates, times and UUIDs are
-then those of ``node``. What Python's own constructors take besides (``1_000``, ``nan``,
-digits of other scripts) is refused.
+Such a text is what HTML's inputs write and people type: white space around a number,
+a time without seconds, ``on`` for a box. Libraries differ in what they take of that, so
+it is brought into the form that all of them take; the conversion itself is theirs.
+Nothing that is filled in and nothing that is written wrongly is decided by them: a
+blank text is no value, except of a ``str``; NaN and the infinities are no numbers.
 
-``field_text(kind)`` compiles a type once; ``None`` means it is no type of one text, and
-JSON has to say it.
+``shape_of(hint)`` sorts a member once: a text, several, or JSON.
 """
 
 from __future__ import annotations
@@ -17,242 +16,163 @@ import decimal
 import enum
 import math
 import re
-import types
 import typing
-import uuid
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import Any, Final, Literal, NamedTuple
 
-from aiostreams.content import jsontext
-from aiostreams.content.node import SIMPLE, WRONG, Errors
+from aiostreams.content.members import (
+    collection_of,
+    is_fixed,
+    is_mapping,
+    members_of,
+    peel,
+    union_of,
+)
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-__all__ = ["FieldText", "check_of", "field_text", "peel", "union_of"]
-
-
-class FieldText(NamedTuple):
-    """How one text is read.
-
-    Attributes:
-        read: text to value; ``ValueError`` says what is wrong with it.
-        empty: whether ``""`` is a value. Otherwise it means that nothing was filled in.
-        kind: the type, without what it is annotated with.
-    """
-
-    read: Callable[[str], Any]
-    empty: bool
-    kind: Any
-
-
-def peel(hint: Any) -> tuple[Any, list[Any]]:
-    """A type without its names and annotations, and the latter, outermost first."""
-    found: list[Any] = []
-    while True:
-        if isinstance(hint, typing.NewType):
-            hint = hint.__supertype__
-        elif type(hint).__name__ == "TypeAliasType":  # typing's, from Python 3.12 on
-            hint = getattr(hint, "__value__")  # noqa: B009 - unknown to 3.11
-        elif typing.get_origin(hint) is typing.Annotated:
-            hint, *metadata = typing.get_args(hint)
-            found += metadata
-        else:
-            return hint, found
-
-
-def union_of(kind: Any) -> tuple[list[Any], bool]:
-    """The members of a union but ``None``, and whether that is one of them."""
-    if typing.get_origin(kind) not in (typing.Union, types.UnionType):
-        return [kind], False
-    members = typing.get_args(kind)
-    rest = [member for member in members if member is not types.NoneType]
-    return rest, len(rest) < len(members)
-
-
-def field_text(hint: Any) -> FieldText | None:
-    """How a field of that type is read; ``None`` if one text cannot say it.
-
-    Raises:
-        TypeError: an Enum or Literal has values that no text can name, or a
-            constraint does not go with its type.
-    """
-    kind, metadata = peel(hint)
-    found = _plain(kind)
-    if found is None:
-        return None
-    check = check_of(found.kind, metadata)
-    if check is None:
-        return found
-    return FieldText(lambda text: check(found.read(text)), found.empty, found.kind)
-
-
-def check_of(kind: Any, metadata: list[Any]) -> Callable[[Any], Any] | None:
-    """What holds a value of that type to its ``msgspec.Meta``, if it has any.
-
-    Raises:
-        TypeError: the constraint does not go with the type.
-    """
-    msgspec = jsontext.msgspec
-    if msgspec is None:
-        return None
-    constraints = [item for item in metadata if isinstance(item, msgspec.Meta)]
-    if not constraints:
-        return None
-    constrained = typing.Annotated[(kind, *constraints)]
-    msgspec.json.Decoder(constrained)  # knows whether that makes sense
-
-    def check(value: Any) -> Any:
-        try:
-            msgspec.convert(value, constrained)
-        except msgspec.ValidationError as error:
-            # It names what is asked for, never what came.
-            message = str(error)
-            raise ValueError(message[:1].lower() + message[1:]) from None
-        return value
-
-    return check
-
-
-def _plain(kind: Any) -> FieldText | None:
-    if kind is Any or kind is object:
-        return _READERS[str]
-    if isinstance(kind, type) and issubclass(kind, enum.Enum):
-        return _enum(kind)
-    if isinstance(kind, type):
-        return _READERS.get(kind)
-    if typing.get_origin(kind) is typing.Literal:
-        values = typing.get_args(kind)
-        return _named(_names(kind, {value: value for value in values}), kind)
-    members, nullable = union_of(kind)
-    if nullable or len(members) < 2:
-        return None
-    readers = [reader for member in members if (reader := field_text(member))]
-    if len(readers) < len(members):
-        return None
-    return _union(readers, kind)
-
-
-def _union(readers: list[FieldText], kind: Any) -> FieldText:
-    # Text fits everything, so it is the last to be tried.
-    readers.sort(key=lambda reader: reader.kind is str)
-
-    def read(text: str) -> Any:
-        messages = []
-        for reader in readers:
-            try:
-                return reader.read(text)
-            except ValueError as error:
-                messages.append(str(error))
-        raise ValueError("; ".join(messages))
-
-    return FieldText(read, any(reader.empty for reader in readers), kind)
-
-
-# -- choices ---------------------------------------------------------------------------
-
-
-def _enum(kind: type[enum.Enum]) -> FieldText:
-    choices = {member.value: member for member in kind}
-    found = _named(_names(kind, choices), kind)
-
-    def read(text: str) -> Any:
-        try:
-            return found.read(text)
-        except ValueError:
-            try:
-                return kind(text)  # an enum may know more by its _missing_()
-            except ValueError:
-                pass
-            raise
-
-    return FieldText(read, found.empty, kind)
-
-
-def _names(kind: Any, choices: dict[Any, Any]) -> dict[str, Any]:
-    if not {type(value) for value in choices} <= {str, int, bool}:
-        raise TypeError(f"{kind!r} has values that no text of a form can name")
-    return {
-        str(value).lower() if isinstance(value, bool) else str(value): choice
-        for value, choice in choices.items()
-    }
-
-
-def _named(by_name: dict[str, Any], kind: Any) -> FieldText:
-    wanted = ", ".join(map(repr, by_name))
-
-    def read(text: str) -> Any:
-        try:
-            return by_name[text]
-        except KeyError:
-            raise ValueError(f"expected one of {wanted}") from None
-
-    return FieldText(read, "" in by_name, kind)
-
-
-# -- numbers, times --------------------------------------------------------------------
+__all__ = ["Shape", "is_blank", "prepared", "shape_of"]
 
 _SPACE: Final = " \t\n\f\r"  # ASCII whitespace of the Infra standard
-_INT: Final = re.compile(r"[+-]?[0-9]+")
+
+
+class Shape(NamedTuple):
+    """How a member is read from texts.
+
+    Attributes:
+        kinds: the types of one text; empty where it is JSON.
+        nullable: whether ``None`` is a value.
+        empty: whether ``""`` is one; otherwise it means that nothing was filled in.
+        several: whether it takes several texts.
+        is_json: whether a text is JSON.
+        whole: whether one text may be an array of all of them.
+    """
+
+    kinds: frozenset[Any]
+    nullable: bool
+    empty: bool
+    several: bool = False
+    is_json: bool = False
+    whole: bool = False
+
+    @property
+    def is_bool(self) -> bool:
+        """Whether it is a box, which is not sent when it is not ticked."""
+        return self.kinds == {bool} and not self.several
+
+
+def is_blank(text: str) -> bool:
+    """Whether nothing was filled in."""
+    return not text.strip(_SPACE)
+
+
+def shape_of(hint: Any) -> Shape:
+    """How a member of that type is read.
+
+    Raises:
+        TypeError: an annotation in it cannot be read.
+    """
+    kind, metadata = peel(hint)
+    choices, nullable = union_of(kind)
+    if any(getattr(item, "__name__", "") == "Json" for item in metadata):
+        return Shape(frozenset({object}), nullable, empty=False)  # pydantic parses it
+    if len(choices) == 1:
+        kind = peel(choices[0])[0]
+        item, make = collection_of(kind)
+        if make is not None:
+            return _several(kind, item, nullable)
+    texts = [_text_of(choice) for choice in choices]
+    if None in texts:
+        return Shape(frozenset(), nullable, empty=False, is_json=True)
+    kinds = frozenset().union(*(kinds for kinds in texts if kinds is not None))
+    return Shape(kinds, nullable, empty=any(map(_is_empty, kinds)))
+
+
+def _several(kind: Any, item: Any, nullable: bool) -> Shape:  # noqa: FBT001
+    items = typing.get_args(kind) if is_fixed(kind) else (item,)
+    shapes = [shape_of(one) for one in items]
+    if all(not shape.is_json and not shape.several for shape in shapes):
+        kinds = frozenset[Any]().union(*(shape.kinds for shape in shapes))
+        empty = is_fixed(kind) or any(shape.empty for shape in shapes)
+        return Shape(kinds, nullable, empty, several=True)
+    if is_fixed(kind):
+        return Shape(frozenset(), nullable, empty=False, is_json=True)
+    # Of arrays, one text is one of them.
+    nested = shapes[0].several
+    return Shape(
+        frozenset(), nullable, empty=False, several=True, is_json=True, whole=not nested
+    )
+
+
+def _text_of(choice: Any) -> frozenset[Any] | None:
+    """The types that one text can be; ``None`` where it has to be JSON."""
+    kind = peel(choice)[0]
+    choices, nullable = union_of(kind)
+    if nullable or len(choices) > 1:
+        parts = [_text_of(one) for one in choices]
+        if None in parts:
+            return None
+        return frozenset().union(*(part for part in parts if part is not None))
+    if (
+        is_mapping(kind)
+        or collection_of(kind)[1] is not None
+        or members_of(kind) is not None
+    ):
+        return None
+    return frozenset({kind})
+
+
+def _is_empty(kind: Any) -> bool:
+    if typing.get_origin(kind) is Literal:
+        return "" in typing.get_args(kind)
+    if isinstance(kind, type) and issubclass(kind, enum.Enum):
+        return any(member.value == "" for member in kind)
+    return kind in (str, Any, object)
+
+
+# -- one text --------------------------------------------------------------------------
+
 _NUMBER: Final = re.compile(
-    r"[+-]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][+-]?[0-9]{1,4})?"
+    r"([+-]?)([0-9]*)(?:\.([0-9]*))?([eE][+-]?[0-9]{1,4})?", re.ASCII
 )
+_NO_NUMBER: Final = re.compile(r"[+-]?(?:s?nan[0-9]*|inf(?:inity)?)", re.IGNORECASE)
 # No number that somebody means has more digits; int() refuses 4300.
 _LONGEST_NUMBER: Final = 1000
-_TRUE: Final = frozenset({"on", "true", "1", "yes"})
-_FALSE: Final = frozenset({"off", "false", "0", "no"})
+_NUMBERS: Final = frozenset({int, float, decimal.Decimal})
+_TIMES: Final = frozenset({dt.time, dt.datetime})
+_BOOLS: Final = {"on": "true", "yes": "true", "off": "false", "no": "false"}
+_CLOSED: Final = _NUMBERS | _TIMES | {bool, dt.date, dt.timedelta}
 
 
-def _bool(text: str) -> bool:
-    word = text.strip(_SPACE).lower()
-    if word in _TRUE:
-        return True
-    if word in _FALSE:
-        return False
-    raise ValueError("not a valid bool")
+def prepared(text: str, shape: Shape) -> str:
+    """A text as libraries take it.
+
+    Raises:
+        ValueError: it is no number that a member could be.
+    """
+    kinds = shape.kinds
+    if not kinds <= _CLOSED:
+        # A str is taken as it is.
+        return text
+    text = text.strip(_SPACE)
+    if bool in kinds:
+        text = _BOOLS.get(text.lower(), text)
+    if kinds & _NUMBERS:
+        text = _number(text, finite=float in kinds)
+    # An input leaves out seconds that are zero.
+    if kinds & _TIMES and text.count(":") == 1 and text[-3:-2] == ":":
+        text += ":00"
+    return text
 
 
-def _number(
-    pattern: re.Pattern[str], make: Callable[[str], Any], name: str
-) -> Callable[[str], Any]:
-    def read(text: str) -> Any:
-        digits = text.strip(_SPACE)
-        if len(digits) > _LONGEST_NUMBER or pattern.fullmatch(digits) is None:
-            raise ValueError(f"not a valid {name}")
-        value = make(digits)
-        if isinstance(value, float) and math.isinf(value):
-            raise ValueError("too large for a float")
-        return value
-
-    return read
-
-
-def _from_node(kind: type, *, timed: bool = False) -> Callable[[str], Any]:
-    node = SIMPLE[kind]
-
-    def read(text: str) -> Any:
-        text = text.strip(_SPACE)
-        # An input leaves out seconds that are zero.
-        if timed and text.count(":") == 1 and text[-3:-2] == ":":
-            text += ":00"
-        value = node.check(text, None, Errors(1))
-        if value is WRONG:
-            raise ValueError(f"not a valid {node.name}")
-        return value
-
-    return read
-
-
-_READERS: Final[dict[type, FieldText]] = {
-    kind: FieldText(read, kind is str, kind)
-    for kind, read in {
-        str: lambda text: text,
-        bool: _bool,
-        int: _number(_INT, int, "int"),
-        float: _number(_NUMBER, float, "float"),
-        decimal.Decimal: _number(_NUMBER, decimal.Decimal, "decimal"),
-        uuid.UUID: _from_node(uuid.UUID),
-        dt.date: _from_node(dt.date),
-        dt.time: _from_node(dt.time, timed=True),
-        dt.datetime: _from_node(dt.datetime, timed=True),
-    }.items()
-}
+def _number(text: str, *, finite: bool) -> str:
+    if _NO_NUMBER.fullmatch(text):
+        raise ValueError("not a finite number")
+    found = _NUMBER.fullmatch(text)
+    if found is None or not (found[2] or found[3]):
+        return text  # the library says what is wrong
+    if len(text) > _LONGEST_NUMBER:
+        raise ValueError(f"a number of more than {_LONGEST_NUMBER} digits")
+    sign = "-" if found[1] == "-" else ""
+    fraction = f".{found[3]}" if found[3] else ""
+    text = f"{sign}{found[2].lstrip('0') or '0'}{fraction}{found[4] or ''}"
+    if finite and math.isinf(float(text)):
+        raise ValueError("too large for a float")
+    return text

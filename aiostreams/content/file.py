@@ -8,11 +8,12 @@ read, so it never has a directory in it, whichever system's separator was used.
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from multidict import CIMultiDict, CIMultiDictProxy
 
 from aiostreams.content.base import Content
+from aiostreams.content.members import FormFile
 from aiostreams.errors import exceeded
 from aiostreams.files.file import FileStream
 from aiostreams.limits import DEFAULT_LIMITS
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
 __all__ = ["File"]
 
 
-class File(Content):
+class File(Content, FormFile):
     """A file to send, or one that was received.
 
     Args:
@@ -140,6 +141,10 @@ class File(Content):
                 await super().__aexit__(type(error), error, error.__traceback__)
                 raise
         return stream
+
+    def to_dict(self) -> dict[str, Any]:
+        """What JSON has for a file in a model: its name and its type."""
+        return {"filename": self.name, "content_type": self.content_type}
 
     async def save(self, path: str | os.PathLike[str], *, fsync: bool = False) -> int:
         """Write the file to ``path``, whole or not at all, and close its stream.

@@ -13,23 +13,19 @@ the position of an error, and what msgspec alone dislikes is let through.
 
 from __future__ import annotations
 
-import dataclasses
-import datetime as dt
-import decimal
-import enum
 import json
 import re
 import sys
-import types
-import uuid
 from typing import TYPE_CHECKING, Any, Final
 
+from aiostreams.content.models import dump
 from aiostreams.errors import MalformedBody
 
 if TYPE_CHECKING:
+    import types
     from collections.abc import Callable
 
-__all__ = ["msgspec", "parse", "parse_with", "serialise"]
+__all__ = ["may_be_no_number", "msgspec", "parse", "parse_with", "serialise"]
 
 msgspec: types.ModuleType | None
 try:
@@ -114,6 +110,15 @@ def _parse_strictly(text: bytes | str) -> Any:
     return value
 
 
+def may_be_no_number(text: bytes | str) -> bool:
+    """Whether a lax parser may make NaN or an infinity of the text.
+
+    A quick look, that may be wrong about text in strings.
+    """
+    data = text.encode("utf-8", "replace") if isinstance(text, str) else text
+    return b"NaN" in data or b"Infinity" in data or _may_overflow(data)
+
+
 def _may_overflow(data: bytes) -> bool:
     shape = data.translate(_SHAPE)
     return _LARGE in shape or _LONG in shape
@@ -145,39 +150,17 @@ def parse_with(loads: Callable[[Any], Any], text: bytes | str) -> Any:
         raise MalformedBody("JSON: the text is malformed") from exc
 
 
-def _plain(value: Any) -> Any:
-    """What JSON has for a value that ``json`` does not know."""
-    if msgspec is not None and isinstance(value, msgspec.Struct):
-        return msgspec.to_builtins(value)
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {
-            field.name: getattr(value, field.name)
-            for field in dataclasses.fields(value)
-        }
-    if isinstance(value, (dt.date, dt.time)):  # datetime is a date
-        return value.isoformat()
-    if isinstance(value, (uuid.UUID, decimal.Decimal)):
-        return str(value)
-    if isinstance(value, enum.Enum):
-        return value.value
-    if isinstance(value, (set, frozenset)):
-        return list(value)
-    if isinstance(value, types.MappingProxyType):
-        return dict(value)
-    raise TypeError(f"JSON has no word for {type(value).__name__}")
-
-
 _ENCODER: Final = json.JSONEncoder(
-    ensure_ascii=False, allow_nan=False, separators=(",", ":"), default=_plain
+    ensure_ascii=False, allow_nan=False, separators=(",", ":"), default=dump
 )
 
 
 def serialise(value: Any) -> bytes:
     """``value`` as compact JSON in UTF-8, in the order of its members.
 
-    Besides what ``json`` writes: dataclasses, ``msgspec.Struct``, dates and times
-    (ISO 8601), ``UUID`` and ``Decimal`` (as strings), ``Enum`` (its value), sets,
-    and read-only views of dicts.
+    Besides what ``json`` writes: models of every library (by alias), dataclasses,
+    dates and times (ISO 8601), ``UUID`` and ``Decimal`` (as strings), ``Enum`` (its
+    value), sets, and read-only views of dicts.
 
     Raises:
         ValueError: NaN, an infinity, a lone surrogate, a value inside itself, or

@@ -223,8 +223,10 @@ class _Reader(AsyncIterator[T]):
                 return await offload(self._read, line)
             text = await offload(partial(decode_text, codec=self._codec), line)
             return await offload(self._read, text)
-        except (MalformedBody, InvalidContent) as error:
-            raise type(error)(f"line {self._number}: {error}") from error
+        except MalformedBody as error:
+            raise MalformedBody(f"line {self._number}: {error}") from error
+        except InvalidContent as error:
+            raise error.within(note=f"line {self._number}") from error
 
     async def aclose(self) -> None:
         await self._stream.close()

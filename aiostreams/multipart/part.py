@@ -11,11 +11,12 @@ from __future__ import annotations
 import asyncio
 import os
 from functools import cached_property, partial
-from typing import TYPE_CHECKING, Any, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Final, TypeVar, overload
 
 from aiostreams.codings.decoded import DecodedStream
 from aiostreams.content.base import offload, read_all
 from aiostreams.content.json import JSON
+from aiostreams.errors import InvalidContent
 from aiostreams.files.file import FileStream
 from aiostreams.sansio.charsets import decode_text
 from aiostreams.sansio.disposition import safe_filename
@@ -40,6 +41,9 @@ if TYPE_CHECKING:
 __all__ = ["Part"]
 
 T = TypeVar("T")
+
+# How much of its name a message shows, in characters.
+_LONGEST_NAME: Final = 40
 
 
 class Part(Stream):
@@ -203,17 +207,23 @@ class Part(Stream):
         """What is left of the content as a JSON value, whatever its Content-Type.
 
         Args:
-            type: what the value has to be: a dataclass, TypedDict, ``msgspec.Struct``
-                or anything made of them.
+            type: what the value has to be, as for :meth:`JSON.decode`.
             loads: parses in place of the built-in parser.
 
         Raises:
             LimitExceeded: more than ``max_memory`` bytes.
             MalformedBody: it is not JSON.
-            InvalidContent: it is not of ``type``; each error is named with its path.
+            InvalidContent: it is not of ``type``; each fault is named by its JSON
+                Pointer into the value, and by the part.
             StreamError: as raised by reading.
         """
-        content = await JSON.decode(self, type=type, limits=self.limits, loads=loads)
+        try:
+            content = await JSON.decode(
+                self, type=type, limits=self.limits, loads=loads
+            )
+        except InvalidContent as error:
+            name = ascii((self.name or "")[:_LONGEST_NAME])
+            raise error.within(note=f"part {name}") from error
         return content.data
 
     async def save(

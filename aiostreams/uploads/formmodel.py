@@ -1,4 +1,4 @@
-"""A form as an object of the application: a dataclass or a ``msgspec.Struct``.
+"""A form as an object of the application: a model of pydantic or msgspec.
 
     @dataclass
     class Profile:
@@ -7,11 +7,13 @@
         tags: list[str]
         photo: Annotated[StoredFile, FileRule(accept={"image/*"}, max_size=MiB)]
 
-A model is compiled once into members, each of which reads its own field; ``bind`` lets
-all of them look and then says all that is wrong, in one ``InvalidContent``. The rules:
+A model is compiled once: each member is told how its field is read. ``bind`` gathers
+the fields and files of all of them, has the model's library make the object, and says
+all that is wrong in one ``InvalidContent``. The rules:
 
-- Fields are text, and converted as ``content.fieldtext`` says. Types of more than one
-  text, such as dataclasses and ``dict``, are JSON, as strict as JSON is elsewhere.
+- Fields are text, and converted by the library's own lenient mode
+  (``content.fieldtext``). Types of more than one text, such as dataclasses and
+  ``dict``, are JSON, as strict as JSON is elsewhere.
 - An empty text is an input that nobody filled in, except for ``str``. What is not
   filled in has its default; ``X | None`` without one is ``None``, a collection empty,
   and a ``bool`` false, since an unticked box is not sent at all. All else is required.
@@ -24,34 +26,154 @@ all of them look and then says all that is wrong, in one ``InvalidContent``. The
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final, Literal, TypeVar
+import dataclasses
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias, TypeVar
 
-from aiostreams.content.node import WRONG
-from aiostreams.errors import InvalidContent
-from aiostreams.uploads.formmember import (
-    DEFAULT,
-    Duplicates,
-    FileMember,
-    ValueMember,
-    Wrong,
+from aiostreams.content import jsontext
+from aiostreams.content.fieldtext import Shape, is_blank, prepared, shape_of
+from aiostreams.content.members import (
+    collection_of,
+    file_in,
+    is_file,
+    is_fixed,
+    name_of,
+    peel,
+    union_of,
 )
-from aiostreams.uploads.formtypes import FormField, members_of
+from aiostreams.content.model import REQUIRED
+from aiostreams.content.models import model_of
+from aiostreams.errors import InvalidContent, pointer_to
+from aiostreams.uploads.rules import FileRule
 from aiostreams.uploads.stored import StoredFile
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
-    from aiostreams.uploads.rules import FileRule
+    from aiostreams.content.members import Member
+    from aiostreams.content.model import Model
 
-__all__ = ["FormField", "bind", "file_rules", "json_fields"]
+__all__ = ["FormField", "bind", "file_rules", "json_fields", "takes_file"]
 
 T = TypeVar("T")
+Duplicates: TypeAlias = Literal["first", "last", "refuse"]
+Fault: TypeAlias = tuple[str, str]
 
 # What one message names of fields that nobody asked for, and of each name.
 _MOST_UNKNOWN: Final = 10
-_LONGEST_NAME: Final = 40
 # Of the WHATWG's multipart/form-data: tells the charset of the others.
 _CHARSET: Final = "_charset_"
+_ABSENT: Final = object()
+
+
+@dataclass(frozen=True, slots=True)
+class FormField:
+    """Says in a model how a field is called: ``Annotated[str, FormField("e-mail")]``.
+
+    Attributes:
+        name: of the form's field; the member's own unless given.
+    """
+
+    name: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Field:
+    """How one member of a model is read from a form.
+
+    Attributes:
+        name: of its fields and files.
+        key: what the model takes it by.
+        required: whether the model has no default for it.
+        shape: how its texts are read.
+        rule: what is asked of its files; ``None`` where it takes text.
+        make: makes the collection of its files; ``None`` for one.
+    """
+
+    name: str
+    key: str
+    required: bool
+    shape: Shape
+    rule: FileRule | None = None
+    make: Callable[[list[Any]], Any] | None = None
+
+    def nothing(self) -> Any:
+        """What stands for a field without content."""
+        if not self.required:
+            return _ABSENT
+        if self.shape.nullable:
+            return None
+        if self.shape.several:
+            return []
+        return False if self.shape.is_bool and self.rule is None else _ABSENT
+
+    def texts(self, texts: Sequence[str], duplicates: Duplicates) -> Any:
+        """The value of these texts.
+
+        Raises:
+            InvalidContent: one has a wrong form.
+        """
+        shape = self.shape
+        if shape.is_json:
+            # A byte order mark is no part of JSON (RFC 8259 section 8.1).
+            texts = [text.removeprefix("\ufeff") for text in texts]
+        if shape.several:
+            return self._several(
+                [one for one in texts if shape.empty or not is_blank(one)]
+            )
+        if len(texts) > 1 and duplicates == "refuse":
+            raise _fault(f"expected once, got {len(texts)} times", self.name)
+        text = "" if not texts else texts[0 if duplicates == "first" else -1]
+        if not texts or not (shape.empty or not is_blank(text)):
+            return self.nothing()
+        return self._one(text, self.name)
+
+    def _several(self, texts: list[str]) -> Any:
+        if not texts:
+            return self.nothing()
+        if self.shape.whole and len(texts) == 1 and texts[0].lstrip().startswith("["):
+            return self._one(texts[0], self.name)
+        values: list[Any] = []
+        faults: list[Fault] = []
+        for index, text in enumerate(texts):
+            try:
+                values.append(self._one(text, self.name, index))
+            except InvalidContent as error:
+                faults += error.errors
+        if faults:
+            raise InvalidContent(errors=faults)
+        return values
+
+    def _one(self, text: str, *path: str | int) -> Any:
+        try:
+            if self.shape.is_json:
+                return jsontext.parse(text)
+            return prepared(text, self.shape)
+        except ValueError as error:
+            raise _fault(str(error), *path) from error
+
+    def files(self, files: Sequence[Any]) -> Any:
+        """The value of these files.
+
+        Raises:
+            InvalidContent: they are too many or too few.
+        """
+        assert self.rule is not None
+        if not files and (made := self.nothing()) is not _ABSENT:
+            return made
+        if not files and not self.required:
+            return _ABSENT
+        most = self.rule.max_count
+        extra = files[most] if most is not None and len(files) > most else None
+        message = self.rule.miscount(len(files), getattr(extra, "filename", None))
+        if message is not None:
+            raise _fault(message, self.name)
+        return files[0] if self.make is None else list(files)
+
+
+def _fault(detail: str, *path: str | int) -> InvalidContent:
+    return InvalidContent(errors=[(pointer_to(path), detail)])
 
 
 def bind(
@@ -60,71 +182,129 @@ def bind(
     files: Iterable[tuple[str, Any]] = (),
     *,
     file_type: type = StoredFile,
-    unknown: Literal["ignore", "refuse"] = "ignore",
+    unknown: Literal["ignore", "forbid"] = "ignore",
     duplicates: Duplicates = "last",
 ) -> T:
     """Make a model of the fields and files of a form.
 
     Args:
-        model: a dataclass or a ``msgspec.Struct``.
+        model: a class with members: see ``content.models``.
         fields: names and texts, in the order sent.
         files: names and files.
         file_type: the class of the files; members of that type, or of one it
             inherits from, take them.
-        unknown: what becomes of fields and files that the model does not have;
-            ``_charset_`` is always ignored.
+        unknown: what becomes of fields and files that the model does not have, unless
+            it says so itself; ``_charset_`` is always ignored.
         duplicates: which of several texts counts for a member that takes one.
             Several files for a member that takes one are always refused.
 
     Raises:
-        InvalidContent: something does not fit; ``errors`` has the name of each field
-            with what is wrong, or ``""`` for what the model itself refuses.
+        InvalidContent: something does not fit; ``errors`` has the pointer of each field
+            with what is wrong.
+        ImportError: the extra that the model needs is missing.
         TypeError: the model has a type that no form can give.
     """
-    if unknown not in {"ignore", "refuse"}:
-        raise ValueError(f"unknown is 'ignore' or 'refuse', not {unknown!r}")
+    if unknown not in {"ignore", "forbid"}:
+        raise ValueError(f"unknown is 'ignore' or 'forbid', not {unknown!r}")
     if duplicates not in {"first", "last", "refuse"}:
         raise ValueError(
             f"duplicates is 'first', 'last' or 'refuse', not {duplicates!r}"
         )
-    members = members_of(model, file_type)
-    texts: dict[str, list[str]] = {name: [] for name in members}
-    given: dict[str, list[Any]] = {name: [] for name in members}
-    strangers: dict[str, None] = {}
-    for name, text in fields:
-        if name in texts:
-            texts[name].append(text)
-        elif name != _CHARSET:
-            strangers[name] = None
-    for name, file in files:
-        if name in given:
-            given[name].append(file)
-        else:
-            strangers[name] = None
-    wrong = Wrong()
-    found = {}
-    for name, member in members.items():
-        value = member.read(texts[name], given[name], duplicates, wrong)
-        if value is not DEFAULT and value is not WRONG:
-            found[member.attribute] = value
-    if unknown == "refuse":
-        _refuse(strangers, wrong)
-    if not wrong.errors:
+    compiled = model_of(model)
+    known = _fields(compiled, file_type)
+    texts = _grouped(fields)
+    texts.pop(_CHARSET, None)
+    given = _grouped(files)
+    if known is None:
+        both = {
+            name: [*texts.get(name, ()), *given.get(name, ())] for name in texts | given
+        }
+        filled: T = compiled.fill(
+            {name: some[0] if len(some) == 1 else some for name, some in both.items()}
+        )
+        return filled
+    faults: list[Fault] = []
+    values: dict[str, Any] = {}
+    wrong: set[str] = set()
+    for field in known:
         try:
-            return model(**found)
+            value = _value(
+                field, texts.pop(field.name, []), given.pop(field.name, []), duplicates
+            )
         except InvalidContent as error:
-            if error.errors:
-                raise
-            wrong.add("", str(error))
-        except (ValueError, TypeError) as error:  # what __post_init__ refuses
-            wrong.add("", str(error))
-    raise InvalidContent(
-        "; ".join(f"{name}: {text}" if name else text for name, text in wrong.errors),
-        errors=wrong.errors,
+            faults += error.errors
+            wrong.add(field.key)
+        else:
+            if value is not _ABSENT:
+                values[field.key] = value
+    if unknown == "forbid" or compiled.extra == "forbid":
+        faults += _unknown([*texts, *given])
+    elif compiled.extra == "allow":
+        values |= {
+            name: some[0] if len(some) == 1 else some for name, some in texts.items()
+        }
+    lenient = {field.key for field in known if not field.shape.is_json}
+    try:
+        made: T = compiled.fill(values, lenient)
+    except InvalidContent as error:
+        faults += _named(error, known, wrong)
+    else:
+        if not faults:
+            return made
+    order = {pointer_to([field.name]): index for index, field in enumerate(known)}
+    faults.sort(
+        key=lambda fault: order.get("/".join(fault[0].split("/")[:2]), len(order))
     )
+    raise InvalidContent(errors=faults)
 
 
-def file_rules(model: type, *, file_type: type = StoredFile) -> Mapping[str, FileRule]:
+def _grouped(pairs: Iterable[tuple[str, Any]]) -> dict[str, list[Any]]:
+    found: dict[str, list[Any]] = {}
+    for name, value in pairs:
+        found.setdefault(name, []).append(value)
+    return found
+
+
+def _value(
+    field: _Field, texts: list[str], files: list[Any], duplicates: Duplicates
+) -> Any:
+    if field.rule is None:
+        if files:
+            raise _fault("expected text, got a file", field.name)
+        return field.texts(texts, duplicates)
+    if any(texts):  # an urlencoded form has an empty text for an empty input
+        raise _fault("expected a file, got text", field.name)
+    return field.files(files)
+
+
+def _named(
+    error: InvalidContent, known: Iterable[_Field], wrong: set[str]
+) -> Iterator[Fault]:
+    """What a library says, by the names of fields; not where one is wrong anyway."""
+    names = {pointer_to([field.key]): field for field in known}
+    for pointer, detail in error.errors:
+        first, slash, rest = pointer[2:].partition("/")
+        field = names.get(f"#/{first}")
+        if field is None:
+            yield pointer, detail
+        elif field.key not in wrong:
+            missing = detail == REQUIRED and not slash and field.rule is not None
+            yield (
+                pointer_to([field.name]) + slash + rest,
+                "a file is required" if missing else detail,
+            )
+
+
+def _unknown(names: Iterable[str]) -> Iterator[Fault]:
+    strangers = list(dict.fromkeys(names))
+    for name in strangers[:_MOST_UNKNOWN]:
+        yield pointer_to([name]), "no such field"
+    if len(strangers) > _MOST_UNKNOWN:
+        count = len(strangers) - _MOST_UNKNOWN
+        yield "#", f"and {count} more fields that are not known"
+
+
+def file_rules(model: Any, *, file_type: type = StoredFile) -> Mapping[str, FileRule]:
     """What is asked of the files of each field that takes some, by its name.
 
     The counts say what the type says: one file at most where it is no list, and one
@@ -132,39 +312,104 @@ def file_rules(model: type, *, file_type: type = StoredFile) -> Mapping[str, Fil
     among these takes no file.
 
     Raises:
+        ImportError: the extra that the model needs is missing.
         TypeError: the model has a type that no form can give.
     """
-    return {
-        name: member.rule
-        for name, member in members_of(model, file_type).items()
-        if isinstance(member, FileMember)
-    }
+    known = _fields(model_of(model), file_type) or ()
+    return {field.name: field.rule for field in known if field.rule is not None}
 
 
-def json_fields(model: type, *, file_type: type = StoredFile) -> frozenset[str]:
+def takes_file(model: Any, name: str) -> bool:
+    """Whether a file of that field is one of the model's."""
+    known = _fields(model_of(model), StoredFile)
+    return known is None or any(
+        field.name == name and field.rule is not None for field in known
+    )
+
+
+def json_fields(model: Any, *, file_type: type = StoredFile) -> frozenset[str]:
     """The fields whose text is JSON.
 
     A browser sends a ``Blob`` of JSON with a filename: a part of one of these names
     is text, filename or not.
 
     Raises:
+        ImportError: the extra that the model needs is missing.
         TypeError: the model has a type that no form can give.
     """
-    return frozenset(
-        name
-        for name, member in members_of(model, file_type).items()
-        if isinstance(member, ValueMember) and member.is_json
-    )
+    known = _fields(model_of(model), file_type) or ()
+    return frozenset(field.name for field in known if field.shape.is_json)
 
 
-def _refuse(strangers: Iterable[str], wrong: Wrong) -> None:
-    names = list(strangers)
-    for name in names[:_MOST_UNKNOWN]:
-        shown = name.encode("unicode_escape").decode()
-        if len(shown) > _LONGEST_NAME:
-            shown = shown[: _LONGEST_NAME - 3] + "..."
-        wrong.add(shown, "no such field")
-    if len(names) > _MOST_UNKNOWN:
-        wrong.add(
-            "", f"and {len(names) - _MOST_UNKNOWN} more fields that are not known"
+# -- compiled --------------------------------------------------------------------------
+
+
+@lru_cache(maxsize=256)
+def _fields(model: Model, file_type: type) -> tuple[_Field, ...] | None:
+    """How the members of a model are read; ``None`` where these are not known."""
+    members = model.members()
+    if members is None:
+        if model.opaque:
+            return None
+        raise TypeError(f"{name_of(model.kind)} has no members that a form could give")
+    fields: dict[str, _Field] = {}
+    for member in members:
+        field = _field(member, f"{name_of(model.kind)}.{member.attribute}", file_type)
+        if field.name in fields:
+            raise TypeError(
+                f"{name_of(model.kind)} has two members for the field {field.name!r}"
+            )
+        fields[field.name] = field
+    return tuple(fields.values())
+
+
+def _field(member: Member, where: str, file_type: type) -> _Field:
+    kind, metadata = peel(member.hint)
+    choices, nullable = union_of(kind)
+    if len(choices) == 1:
+        kind, more = peel(choices[0])
+        metadata += more
+    name = member.key
+    for item in metadata:
+        if isinstance(item, FormField) and item.name is not None:
+            name = item.name
+            break
+    rules = [item for item in metadata if isinstance(item, FileRule)]
+    item_kind, make = (kind, None) if is_fixed(kind) else collection_of(kind)
+    if make is not None:
+        item_kind, more = peel(item_kind)
+        rules += [item for item in more if isinstance(item, FileRule)]
+    if not _is_file(item_kind, file_type):
+        if rules:
+            raise TypeError(f"{where} has a rule for files, but takes none")
+        if (found := file_in(member.hint)) is not None:
+            raise TypeError(f"{where} has {name_of(found)} where JSON has no files")
+        shape = shape_of(member.hint)
+        return _Field(name, member.key, member.required, shape)
+    if len(rules) > 1:
+        raise TypeError(f"{where} has {len(rules)} rules for its files")
+    rule = rules[0] if rules else FileRule()
+    least = int(make is None and member.required and not nullable)
+    try:
+        rule = dataclasses.replace(
+            rule,
+            min_count=max(rule.min_count, least),
+            max_count=rule.max_count if make is not None else 1,
         )
+    except ValueError as error:
+        raise TypeError(f"{where}: {error}") from error
+    shape = Shape(frozenset(), nullable, empty=False, several=make is not None)
+    return _Field(name, member.key, member.required, shape, rule, make)
+
+
+def _is_file(kind: Any, files: type) -> bool:
+    """Whether members of that type take files.
+
+    Raises:
+        TypeError: they would take files of another class than there are.
+    """
+    if not is_file(kind):
+        return False
+    if issubclass(files, kind):
+        return True
+    raise TypeError(f"the files of this form are {name_of(files)}, not {name_of(kind)}")

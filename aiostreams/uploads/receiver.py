@@ -20,7 +20,7 @@ import re
 import secrets
 from typing import TYPE_CHECKING, Final, Protocol
 
-from aiostreams.errors import LimitExceeded
+from aiostreams.errors import LimitExceeded, pointer_to
 from aiostreams.sansio.disposition import safe_filename
 from aiostreams.sansio.mediatype import OCTET_STREAM
 from aiostreams.sansio.sniff.types import SNIFF_BYTES, named_type
@@ -202,7 +202,7 @@ class Receiver:
         """Whether one more file, of that size, may come; to where; how large."""
         rule = self.rule(field)
         count = self._counts[field] = self._counts.get(field, 0) + 1
-        rule.check_count(field, count, complete=False)
+        rule.check_count(field, count, incoming.filename)
         storage = rule.storage or self._storage
         if storage is None:
             raise RuntimeError(
@@ -288,9 +288,9 @@ class Receiver:
         return rule
 
     def missing(self) -> list[tuple[str, str]]:
-        """The fields that have fewer files than their rules ask for, and what of it."""
+        """The fields that have fewer files than their rules ask for, as faults."""
         return [
-            (field, message)
+            (pointer_to([field]), message)
             for field, rule in self._rules.items()
             if (message := rule.miscount(self._counts.get(field, 0))) is not None
         ]

@@ -26,6 +26,7 @@ from aiostreams.errors import (
     LimitExceeded,
     UnsupportedContent,
     exceeded,
+    pointer_to,
 )
 from aiostreams.sansio.disposition import safe_filename
 from aiostreams.sansio.sniff.types import (
@@ -128,27 +129,28 @@ class FileRule:
             raise error
         return found
 
-    def check_count(self, field: str, count: int, *, complete: bool = True) -> None:
-        """Refuse that number of files.
+    def check_count(self, field: str, count: int, filename: str | None) -> None:
+        """Refuse one more file, if it is too many.
 
         Args:
             field: the field's name.
-            count: how many files it has, or has so far.
-            complete: whether no more will come.
+            count: how many files it has by now.
+            filename: that of the last one.
 
         Raises:
-            InvalidContent: they are too many, or, when complete, too few.
+            InvalidContent: they are too many.
         """
-        message = self.miscount(count, complete=complete)
+        message = self.miscount(count, filename, complete=False)
         if message is not None:
-            raise InvalidContent(
-                f"{_short(field)}: {message}", errors=[(field, message)]
-            )
+            raise InvalidContent(errors=[(pointer_to([field]), message)])
 
-    def miscount(self, count: int, *, complete: bool = True) -> str | None:
+    def miscount(
+        self, count: int, filename: str | None = None, *, complete: bool = True
+    ) -> str | None:
         """What is wrong with that number of files, or ``None``."""
         if self.max_count is not None and count > self.max_count:
-            return f"at most {_files(self.max_count)}, got {count}"
+            one = f"{_shown(filename)} is too many: " if filename else ""
+            return f"{one}at most {_files(self.max_count)}, got {count}"
         if complete and count < self.min_count:
             if count == 0 and self.min_count == 1:
                 return "a file is required"
@@ -173,11 +175,14 @@ def call_file(field: str, filename: str | None) -> str:
     """
     if not filename:
         return f"the file in {_short(field)}"
+    return f"the file {_shown(filename)} in {_short(field)}"
+
+
+def _shown(filename: str) -> str:
     name = safe_filename(filename)
-    shown = (
-        f"{name!r}" if len(name) <= _LONGEST_NAME else f"{name[:_LONGEST_NAME]!r}..."
-    )
-    return f"the file {shown} in {_short(field)}"
+    if len(name) > _LONGEST_NAME:
+        return f"{name[:_LONGEST_NAME]!r}..."
+    return f"{name!r}"
 
 
 def _short(field: str) -> str:

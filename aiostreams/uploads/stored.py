@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from aiostreams.content.members import FormFile
 from aiostreams.multipart.multidict import ImmutableMultiDict
 
 if TYPE_CHECKING:
@@ -18,8 +19,10 @@ __all__ = ["StoredFile", "StoredFiles"]
 
 
 @dataclass(frozen=True, slots=True)
-class StoredFile:
+class StoredFile(FormFile):
     """One file that was received and stored.
+
+    As JSON it is all of these but its storage.
 
     Attributes:
         field: the name of the form's field; ``"file"`` for a raw body.
@@ -45,6 +48,14 @@ class StoredFile:
     def __post_init__(self) -> None:
         # A plain dict: a read-only view can be neither written as JSON nor copied.
         object.__setattr__(self, "digests", dict(self.digests))
+
+    def to_dict(self) -> dict[str, Any]:
+        """What JSON has for the file: all that is known of it but its storage."""
+        return {
+            field.name: getattr(self, field.name)
+            for field in dataclasses.fields(self)
+            if field.name != "storage"
+        }
 
     async def open(self) -> Stream:
         """A stream over the stored bytes, which can seek.

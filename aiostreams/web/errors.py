@@ -23,6 +23,7 @@ from aiostreams.errors import (
     LimitExceeded,
     StreamError,
     UnsupportedContent,
+    as_pointer,
 )
 from aiostreams.sansio.negotiation import choose_type, merge_vary
 from aiostreams.web.state import tally_of
@@ -168,7 +169,8 @@ def describe(error: StreamError, request: web.BaseRequest) -> Problem:
         extra = {name: value for name, value in numbers.items() if isfinite(value)}
     elif isinstance(error, InvalidContent) and error.errors:
         extra["errors"] = [
-            {"field": field, "message": text} for field, text in error.errors
+            {"pointer": as_pointer(pointer), "detail": text}
+            for pointer, text in error.errors
         ]
     elif isinstance(error, UnsupportedContent):
         if error.accept is not None:

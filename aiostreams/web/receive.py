@@ -29,7 +29,7 @@ from aiostreams.sansio.multipart import PartCount
 from aiostreams.streams.http import content_type_of
 from aiostreams.streams.memory import ByteStream
 from aiostreams.streams.transforms import ProgressStream
-from aiostreams.uploads.formmodel import bind, file_rules, json_fields
+from aiostreams.uploads.formmodel import bind, file_rules, json_fields, takes_file
 from aiostreams.uploads.receiver import Receiver
 from aiostreams.uploads.stored import StoredFiles
 from aiostreams.web.errors import ends_well
@@ -101,7 +101,7 @@ def receive(
     storage: Storage | None = None,
     *,
     form: type[T],
-    unknown: Literal["ignore", "refuse"] = "ignore",
+    unknown: Literal["ignore", "forbid"] = "ignore",
     duplicates: Literal["first", "last", "refuse"] = "last",
     accept: Iterable[str] | None = None,
     key: KeyMaker | None = None,
@@ -117,7 +117,7 @@ def receive(
     storage: Storage | None = None,
     *,
     form: type[Any] | None = None,
-    unknown: Literal["ignore", "refuse"] = "ignore",
+    unknown: Literal["ignore", "forbid"] = "ignore",
     duplicates: Literal["first", "last", "refuse"] = "last",
     accept: Iterable[str] | None = None,
     key: KeyMaker | None = None,
@@ -142,9 +142,12 @@ def receive(
     Args:
         request: whose body.
         storage: where the files go; that of ``setup`` unless given.
-        form: a dataclass or ``msgspec.Struct`` to make of the fields and files; the
-            block then gets that instead of an :class:`Upload`.
-        unknown: what becomes of fields that the model does not have.
+        form: a model to make of the fields and files: of pydantic (extra
+            ``pydantic``), a ``msgspec.Struct``, dataclass, attrs class or
+            ``TypedDict`` (extra ``msgspec``). The block then gets that instead of an
+            :class:`Upload`.
+        unknown: what becomes of fields that the model does not have, unless it says
+            so itself.
         duplicates: which of several texts counts for a member that takes one.
         accept: the media types that are welcome, such as ``{"image/*",
             "application/pdf"}``, held against the first bytes of each file.
@@ -203,7 +206,7 @@ class Receiving(Generic[T]):
         on_progress: ProgressCallback | None,
         model: type[T] | None,
         policies: tuple[
-            Literal["ignore", "refuse"], Literal["first", "last", "refuse"]
+            Literal["ignore", "forbid"], Literal["first", "last", "refuse"]
         ],
     ) -> None:
         self._request = request
@@ -211,11 +214,10 @@ class Receiving(Generic[T]):
         self._limits = limits
         self._on_progress = on_progress
         self._model = model
-        self._unknown: Literal["ignore", "refuse"] = policies[0]
+        self._unknown: Literal["ignore", "forbid"] = policies[0]
         self._duplicates: Literal["first", "last", "refuse"] = policies[1]
-        # Of a model: the fields that take files, and those that take JSON. A file
-        # in any other field is not stored.
-        self._known = frozenset() if model is None else frozenset(file_rules(model))
+        # The fields of a model that take JSON, and files in fields that take none:
+        # these are not stored.
         self._json = frozenset() if model is None else json_fields(model)
         self._strangers: list[tuple[str, None]] = []
         self._fields: list[tuple[str, str]] = []
@@ -262,7 +264,7 @@ class Receiving(Generic[T]):
         if self._model is not None:
             return self._bind(self._model, stored, missing)
         if missing:
-            raise _invalid(missing)
+            raise InvalidContent(errors=missing)
         return Upload(Form(self._fields), StoredFiles(stored))
 
     def _bind(
@@ -281,11 +283,11 @@ class Receiving(Generic[T]):
                 duplicates=self._duplicates,
             )
         except InvalidContent as error:
-            named = {field for field, _ in error.errors}
+            named = {pointer for pointer, _ in error.errors}
             more = [wrong for wrong in missing if wrong[0] not in named]
-            raise _invalid([*error.errors, *more]) from error
+            raise InvalidContent(errors=[*error.errors, *more]) from error
         if missing:
-            raise _invalid(missing)
+            raise InvalidContent(errors=missing)
         return bound
 
     def _stream(self, *, record: bool = False) -> Stream:
@@ -323,7 +325,7 @@ class Receiving(Generic[T]):
         self._count().add(form.count)
         self._fields = form.fields
         for name, file in form.files:
-            if self._model is not None and name not in self._known:
+            if self._model is not None and not takes_file(self._model, name):
                 self._strangers.append((name, None))
             else:
                 content = file.data
@@ -339,7 +341,7 @@ class Receiving(Generic[T]):
 
     async def _store_file(self, part: Part) -> StoredFile | None:
         name = part.name or ""
-        if self._model is not None and name not in self._known:
+        if self._model is not None and not takes_file(self._model, name):
             return None
         return await self._receiver.store(name, part, part)
 
@@ -355,13 +357,6 @@ def _rename(
     file: StoredFile | None, name: str, filename: str | None
 ) -> StoredFile | None:
     return None if file is None else replace(file, field=name, filename=filename)
-
-
-def _invalid(errors: list[tuple[str, str]]) -> InvalidContent:
-    return InvalidContent(
-        "; ".join(f"{name}: {text}" if name else text for name, text in errors),
-        errors=errors,
-    )
 
 
 # What the one file of a body that is no form is called.

@@ -163,8 +163,9 @@ async def read_json(
 
     Args:
         request: whose body.
-        type: what the value has to be: a dataclass, TypedDict, ``msgspec.Struct``,
-            or anything made of them.
+        type: what the value has to be: a model of pydantic (extra ``pydantic``), a
+            ``msgspec.Struct``, dataclass, attrs class, ``TypedDict`` or anything made
+            of them (extra ``msgspec``).
         limits: ceilings in place of the route's.
         loads: parses in place of the built-in parser.
         content_type: what the request must have called it; ``None`` for anything,
@@ -175,7 +176,9 @@ async def read_json(
         UnsupportedContent: the request has another Content-Type.
         LimitExceeded: more than ``max_memory`` bytes.
         MalformedBody: it is not JSON.
-        InvalidContent: it is not of ``type``; each error is named with its path.
+        InvalidContent: it is not of ``type``; each fault is named by its JSON Pointer.
+        ImportError: the extra that ``type`` needs is missing.
+        TypeError: nothing here can validate into ``type``.
         StreamError: as raised by the stream.
     """
     if content_type is not None:
@@ -310,7 +313,7 @@ async def read_form(
     model: type[T],
     *,
     limits: Limits | None = None,
-    unknown: Literal["ignore", "refuse"] = "ignore",
+    unknown: Literal["ignore", "forbid"] = "ignore",
     duplicates: Literal["first", "last", "refuse"] = "last",
 ) -> T: ...
 async def read_form(
@@ -318,7 +321,7 @@ async def read_form(
     model: type[Any] | None = None,
     *,
     limits: Limits | None = None,
-    unknown: Literal["ignore", "refuse"] = "ignore",
+    unknown: Literal["ignore", "forbid"] = "ignore",
     duplicates: Literal["first", "last", "refuse"] = "last",
 ) -> Any:
     """The form in the body: its fields in ``.form``, its files in ``.files``.
@@ -334,15 +337,20 @@ async def read_form(
     Args:
         request: whose body; ``multipart/form-data`` or urlencoded, where there are no
             files.
-        model: a dataclass or ``msgspec.Struct`` to make of the fields and files;
-            members for files are of type :class:`File`.
+        model: a model to make of the fields and files: of pydantic (extra
+            ``pydantic``), a ``msgspec.Struct``, dataclass, attrs class or
+            ``TypedDict`` (extra ``msgspec``). Members for files are of type
+            :class:`File`.
         limits: ceilings in place of the route's.
-        unknown: what becomes of fields that the model does not have.
+        unknown: what becomes of fields that the model does not have, unless it says
+            so itself.
         duplicates: which of several texts counts for a member that takes one.
 
     Raises:
         InvalidContent: the form does not make a ``model``; ``errors`` names each
-            field with what is wrong.
+            field (``#/name``) with what is wrong.
+        ImportError: the extra that ``model`` needs is missing.
+        TypeError: ``model`` has a type that no form can give.
         UnsupportedContent: the body is no form, or has text in a charset that nobody
             knows.
         MalformedBody: it breaks its syntax, or a field is not of its charset.

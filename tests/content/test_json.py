@@ -16,7 +16,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from aiostreams.content import jsontext
-from aiostreams.content.json import JSON, _cached_reader, json_checker
+from aiostreams.content.json import JSON, json_checker
+from aiostreams.content.models import _cached_model
 from aiostreams.errors import (
     InvalidContent,
     LimitExceeded,
@@ -43,9 +44,15 @@ def installed(request: pytest.FixtureRequest) -> Iterator[bool]:
             patch.setattr(jsontext, "msgspec", None)
         elif jsontext.msgspec is None:
             pytest.skip("needs the extra msgspec")
-        _cached_reader.cache_clear()
         yield request.param == "msgspec"
-        _cached_reader.cache_clear()
+
+
+@pytest.fixture
+def validating() -> None:
+    pytest.importorskip("msgspec", reason="needs the extra msgspec")
+
+
+with_types = pytest.mark.usefixtures("installed", "validating")
 
 
 class Item(TypedDict):
@@ -93,7 +100,7 @@ async def test_decode_however_it_arrives() -> None:
         assert (await JSON.decode(stream)).data == {"a": ["é", 1.5, None]}
 
 
-@pytest.mark.usefixtures("installed")
+@with_types
 async def test_decode_with_a_type_however_it_arrives() -> None:
     text = b'{"items":[{"name":"x","price":1}],"day":"2026-01-31","more":0}'
     expected = Order([{"name": "x", "price": 1.0}], dt.date(2026, 1, 31))
@@ -104,6 +111,7 @@ async def test_decode_with_a_type_however_it_arrives() -> None:
         assert again == content
 
 
+@with_types
 async def test_decode_is_typed_by_its_type() -> None:
     assert_type((await JSON.decode(body("[1]"), type=list[int])).data, list[int])
     assert_type((await JSON.decode(body('{"items":[]}'), type=Order)).data, Order)
@@ -111,20 +119,20 @@ async def test_decode_is_typed_by_its_type() -> None:
     assert_type(JSON("a").data, str)
 
 
-@pytest.mark.usefixtures("installed")
-async def test_decode_names_every_error_the_same_with_and_without_msgspec() -> None:
+@with_types
+async def test_decode_names_every_fault() -> None:
     text = '{"items":[{"name":1,"price":2},{"price":"x"}],"day":"x"}'
     with pytest.raises(InvalidContent) as info:
         await JSON.decode(body(text), type=Order)
-    assert str(info.value) == (
-        "$.items[0].name: expected str, got int; "
-        "$.items[1].name: required, but missing; "
-        "$.items[1].price: expected float, got str; "
-        "$.day: not a valid date"
+    assert info.value.errors == (
+        ("#/items/0/name", "Expected `str`, got `int`"),
+        ("#/items/1/name", "required"),
+        ("#/items/1/price", "Expected `float`, got `str`"),
+        ("#/day", "Invalid RFC3339 encoded date"),
     )
 
 
-@pytest.mark.usefixtures("installed")
+@with_types
 @pytest.mark.parametrize(
     "text",
     ["", "{", '{"items":3,', '{"items":[{"name":1}]', '{"items":[1e999]}', "NaN"],
@@ -139,7 +147,7 @@ async def test_decode_of_malformed_text_is_400_though_it_is_wrong_before(
         await JSON.decode(body(text))
 
 
-@pytest.mark.usefixtures("installed")
+@with_types
 async def test_decode_of_a_bomb_of_depth_is_malformed() -> None:
     """From Python 3.14 on the parsers go on while there is stack: 65,000 in 8 MiB."""
     depth = 1_000_000
@@ -149,7 +157,7 @@ async def test_decode_of_a_bomb_of_depth_is_malformed() -> None:
             await JSON.decode(body(bomb), type=kind, limits=Limits(max_memory=16 * MiB))
 
 
-@pytest.mark.usefixtures("installed")
+@with_types
 @pytest.mark.parametrize("depth", [250, 1200, 5000, 15_000, 25_000, 60_000])
 @pytest.mark.parametrize("kind", [None, Tree, Any])
 async def test_what_is_nested_deeply_is_whole_or_refused(depth: int, kind: Any) -> None:
@@ -172,6 +180,7 @@ async def test_what_is_nested_deeply_is_whole_or_refused(depth: int, kind: Any) 
     assert found in {0, depth}
 
 
+@with_types
 async def test_decode_too_deep_to_validate_is_malformed() -> None:
     """The parser took it, the validation does not."""
     value: Any = None
@@ -181,14 +190,14 @@ async def test_decode_too_deep_to_validate_is_malformed() -> None:
         await JSON.decode(body(""), type=Tree, loads=lambda _: value)
 
 
-@pytest.mark.usefixtures("installed")
+@with_types
 async def test_decode_ignores_a_byte_order_mark() -> None:
     text = b'\xef\xbb\xbf{"items":[]}'
     assert (await JSON.decode(ByteStream(text))).data == {"items": []}
     assert (await JSON.decode(ByteStream(text), type=Order)).data == Order([])
 
 
-@pytest.mark.usefixtures("installed")
+@with_types
 async def test_decode_honours_a_charset() -> None:
     for charset in ("utf-16", "utf-16-be", "latin-1"):
         data = '{"a":"é"}'.encode(charset)
@@ -243,7 +252,7 @@ async def test_decode_of_a_large_document_frees_the_event_loop() -> None:
     assert turns > 20
 
 
-@pytest.mark.usefixtures("installed")
+@with_types
 async def test_decode_with_another_parser() -> None:
     loads = partial(json.loads, parse_float=decimal.Decimal)
     assert (await JSON.decode(body("[1.10]"), loads=loads)).data == [
@@ -253,11 +262,11 @@ async def test_decode_with_another_parser() -> None:
     assert str(exact.data[0]) == "1.10"
     with pytest.raises(MalformedBody):
         await JSON.decode(body("[1.10"), loads=loads)
-    with pytest.raises(InvalidContent, match=r"\$\[0\]: expected int"):
+    with pytest.raises(InvalidContent, match="0: Expected `int`"):
         await JSON.decode(body('["x"]'), loads=loads, type=list[int])
 
 
-@pytest.mark.usefixtures("installed")
+@with_types
 async def test_decode_into_a_type_that_nobody_knows_reads_nothing() -> None:
     stream = body("1")
     with pytest.raises(TypeError):
@@ -265,36 +274,32 @@ async def test_decode_into_a_type_that_nobody_knows_reads_nothing() -> None:
     assert stream.position == 0
 
 
-@pytest.mark.usefixtures("installed")
-async def test_decode_into_a_union_of_strings_that_msgspec_refuses() -> None:
-    content = await JSON.decode(body('"2026-01-31"'), type=dt.date | str)
-    assert content.data == dt.date(2026, 1, 31)
-
-
-@pytest.mark.usefixtures("installed")
+@with_types
 async def test_decode_into_a_type_that_cannot_be_hashed() -> None:
     content = await JSON.decode(body("1"), type=Annotated[int, ["unhashable"]])
     assert content.data == 1
 
 
+@with_types
 async def test_a_type_is_compiled_once() -> None:
-    _cached_reader.cache_clear()
+    _cached_model.cache_clear()
     for _ in range(3):
         await JSON.decode(body('{"items":[]}'), type=Order)
-    assert _cached_reader.cache_info().misses == 1
+    assert _cached_model.cache_info().misses == 1
 
 
-@pytest.mark.usefixtures("installed")
+@with_types
 async def test_null_can_be_asked_for() -> None:
     assert (await JSON.decode(body("null"), type=type(None))).data is None
-    with pytest.raises(InvalidContent, match="expected null, got int"):
+    with pytest.raises(InvalidContent, match="Expected `null`, got `int`"):
         await JSON.decode(body("0"), type=type(None))
 
 
+@with_types
 def test_a_value_that_is_there_already_can_be_checked() -> None:
     check = json_checker(list[int])
     assert check([1, 2]) == [1, 2]
-    with pytest.raises(InvalidContent, match=r"\$\[0\]: expected int"):
+    with pytest.raises(InvalidContent, match="0: Expected `int`"):
         check(["x"])
     with pytest.raises(TypeError):
         json_checker(dict[str, int] | Item)

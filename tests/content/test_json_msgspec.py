@@ -8,8 +8,9 @@ from typing import Annotated, Any
 
 import pytest
 
-from aiostreams.content import jsontext
-from aiostreams.content.json import JSON, _cached_reader, json_reader
+from aiostreams.content import members
+from aiostreams.content.json import JSON, json_reader
+from aiostreams.content.models import _cached_model
 from aiostreams.errors import InvalidContent, MalformedBody
 from aiostreams.streams.memory import ByteStream
 
@@ -37,9 +38,7 @@ async def test_decode_into_a_struct() -> None:
     assert content.data == Point(1, "red")
     assert await content.encode().read() == b'{"x":1,"color":"red"}'
     for loads in (None, json.loads):
-        with pytest.raises(
-            InvalidContent, match=r"Expected `int`, got `str` - at `\$.x`"
-        ):
+        with pytest.raises(InvalidContent, match="x: Expected `int`, got `str`"):
             await JSON.decode(body('{"x":"1"}'), type=Point, loads=loads)
     with pytest.raises(MalformedBody):
         await JSON.decode(body('{"x":"1"'), type=Point)
@@ -58,15 +57,15 @@ async def test_decode_holds_msgspec_constraints_in_dataclasses() -> None:
 async def test_errors_of_msgspec_do_not_repeat_the_body() -> None:
     with pytest.raises(InvalidContent) as info:
         await JSON.decode(body('[{"x":1,"secret":1}]'), type=list[Point])
-    assert str(info.value) == "Object contains unknown field - at `$[0]`"
+    assert info.value.errors == (("#/0/secret", "no such member"),)
 
 
 async def test_decode_into_a_struct_without_msgspec_names_the_extra() -> None:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(jsontext, "msgspec", None)
-        _cached_reader.cache_clear()
+        patch.setattr(members, "msgspec", None)
+        _cached_model.cache_clear()
         stream = body('{"x":1}')
-        with pytest.raises(TypeError, match=r"aiostreams\[msgspec\]"):
+        with pytest.raises(ImportError, match=r"Point .*aiostreams\[msgspec\]"):
             await JSON.decode(stream, type=Point)
     assert stream.position == 0
 
@@ -75,7 +74,7 @@ async def test_decode_into_a_class_that_msgspec_cannot_make_is_no_client_error()
     None
 ):
     for loads in (None, json.loads):
-        with pytest.raises(NotImplementedError, match="complex"):
+        with pytest.raises(TypeError, match="complex"):
             await JSON.decode(body("[1]"), type=list[complex], loads=loads)
 
 

@@ -24,6 +24,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+pytest.importorskip("msgspec", reason="needs the extra msgspec")
+
 from aiostreams.content.file import File
 from aiostreams.errors import InvalidContent
 from aiostreams.multipart.received import ReceivedFile
@@ -72,8 +74,8 @@ def errors_of(model: type, *fields: tuple[str, str], **more: Any) -> dict[str, s
     with pytest.raises(InvalidContent) as caught:
         bind(model, fields, **more)
     assert caught.value.status == 422
-    for name, message in caught.value.errors:
-        assert (f"{name}: {message}" if name else message) in str(caught.value)
+    for pointer, message in caught.value.errors:
+        assert f"{pointer[2:]}: {message}".removeprefix(": ") in str(caught.value)
     return dict(caught.value.errors)
 
 
@@ -147,24 +149,24 @@ def test_every_type_has_its_text() -> None:
 
 def test_every_error_is_said_at_once() -> None:
     assert errors_of(Everything, *((name, "?") for name in FIELDS)) == {
-        "number": "not a valid int",
-        "ratio": "not a valid float",
-        "price": "not a valid decimal",
-        "ticked": "not a valid bool",
-        "born": "not a valid date",
-        "at": "not a valid time",
-        "when": "not a valid datetime",
-        "id": "not a valid UUID",
-        "color": "expected one of 'red', 'blue'",
-        "size": "expected one of 's', 'm'",
-        "point": "JSON: Expecting value, column 1",
-        "box": "JSON: Expecting value, column 1",
+        "#/number": "Expected `int`, got `str`",
+        "#/ratio": "Expected `float`, got `str`",
+        "#/price": "Invalid decimal string",
+        "#/ticked": "Expected `bool`, got `str`",
+        "#/born": "Invalid RFC3339 encoded date",
+        "#/at": "Invalid RFC3339 encoded time",
+        "#/when": "Invalid RFC3339 encoded datetime",
+        "#/id": "Invalid UUID",
+        "#/color": "Expected one of 'red', 'blue'",
+        "#/size": "Expected one of 's', 'm'",
+        "#/point": "JSON: Expecting value, column 1",
+        "#/box": "JSON: Expecting value, column 1",
     }
 
 
 def test_what_is_not_there_is_required_or_has_its_default() -> None:
     missing = errors_of(Everything)
-    assert set(missing) == set(FIELDS) - {"ticked"}
+    assert set(missing) == {f"#/{name}" for name in FIELDS} - {"#/ticked"}
     assert set(missing.values()) == {"required"}
 
 
@@ -190,8 +192,8 @@ def test_an_empty_text_is_not_filled_in_except_for_str() -> None:
         point: Point
 
     assert errors_of(Strict, ("level", " "), ("point", "")) == {
-        "level": "required",
-        "point": "required",
+        "#/level": "required",
+        "#/point": "required",
     }
 
 
@@ -225,8 +227,9 @@ def test_json_is_strict_and_names_the_place() -> None:
         Everything,
         *{**FIELDS, "point": '{"x": "1"}', "box": '{"width": "0"}'}.items(),
     ) == {
-        "point": "$.x: expected int, got str; $.y: required, but missing",
-        "box": "$.width: expected int, got str",
+        "#/point/x": "Expected `int`, got `str`",
+        "#/point/y": "required",
+        "#/box/width": "Expected `int`, got `str`",
     }
 
 
@@ -269,9 +272,9 @@ def test_json_collections() -> None:
     assert errors_of(
         Model, ("items", one), ("items", "{}"), ("grid", "1"), ("more", "[{}]")
     ) == {
-        "items": "value 2: $.name: required, but missing",
-        "grid": "value 1: $: expected array, got int",
-        "more": "$[0].name: required, but missing",
+        "#/items/1/name": "required",
+        "#/grid/0": "Expected `array`, got `int`",
+        "#/more/0/name": "required",
     }
 
 
@@ -281,20 +284,18 @@ def test_json_that_cannot_be_in_a_set_is_refused() -> None:
         values: set[dict[str, int]]
 
     assert errors_of(Model, ("values", "{}")) == {
-        "values": "an item cannot be in a set"
+        "#/values": "an item cannot be in a set"
     }
 
 
-def test_a_message_of_the_application_is_escaped_and_cut() -> None:
+def test_a_message_of_the_application_that_repeats_a_value_is_left_out() -> None:
     @dataclass
     class Model:
         inner: Repeating
 
-    (message,) = errors_of(
-        Model, ("inner", '{"text": "a\\nb%s"}' % ("x" * 1000))
-    ).values()
-    assert message.startswith("$: a\\nbxxx")
-    assert len(message) == 400
+    assert errors_of(Model, ("inner", '{"text": "a\\nb%s"}' % ("x" * 1000))) == {
+        "#/inner": "the value is refused"
+    }
 
 
 # -- collections -----------------------------------------------------------------------
@@ -345,9 +346,8 @@ def test_each_wrong_item_is_named_up_to_a_number() -> None:
     with pytest.raises(InvalidContent) as caught:
         bind(Model, [("numbers", "x")] * 1000 + [("pair", "1")])
     assert caught.value.errors == (
-        *(("numbers", f"value {n}: not a valid int") for n in range(1, 6)),
-        ("numbers", "and more"),
-        ("pair", "expected 2 values, got 1"),
+        *((f"#/numbers/{n}", "Expected `int`, got `str`") for n in range(100)),
+        ("#", "and more than these 100 faults"),
     )
 
 
@@ -402,13 +402,16 @@ def test_wrong_files_are_named() -> None:
         ("title", "x"),
         files=[("back", file), ("back", file), *[("pages", file)] * 3, ("late", file)],
     ) == {
-        "cover": "a file is required",
-        "back": "at most 1 file, got 2",
-        "pages": "at most 2 files, got 3",
+        "#/cover": "a file is required",
+        "#/back": "'a.png' is too many: at most 1 file, got 2",
+        "#/pages": "'a.png' is too many: at most 2 files, got 3",
     }
     assert errors_of(
         Album, ("cover", "x"), ("late", ""), files=[("title", file), ("pages", file)]
-    ) == {"title": "expected text, got a file", "cover": "expected a file, got text"}
+    ) == {
+        "#/title": "expected text, got a file",
+        "#/cover": "expected a file, got text",
+    }
 
 
 def test_files_of_a_form_in_memory() -> None:
@@ -423,27 +426,14 @@ def test_files_of_a_form_in_memory() -> None:
     assert set(file_rules(Model, file_type=ReceivedFile)) == {"photo", "more"}
 
 
-# Of this module, so that the annotations of models can be resolved.
-class Mine:
-    pass
+def test_files_of_another_class_are_an_error() -> None:
+    @dataclass
+    class Mixed:
+        photo: File
+        other: StoredFile | None = None
 
-
-@dataclass
-class OfMine:
-    photo: Mine
-
-
-@dataclass
-class Mixed:
-    photo: Mine
-    other: StoredFile | None = None
-
-
-def test_files_of_any_class() -> None:
-    mine = Mine()
-    assert bind(OfMine, [], [("photo", mine)], file_type=Mine).photo is mine
-    with pytest.raises(TypeError, match=r"the files of this form are .*Mine"):
-        bind(Mixed, [], [("photo", mine)], file_type=Mine)
+    with pytest.raises(TypeError, match="the files of this form are File, not Stored"):
+        bind(Mixed, [], [], file_type=File)
 
 
 @dataclass
@@ -492,7 +482,7 @@ def test_duplicates() -> None:
     assert bind(One, twice).a == "3"
     assert bind(One, twice, duplicates="first").a == "1"
     assert errors_of(One, *twice, duplicates="refuse") == {
-        "a": "expected once, got 3 times"
+        "#/a": "expected once, got 3 times"
     }
     assert bind(One, twice[:1], duplicates="refuse").a == "1"
 
@@ -509,15 +499,15 @@ def test_the_last_of_a_hidden_field_and_a_box_counts() -> None:
 def test_unknown_fields_are_ignored_or_refused() -> None:
     fields = [("_charset_", "utf-8"), ("b\r\n" + "x" * 100, "secret"), ("c", "")]
     assert bind(One, fields, [("f", stored())]) == One()
-    assert errors_of(One, *fields, files=[("f", stored())], unknown="refuse") == {
-        "b\\r\\n" + "x" * 32 + "...": "no such field",
-        "c": "no such field",
-        "f": "no such field",
+    assert errors_of(One, *fields, files=[("f", stored())], unknown="forbid") == {
+        "#/b%0D%0A" + "x" * 61 + "...": "no such field",
+        "#/c": "no such field",
+        "#/f": "no such field",
     }
-    assert bind(One, fields[:1], unknown="refuse") == One()
-    many = errors_of(One, *((str(n), "") for n in range(99)), unknown="refuse")
+    assert bind(One, fields[:1], unknown="forbid") == One()
+    many = errors_of(One, *((str(n), "") for n in range(99)), unknown="forbid")
     assert len(many) == 11
-    assert many[""] == "and 89 more fields that are not known"
+    assert many["#"] == "and 89 more fields that are not known"
 
 
 def test_what_the_model_refuses_is_said() -> None:
@@ -533,11 +523,9 @@ def test_what_the_model_refuses_is_said() -> None:
             if self.a == 3:
                 raise InvalidContent("all wrong", errors=[("a", "not 3")])
 
-    assert errors_of(Model, ("a", "1")) == {"": "a must not be 1"}
-    assert errors_of(Model, ("a", "2")) == {"": "a must not be 2"}
-    with pytest.raises(InvalidContent, match="all wrong") as caught:
-        bind(Model, [("a", "3")])
-    assert caught.value.errors == (("a", "not 3"),)
+    assert errors_of(Model, ("a", "1")) == {"#": "a must not be 1"}
+    assert errors_of(Model, ("a", "2")) == {"#": "a must not be 2"}
+    assert errors_of(Model, ("a", "3")) == {"#/a": "not 3"}
 
 
 def test_json_fields_are_told() -> None:
@@ -559,7 +547,7 @@ class Pair(Generic[T]):
 @pytest.mark.parametrize(
     ("kind", "message"),
     [
-        (Odd, "no text of a form can name"),
+        (Odd, "Model.a: Enums must contain either all str or all int"),
         (Annotated[str, FileRule()], "has a rule for files, but takes none"),
         (Annotated[StoredFile, FileRule(), FileRule()], "has 2 rules"),
         (Annotated[StoredFile, FileRule(min_count=2)], "at least 2 and at most 1"),
@@ -579,10 +567,9 @@ class Initialised:
 @pytest.mark.parametrize(
     ("model", "message"),
     [
-        (int, "neither a dataclass nor"),
-        (list[int], "neither a dataclass nor"),
-        (One("x"), "neither a dataclass nor|unhashable"),
-        (Point, "neither a dataclass nor"),
+        (int, "int has no members"),
+        (list[int], "has no members"),
+        (One("x"), "is not supported|unhashable"),
         (Initialised, "InitVar"),
     ],
 )
@@ -606,19 +593,6 @@ def test_a_policy_that_is_none_is_an_error() -> None:
         bind(One, [], duplicates="whatever")  # type: ignore[arg-type]
 
 
-def test_it_works_without_msgspec(monkeypatch: pytest.MonkeyPatch) -> None:
-    from aiostreams.content import jsontext
-
-    monkeypatch.setattr(jsontext, "msgspec", None)
-
-    @dataclass
-    class Model:
-        point: dict[str, list[int]]
-        number: int
-
-    assert bind(Model, [("point", '{"a": [1]}'), ("number", "1")]).point == {"a": [1]}
-
-
 # -- any input -------------------------------------------------------------------------
 
 NAMES = st.sampled_from([*FIELDS, "maybe", "tags", "level", "other", ""])
@@ -637,7 +611,7 @@ def test_any_form_is_bound_or_refused(
         bind(
             Everything,
             [*FIELDS.items(), *fields],
-            unknown="refuse" if refuse else "ignore",
+            unknown="forbid" if refuse else "ignore",
         )
     except InvalidContent as error:
         errors = error.errors

@@ -42,7 +42,7 @@ def test_a_struct_is_a_model() -> None:
     assert_type(made, Model)
     assert made == Model("Zelda", 7, [], "Z")
     assert errors_of(Model, ("firstName", "Zelda"), ("age", "-7")) == {
-        "age": "expected `int` >= 0"
+        "#/age": "Expected `int` >= 0"
     }
 
 
@@ -57,9 +57,9 @@ def test_a_collection_has_constraints() -> None:
     assert errors_of(
         Model, ("scores", "11"), ("items", '{"name":"a"}'), ("items", '{"name":"a"}')
     ) == {
-        "tags": "expected `array` of length >= 1",
-        "scores": "value 1: expected `int` <= 10",
-        "items": "expected `array` of length <= 1",
+        "#/tags": "Expected `array` of length >= 1",
+        "#/scores/0": "Expected `int` <= 10",
+        "#/items": "Expected `array` of length <= 1",
     }
 
 
@@ -70,7 +70,7 @@ def test_a_struct_inside_of_a_model_is_json() -> None:
 
     assert bind(Model, [("box", '{"width": 1}')]) == Model(Box(1))
     assert errors_of(Model, ("box", '{"width": 0}')) == {
-        "box": "Expected `int` >= 1 - at `$.width`"
+        "#/box/width": "Expected `int` >= 1"
     }
 
 
@@ -83,7 +83,9 @@ def test_no_client_can_make_up_a_stored_file_in_a_struct() -> None:
 @pytest.mark.parametrize("kind", [Path, list[Path]])
 def test_a_type_that_msgspec_knows_by_name_only_is_an_error(kind: type) -> None:
     model = dataclasses.make_dataclass("Model", [("a", kind)])
-    with pytest.raises(TypeError, match="no type that a form can give"):
+    with pytest.raises(
+        TypeError, match=r"nothing here can validate into Path \(Model.a\)"
+    ):
         bind(model, [])
 
 

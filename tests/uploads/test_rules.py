@@ -98,11 +98,15 @@ def test_check_type_asks_another_sniffer() -> None:
 
 def test_check_count() -> None:
     rule = FileRule(min_count=2, max_count=3)
-    rule.check_count("a", 1, complete=False)
-    rule.check_count("a", 3)
-    with pytest.raises(InvalidContent, match="'a': at most 3 files, got 4") as caught:
-        rule.check_count("a", 4, complete=False)
-    assert caught.value.errors == (("a", "at most 3 files, got 4"),)
+    rule.check_count("a", 1, None)
+    rule.check_count("a", 3, None)
+    with pytest.raises(InvalidContent, match="a: at most 3 files, got 4"):
+        rule.check_count("a", 4, None)
+    with pytest.raises(InvalidContent) as caught:
+        rule.check_count("a/b", 4, "../é\n.png")
+    assert caught.value.errors == (
+        ("#/a~1b", "'é.png' is too many: at most 3 files, got 4"),
+    )
     assert rule.miscount(1) == "at least 2 files, got 1"
     assert FileRule(min_count=1).miscount(0) == "a file is required"
     assert FileRule(max_count=1).miscount(2) == "at most 1 file, got 2"

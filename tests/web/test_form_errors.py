@@ -8,6 +8,8 @@ from typing import Annotated
 import pytest
 from aiohttp import ClientSession, web
 
+pytest.importorskip("msgspec", reason="needs the extra msgspec")
+
 from aiostreams import File, InvalidContent, setup
 from aiostreams.uploads.formmodel import FormField, bind
 from tests.servers import serving
@@ -24,7 +26,7 @@ class Order:
 def app() -> web.Application:
     async def handler(request: web.Request) -> web.Response:
         pairs = list(request.query.items())
-        order = bind(Order, pairs, file_type=File, unknown="refuse")
+        order = bind(Order, pairs, file_type=File, unknown="forbid")
         return web.json_response(order.count)
 
     async def plain(_request: web.Request) -> web.Response:
@@ -47,12 +49,13 @@ async def test_each_field_is_named_in_the_problem_document(
             assert answer.content_type == "application/problem+json"
             problem = await answer.json()
         assert problem["errors"] == [
-            {"field": "count", "message": "not a valid int"},
-            {"field": "first-name", "message": "required"},
-            {"field": "no\\nsuch", "message": "no such field"},
+            {"pointer": "#/count", "detail": "Expected `int`, got `str`"},
+            {"pointer": "#/first-name", "detail": "required"},
+            {"pointer": "#/no%0Asuch", "detail": "no such field"},
         ]
         assert problem["detail"] == (
-            "count: not a valid int; first-name: required; no\\nsuch: no such field"
+            "count: Expected `int`, got `str`; first-name: required; "
+            "no%0Asuch: no such field"
         )
         good = {"count": "7", "first-name": "Zelda"}
         async with session.get(url, params=good) as answer:

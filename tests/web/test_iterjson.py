@@ -39,6 +39,14 @@ def ijson() -> None:
 
 with_ijson = pytest.mark.usefixtures("ijson")
 
+
+@pytest.fixture
+def msgspec() -> None:
+    pytest.importorskip("msgspec", reason="needs the extra msgspec")
+
+
+with_msgspec = pytest.mark.usefixtures("msgspec")
+
 DOCUMENT = {"rows": [{"id": 1, "x": 1.5}, "two", None], "more": {"a": [1], "b": "]"}}
 
 
@@ -189,6 +197,7 @@ class Row:
 
 
 @with_ijson
+@with_msgspec
 async def test_iter_json_makes_values_of_a_type() -> None:
     async def script(request: web.BaseRequest) -> Any:
         return [value async for value in iter_json(request, "rows.item", type=Row)]
@@ -198,6 +207,7 @@ async def test_iter_json_makes_values_of_a_type() -> None:
 
 
 @with_ijson
+@with_msgspec
 async def test_iter_json_makes_the_values_of_members() -> None:
     async def script(request: web.BaseRequest) -> Any:
         return [value async for value in iter_json(request, "*", type=Row)]
@@ -206,18 +216,89 @@ async def test_iter_json_makes_the_values_of_members() -> None:
     assert await run(script, post(body)) == [("a", Row(1)), ("b", Row(2))]
 
 
-@with_ijson
-async def test_iter_json_names_the_value_that_does_not_fit() -> None:
-    got = []
+async def fault(path: str, kind: Any, document: Any) -> tuple[str, list[Any]]:
+    """The pointer to the one value that is wrong, and what came before it."""
+    got: list[Any] = []
 
     async def script(request: web.BaseRequest) -> Any:
-        async for value in iter_json(request, type=Row):
+        async for value in iter_json(request, path, type=kind):
             got.append(value)
 
-    body = json.dumps([{"id": 1}, {"id": "two"}]).encode()
-    with pytest.raises(InvalidContent, match=r"^value 2: \$.id: expected int, got str"):
-        await run(script, post(body))
+    body = json.dumps(document).encode()
+    for arrived in (post(body),), dripped(body):
+        got.clear()
+        with pytest.raises(InvalidContent) as caught:
+            await run(script, *arrived)
+    ((pointer, detail),) = caught.value.errors
+    assert detail == "Expected `int`, got `str`"
+    return pointer, got
+
+
+@with_ijson
+@with_msgspec
+async def test_iter_json_names_the_value_that_does_not_fit() -> None:
+    pointer, got = await fault("item", Row, [{"id": 1}, {"id": "two"}])
+    assert pointer == "#/1/id"
     assert got == [Row(1)]
+
+
+@with_ijson
+@with_msgspec
+@pytest.mark.parametrize(
+    ("path", "document", "pointer"),
+    [
+        ("", "x", "#"),
+        ("a.b", {"a": {"b": "x"}}, "#/a/b"),
+        ("rows.item", {"rows": [1, "x"]}, "#/rows/1"),
+        ("*", {"a": 1, "b/c": "x"}, "#/b~1c"),
+        ("rows.*", {"rows": {"a": 1, "b": "x"}}, "#/rows/b"),
+        # Items without a value at the path count as well.
+        ("item.id", [{"id": 1}, {}, 5, {"id": "x"}], "#/3/id"),
+        ("item.item", [[1, 2], [], 7, [3, "x"]], "#/3/1"),
+        ("item.*", [{"a": 1}, {}, {"b.c": 2, "d": "x"}], "#/2/d"),
+        ("a.item.b.item", {"a": [{"b": [1]}, {"c": [[]], "b": [2, "x"]}]}, "#/a/1/b/1"),
+        # A member may be called "item".
+        ("item.item", {"item": {"item": "x"}}, "#/item/item"),
+        ("item.item.id", {"item": [{"id": 1}, {"id": "x"}]}, "#/item/1/id"),
+        ("item.item.id", [{"item": {"id": 1}}, {"item": {"id": "x"}}], "#/1/item/id"),
+    ],
+)
+async def test_iter_json_points_into_the_whole_document(
+    path: str, document: Any, pointer: str
+) -> None:
+    assert (await fault(path, int, document))[0] == pointer
+
+
+@with_ijson
+@with_msgspec
+async def test_iter_json_with_a_type_gives_what_it_gives_without() -> None:
+    document = [
+        {"rows": [{"a": [1, {"b": "c"}]}, 2**80, None]},
+        {},
+        {"rows": [[], {}, "x", 1.5]},
+    ]
+
+    def script(path: str, kind: Any) -> Any:
+        async def read(request: web.BaseRequest) -> Any:
+            return [value async for value in iter_json(request, path, type=kind)]
+
+        return read
+
+    body = json.dumps(document).encode()
+    for path in ("item", "item.rows", "item.rows.item", "item.*", "item.rows.item.a"):
+        plain = await run(script(path, None), post(body))
+        assert plain
+        assert await run(script(path, Any), post(body)) == plain
+        assert await run(script(path, Any), *dripped(body)) == plain
+
+
+@with_ijson
+async def test_long_integers_in_members_are_whole() -> None:
+    async def script(request: web.BaseRequest) -> Any:
+        return [value async for value in iter_json(request, "*")]
+
+    body = json.dumps({"a": 10**40, "b": [10**40]}).encode()
+    assert await run(script, post(body)) == [("a", 10**40), ("b", [10**40])]
 
 
 async def test_an_ijson_that_lets_the_decoders_error_pass(

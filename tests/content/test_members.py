@@ -11,16 +11,18 @@ import datetime as dt
 import json
 import sys
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from types import GenericAlias, ModuleType
 from typing import Any
 
 import pytest
 
-from aiostreams.content.hints import hints_of
-from aiostreams.content.json import _cached_reader, json_reader
+from aiostreams.content.json import json_reader
+from aiostreams.content.members import hints_of
 from aiostreams.errors import InvalidContent
 from aiostreams.uploads.formmodel import bind, file_rules
+
+pytest.importorskip("msgspec", reason="needs the extra msgspec")
 
 Make = Callable[[str], Any]
 Read = Callable[[Any, str], Any]
@@ -137,16 +139,10 @@ def make(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Mak
     return run
 
 
-@pytest.fixture(params=["with msgspec", "without"])
-def read(
-    request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
-) -> Iterator[Read]:
+@pytest.fixture
+def read() -> Read:
     """Reads a JSON text as a type."""
-    if request.param == "without":
-        monkeypatch.setattr("aiostreams.content.jsontext.msgspec", None)
-    _cached_reader.cache_clear()
-    yield lambda kind, text: json_reader(kind)(text)
-    _cached_reader.cache_clear()
+    return lambda kind, text: json_reader(kind)(text)
 
 
 def quoted(source: str) -> str:
@@ -161,7 +157,7 @@ def test_a_dataclass_is_read_however_it_is_annotated(make: Make, read: Read) -> 
     assert tree.children == [models.Tree("b", None, 1)]
     slotted = read(models.Slotted, '{"name":"a","key":"k","twin":{"name":"b"}}')
     assert slotted == models.Slotted("a", twin=models.Slotted("b"), key="k")
-    with pytest.raises(InvalidContent, match=r"\$\.twin\.key: "):
+    with pytest.raises(InvalidContent, match="twin/key: "):
         read(models.Slotted, '{"name":"a","twin":{"name":"b","key":1.5}}')
 
 
@@ -171,7 +167,7 @@ def test_a_typed_dict_is_read_however_it_is_annotated(make: Make, read: Read) ->
     assert read(sparse, json.dumps(whole))["tree"].name == "a"
     for missing in ("name", "tree"):
         value = {key: whole[key] for key in whole if key != missing}
-        with pytest.raises(InvalidContent, match=rf"\$\.{missing}: required"):
+        with pytest.raises(InvalidContent, match=f"{missing}: required"):
             read(sparse, json.dumps(value))
 
 
