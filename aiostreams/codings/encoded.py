@@ -1,4 +1,4 @@
-"""A body in a content coding (RFC 9110 section 8.4), made while it is read.
+"""A stream that encodes another in a content coding (RFC 9110 section 8.4).
 
 Bytes are gathered to blocks of a fixed size, so that the output does not depend on
 how the source cuts its bytes. A block that takes less than half a millisecond is

@@ -1,8 +1,8 @@
 """The table of content codings: one row for each, and all that is known of it.
 
-Whatever depends on which codings there are asks here: the streams, the compression of
-responses, the fields that name codings, the files beside files, the statistics. A
-coding of an application's own becomes a row by ``register_coding``.
+Everything that depends on the list of codings asks here: the streams, the compression
+of responses, the fields that name codings, the precompressed files, the statistics.
+``register_coding`` adds a row for a coding of an application's own.
 
 A library that is missing is the client's problem when the client sent the coding (415,
 with what it may send instead), and the application's when the application asked for it
@@ -56,8 +56,8 @@ class Coding:
     """One row: see :func:`register_coding` for what the columns mean.
 
     Attributes:
-        missing: says what brings its library, or ``None`` when that is there; of a
-            coding that needs one.
+        missing: says what brings the library that the coding needs, or ``None`` when
+            that is installed. A coding without one needs no library.
     """
 
     name: str
@@ -71,7 +71,7 @@ class Coding:
     missing: Callable[[], str | None] | None = None
 
     def remedy(self) -> str | None:
-        """Say what is to be installed; ``None`` when nothing is missing."""
+        """Say what has to be installed; ``None`` when nothing is missing."""
         return None if self.missing is None else self.missing()
 
 
@@ -149,28 +149,29 @@ def register_coding(
 ) -> None:
     """Add a content coding (RFC 9110 section 8.4.1) to those of this process.
 
-    From then on it is read in requests, under the limits of all codings; offered in
-    ``Accept-Encoding`` where a request has another one; chosen for responses, after
-    the codings that were there before, or as ``Compression(codings=...)`` orders
-    them; and named in the statistics. Call it while modules are imported, before a
-    ``Compression`` names the coding.
+    From then on the coding is read in requests, under the limits of all codings, and
+    named in the ``Accept-Encoding`` of a 415. Responses are sent in it to clients that
+    accept it: codings that were registered earlier are preferred, unless
+    ``Compression(codings=...)`` orders them otherwise. Statistics name it. Call this
+    once for each process, before a ``Compression`` names the coding.
 
     Args:
         name: a token (RFC 9110 section 5.6.2), in any case.
         encoder: makes the encoder for one body, at a level.
         decoder: makes the decoder for one body.
-        levels: the lowest and the highest level; one and the same for a coding that
-            has none.
+        levels: the lowest and the highest level; the same number twice for a coding
+            that has none.
         default_level: the level when none was asked for.
-        static_level: the level for responses that are likely kept by a cache, as
-            in :class:`Compression`; ``default_level`` when ``None``.
+        static_level: the level for responses that a cache is likely to keep, see
+            :class:`Compression`; ``default_level`` when ``None``.
         aliases: other names by which clients know it.
-        extension: of the name of a file that is in this coding, such as ``".gz"``. A
-            file of that name beside a ``File`` is served in its place.
+        extension: of a file in this coding, such as ``".gz"``: ``page.html.gz`` is
+            then served in the place of ``File("page.html")``.
 
     Raises:
-        ValueError: a name is no token, or taken; a level is not among the levels;
-            the extension is none, or taken.
+        ValueError: a name is not a token, or is taken; the lowest level is above the
+            highest, or a level is not between them; the extension does not begin
+            with a dot, or is taken.
     """
     names: list[str] = []
     for given in (name, *aliases):
@@ -216,11 +217,7 @@ def known_codings() -> tuple[str, ...]:
 
 def supported_codings() -> tuple[str, ...]:
     """The codings that can be read and written here, best first."""
-    return tuple(
-        name
-        for name, coding in _codings.items()
-        if coding.missing is None or coding.missing() is None
-    )
+    return tuple(name for name, coding in _codings.items() if coding.remedy() is None)
 
 
 def coding_aliases() -> Mapping[str, str]:
