@@ -66,7 +66,7 @@ OWN: Mapping[str, tuple[str, ...]] = {
     "files/writing.py": ("files/test_file.py", "files/test_spooled.py"),
     "streams/threads.py": ("files/test_file.py", "streams/test_worker.py"),
     # What all decoders share, and what is read in them, in both directions.
-    "codings/base.py": ("codings/test_gzip.py",),
+    "codings/base.py": ("codings/test_decoded.py",),
     "codings/source_reader.py": ("codings/test_decoded.py", "codings/test_encoded.py"),
     "codings/zstd_brotli.py": ("codings/test_decoded.py", "codings/test_encoded.py"),
     # A model is asked through the registry, whichever library it is of.
