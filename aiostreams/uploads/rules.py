@@ -104,8 +104,8 @@ class FileRule:
             field: for the message.
             head: the beginning of the file, ``SNIFF_BYTES`` of it or all.
             declared: what the client says.
-            filename: whose extension counts when the client does not know; for the
-                message, too.
+            filename: whose extension counts when the client does not know, and for
+                text; for the message, too.
             sniffer: asked in place of the table of this package.
 
         Raises:
@@ -118,7 +118,7 @@ class FileRule:
             shown = "text/plain"
         if declared is None or declared.strip().lower() in _UNSAID:
             declared = resolve_type(b"", None, filename)
-        found = accepted_type(shown, declared, self.accept)
+        found = accepted_type(shown, declared, self.accept, filename)
         if found is None:
             welcome = ", ".join(sorted(self.accept))
             wrong = f"is {shown or 'of an unknown type'}; accepted: {welcome}"

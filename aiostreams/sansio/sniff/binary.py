@@ -130,6 +130,16 @@ def _embedded_opentype(head: bytes) -> str | None:
 
 # -- archives and documents ------------------------------------------------------------
 
+
+def _late_pdf(head: bytes) -> str | None:
+    """PDF behind a byte order mark or line ends, as scripts put before it.
+
+    Readers look for its header in the first 1,024 bytes (ISO 32000-1 annex H, note 13).
+    """
+    text = head[:1024].removeprefix(b"\xef\xbb\xbf").lstrip(b"\t\n\x0c\r ")
+    return "application/pdf" if text.startswith(b"%PDF-") else None
+
+
 # Each entry costs a search; a head can have a thousand that are empty.
 _MOST_ENTRIES: Final = 24
 
@@ -275,6 +285,7 @@ _FUNCTIONS: Final[tuple[tuple[bytes, _Decide], ...]] = (
     *((bytes((0xFF, second)), mp3_type) for second in (0xFA, 0xFB)),
     *((bytes((0xFF, second)), adts_type) for second in (0xF0, 0xF1, 0xF8, 0xF9)),
     (b"G", transport_type),
+    *((first, _late_pdf) for first in (b"\xef\xbb\xbf", b"\r", b"\n", b"\t", b" ")),
 )
 # Looked for when the beginning shows nothing.
 _LATER: Final[tuple[tuple[int, bytes, _Decide], ...]] = (

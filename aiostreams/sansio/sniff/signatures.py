@@ -203,7 +203,9 @@ ALIASES: Final[dict[str, str]] = {
         "application/x-ole-storage": "application/cdfv2 application/x-cfb",
         "application/x-tar": "application/x-gtar application/x-ustar application/tar",
         "application/x-xz": "application/xz",
-        "application/x-ndjson": "application/jsonl application/x-jsonlines",
+        "application/json": "text/json text/x-json application/x-json",
+        "application/x-ndjson": "application/jsonl application/ndjson "
+        "application/x-jsonlines",
         "application/yaml": "text/yaml text/x-yaml application/x-yaml",
         "application/zip": "application/x-zip-compressed application/x-zip",
         "application/zstd": "application/x-zstd",
@@ -214,7 +216,8 @@ ALIASES: Final[dict[str, str]] = {
         "application/x-font-truetype",
         "font/woff": "application/font-woff application/x-font-woff",
         "font/woff2": "application/font-woff2",
-        "text/csv": "application/csv text/x-csv",
+        "text/csv": "application/csv application/x-csv text/x-csv "
+        "text/comma-separated-values text/x-comma-separated-values",
         "text/javascript": "application/javascript application/x-javascript",
         "text/markdown": "text/x-markdown",
         "text/rtf": "application/rtf application/x-rtf",

@@ -7,8 +7,10 @@ against what the client said:
 
 - Bytes that show a type decide. A page named ``.png`` is ``text/html``.
 - A container (zip, OLE, Ogg) may be any type of its family, by the client's word.
-- Text shows nothing but that it is text: whether it is CSV or JSON is the client's
-  word, unless it begins like HTML, SVG, XML, PHP or RTF.
+- Text shows nothing but that it is text, unless it begins like HTML, SVG, XML, PHP or
+  RTF. Whether it is CSV or JSON is the client's word and the extension's together:
+  clients look a type up in tables of their system, where ``.csv`` is an Excel file on
+  Windows, and ``.json`` may be ``text/plain``.
 - Other bytes have a type for ``accept`` only if nobody could tell it from the bytes
   (no signature is known) and the list has it by its full name.
 
@@ -104,7 +106,10 @@ def matches(sniffed: str | None, declared: str | None, accept: Iterable[str]) ->
 
 
 def accepted_type(
-    sniffed: str | None, declared: str | None, accept: Iterable[str]
+    sniffed: str | None,
+    declared: str | None,
+    accept: Iterable[str],
+    filename: str | None = None,
 ) -> str | None:
     """The type as which ``accept`` lets a file in.
 
@@ -114,6 +119,9 @@ def accepted_type(
         declared: what the client says, parameters included.
         accept: patterns: ``image/png``, ``image/*`` or ``*/*``. Aliases count alike:
             ``audio/x-wav`` lets ``audio/wav`` in.
+        filename: whose extension says what text it is, where the client declares a
+            type that is not accepted, or ``text/plain`` and the extension's type is
+            listed by its full name.
 
     Returns:
         A media type; ``None`` when the file is not let in.
@@ -125,6 +133,9 @@ def accepted_type(
     actual = _canonical(sniffed) or OCTET_STREAM
     said = _clean(declared)
     essence = _canonical(said)
+    named = _named_text(actual, filename)
+    if essence == _PLAIN and named in patterns:
+        return named
     if said is not None and essence is not None:
         fits = _fits(essence, patterns) or _fits(_essence(said), patterns)
         if fits and essence == actual:
@@ -134,7 +145,17 @@ def accepted_type(
         by_name = essence in patterns or "*/*" in patterns
         if by_name and _undecided(actual) and not _tellable(essence):
             return said
+    if named is not None and _fits(named, patterns):
+        return named
     return actual if _fits(actual, patterns) else None
+
+
+def _named_text(actual: str, filename: str | None) -> str | None:
+    """The kind of text that a file is by its extension, if its bytes are text."""
+    if filename is None or not _is_plain(actual):
+        return None
+    named = _canonical(guess_content_type(filename))
+    return named if named is not None and _is_plain(named) else None
 
 
 def resolve_type(

@@ -232,6 +232,10 @@ HEADS: list[tuple[str, str, bytes]] = [
     ),
     # Documents
     ("pdf", "application/pdf", b"%PDF-1.7\n%\xe2\xe3\xcf\xd3\n"),
+    ("pdf", "application/pdf", b"\xef\xbb\xbf%PDF-1.4\n"),
+    ("pdf", "application/pdf", b"\r\n\n%PDF-1.4\n"),
+    ("pdf", "application/pdf", b"\xef\xbb\xbf \t\r\n%PDF-1.4\n"),
+    ("pdf", "application/pdf", b"\n" * 1019 + b"%PDF-1.4\n"),
     ("ps", "application/postscript", b"%!PS-Adobe-3.0\n"),
     ("rtf", "text/rtf", b"{\\rtf1\\ansi"),
     ("docx", _OFFICE + "wordprocessingml.document", office("word")),

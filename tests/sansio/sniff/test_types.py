@@ -13,6 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from aiostreams.errors import UnsupportedContent
 from aiostreams.sansio.mediatype import guess_content_type
 from aiostreams.sansio.sniff.binary import BINARY_TYPES
 from aiostreams.sansio.sniff.markup import MARKUP_TYPES
@@ -28,6 +29,7 @@ from aiostreams.sansio.sniff.types import (
     resolve_type,
     sniff,
 )
+from aiostreams.uploads.rules import FileRule
 
 from .heads import HEADS, brand, database, ebml, mp3, office, ogg, ole, zipped
 
@@ -402,6 +404,71 @@ def test_accept(
     sniffed = sniff(head, text=True)
     assert accepted_type(sniffed, declared, patterns) == expected
     assert matches(sniffed, declared, patterns) is (expected is not None)
+
+
+EXCEL = "application/vnd.ms-excel"
+
+
+@pytest.mark.parametrize(
+    ("head", "declared", "filename", "accept", "expected"),
+    [
+        # As Windows with Excel on it declares CSV.
+        (b"a,b", EXCEL, "a.csv", "text/csv", "text/csv"),
+        (b"a,b", EXCEL, "A.CSV", f"text/csv,{EXCEL}", "text/csv"),
+        (b"a,b", EXCEL, "a.csv", f"text/csv,text/plain,{EXCEL}", "text/csv"),
+        (b"a,b", EXCEL, "a.csv", "text/*", "text/csv"),
+        (b"a,b", EXCEL, "a.csv", "application/csv", "text/csv"),
+        (b"a,b", EXCEL, "a.csv", EXCEL, None),
+        (b"a,b", EXCEL, "a.xls", f"text/csv,{EXCEL}", None),
+        (b"a,b", EXCEL, None, f"text/csv,{EXCEL}", None),
+        (ole("x"), EXCEL, "a.csv", f"text/csv,{EXCEL}", EXCEL),
+        (ole("x"), EXCEL, "a.csv", "text/csv", None),
+        (b"\x00\x01", EXCEL, "a.csv", f"text/csv,{EXCEL}", None),
+        # As text that it is, too.
+        (b"a,b", "text/plain", "a.csv", "text/csv", "text/csv"),
+        (b"{}", "text/plain", "a.json", "application/json", "application/json"),
+        (b"{}", "text/plain; charset=utf-8", "a.json", "application/json",
+         "application/json"),
+        (b"a,b", "text/plain", "a.csv", "text/plain,text/csv", "text/csv"),
+        (b"a,b", "text/plain", "a.csv", "text/plain", "text/plain"),
+        (b"a,b", "text/plain", "a.csv", "text/*", "text/plain"),
+        (b"a,b", "text/plain", "a.csv", "*/*", "text/plain"),
+        (b"a,b", "text/plain", "a.txt", "text/plain,text/csv", "text/plain"),
+        (b"a,b", "text/plain", "a", "text/csv", None),
+        (b"a,b", "text/plain", "a.csv", "application/json", None),
+        # A more telling word of the client's is taken, if it is accepted.
+        (b"a,b", "text/csv", "a.txt", "text/plain,text/csv", "text/csv"),
+        (b"{}", "application/json", "a.csv", "application/json,text/csv",
+         "application/json"),
+        (b"a,b", "text/markdown", "a.csv", "text/csv", "text/csv"),
+        (b"a,b", "text/x-comma-separated-values", "a", "text/csv",
+         "text/x-comma-separated-values"),
+        (b"{}", "text/json", "a", "application/json", "text/json"),
+        # A name makes of text no type that its bytes would show.
+        (b"hello", "text/plain", "a.html", "text/html", None),
+        (b"hello", "text/plain", "a.svg", "image/*", None),
+        (b"hello", "text/plain", "a.png", "image/png", None),
+        (b"hello", "text/plain", "a.pdf", "application/pdf", None),
+        # And what the bytes show, no name takes back.
+        (b"<html>", "text/plain", "a.csv", "text/csv", None),
+        (b"<?php", EXCEL, "a.csv", "text/csv", None),
+        (PNG, EXCEL, "a.csv", "text/csv", None),
+        (b"\xef\xbb\xbf%PDF-1.4", "text/plain", "a.csv", "text/csv", None),
+        (b"\n%PDF-1.4", "application/pdf", "a.pdf", "application/pdf",
+         "application/pdf"),
+    ],
+)  # fmt: skip
+def test_text_is_what_its_declared_type_and_its_extension_say_together(
+    head: bytes, declared: str, filename: str | None, accept: str, expected: str | None
+) -> None:
+    sniffed = sniff(head, text=True)
+    assert accepted_type(sniffed, declared, accept.split(","), filename) == expected
+    rule = FileRule(accept=accept)
+    if expected is None:
+        with pytest.raises(UnsupportedContent):
+            rule.check_type("f", head, declared, filename)
+    else:
+        assert rule.check_type("f", head, declared, filename) == expected
 
 
 def test_another_sniffer_speaks_of_text_in_its_own_way() -> None:
