@@ -65,6 +65,7 @@ from aiostreams.uploads.formmodel import FormField
 from aiostreams.uploads.receiver import IncomingFile
 from aiostreams.uploads.rules import FileRule
 from aiostreams.uploads.stored import StoredFile
+from aiostreams.web.channel import Channel
 from aiostreams.web.compression.config import (
     Compression,
 )
@@ -95,6 +96,7 @@ __all__ = [
     "BodyTimeout",
     "ByteStream",
     "ChainStream",
+    "Channel",
     "ClientGone",
     "Compression",
     "Content",

@@ -33,7 +33,7 @@ CONTRACT = set(
     Storage MemoryStorage DiskStorage ObjectStorage storage_from_url StoredFile
     StoredObject ObjectNotFound ObjectExists InvalidKey StorageError
     add_validator
-    Zip ZipMember ZipStream Replay
+    Zip ZipMember ZipStream Replay Channel
     KiB MiB GiB
     """.split()  # noqa: SIM905 - reads as the list it is
 )

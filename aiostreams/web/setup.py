@@ -12,7 +12,12 @@ from aiostreams.limits import DEFAULT_LIMITS, Limits
 from aiostreams.web.compression.config import DEFAULT_COMPRESSION, Compression
 from aiostreams.web.compression.middleware import compression_middleware
 from aiostreams.web.middleware import stream_middleware, values_to_responses
-from aiostreams.web.state import APP_LIMITS, APP_STORAGE
+from aiostreams.web.state import (
+    APP_LIMITS,
+    APP_STORAGE,
+    APP_SUBSCRIPTIONS,
+    Subscriptions,
+)
 from aiostreams.web.stats.reporter import Reporter
 
 if TYPE_CHECKING:
@@ -66,6 +71,9 @@ def setup(
     if storage is not None:
         app[APP_STORAGE] = storage
         app.on_cleanup.append(_close_storage)
+    app[APP_SUBSCRIPTIONS] = subscriptions = Subscriptions()
+    # Before aiohttp waits for handlers: these would never come to an end.
+    app.on_shutdown.append(subscriptions.end)
     # Without limits: those of the innermost application that has some, as found by
     # the request, so that a sub-application may have its own, larger ones too.
     outer = stream_middleware()

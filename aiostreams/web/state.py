@@ -4,7 +4,8 @@ A ``RequestState`` hangs on the request under a typed key. It is made by the
 middleware, or by the first helper that needs it. All helpers of a request share it,
 so the body is opened once, counted once, and closed once.
 
-The storage of an application: given to ``setup``, found again by the request.
+The storage of an application: given to ``setup``, found again by the request; and what
+the application sends without an end, which its shutdown ends.
 
 What is counted of one request while it is under way.
 
@@ -61,9 +62,11 @@ if TYPE_CHECKING:
 __all__ = [
     "APP_LIMITS",
     "APP_STORAGE",
+    "APP_SUBSCRIPTIONS",
     "Listener",
     "Recorder",
     "RequestState",
+    "Subscriptions",
     "Tally",
     "body_of",
     "count_plain",
@@ -718,6 +721,35 @@ def find_storage(request: web.BaseRequest) -> Storage | None:
     if not isinstance(request, web.Request):
         return None
     return request.config_dict.get(APP_STORAGE)
+
+
+class _Endless(Protocol):
+    """What does not come to an end by itself."""
+
+    def end(self) -> None: ...
+
+
+class Subscriptions:
+    """What an application sends without an end, to be ended when it shuts down."""
+
+    def __init__(self) -> None:
+        self._held: weakref.WeakSet[_Endless] = weakref.WeakSet()
+        self._ended = False
+
+    def add(self, subscription: _Endless) -> None:
+        """Hold one more; it is ended at once if the application has shut down."""
+        self._held.add(subscription)
+        if self._ended:
+            subscription.end()
+
+    async def end(self, _app: web.Application) -> None:
+        """End all of them, and those that will come."""
+        self._ended = True
+        for subscription in list(self._held):
+            subscription.end()
+
+
+APP_SUBSCRIPTIONS: Final = web.AppKey("aiostreams.subscriptions", Subscriptions)
 
 
 class Listener(Protocol):
