@@ -23,6 +23,10 @@ GiB: Final = 1024 * MiB
 """1,073,741,824 bytes."""
 
 
+# None lifts these.
+_OPTIONAL: Final = frozenset({"idle_timeout", "total_timeout"})
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
     """The ceilings for one application, or one route (see :func:`limit`).
@@ -78,9 +82,9 @@ class Limits:
     def __post_init__(self) -> None:
         for field in dataclasses.fields(self):
             value = getattr(self, field.name)
-            if value is None and "None" in str(field.type):
+            if value is None and field.name in _OPTIONAL:
                 continue
-            if field.type == "bool":
+            if isinstance(field.default, bool):
                 if not isinstance(value, bool):
                     raise TypeError(f"{field.name} is on or off, not {value!r}")
                 continue

@@ -31,7 +31,7 @@ from aiostreams.codings.zstd_brotli import (
     missing_zstd,
 )
 from aiostreams.errors import UnsupportedContent
-from aiostreams.sansio.negotiation import is_token
+from aiostreams.sansio.headers import is_token
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping

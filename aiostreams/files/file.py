@@ -95,10 +95,6 @@ class FileWriter:
             )
 
 
-# The name that ``uploads`` knows the writing half by.
-_Target = FileWriter
-
-
 class FileStream(Stream):
     """A regular file, to read (``"rb"``) or to save (``"wb"``, ``"xb"``).
 
@@ -139,6 +135,10 @@ class FileStream(Stream):
         TypeError: ``path`` is not a path.
     """
 
+    _source: FileReader | None = None
+    _target: FileWriter | None = None
+    _reopened: Callable[[], FileStream] | None = None
+
     def __init__(
         self,
         path: str | bytes | os.PathLike[str] | os.PathLike[bytes],
@@ -153,9 +153,6 @@ class FileStream(Stream):
     ) -> None:
         super().__init__(content_type=content_type)
         self._path = os.fsdecode(path)
-        self._source: FileReader | None = None
-        self._target: FileWriter | None = None
-        self._reopened: Callable[[], FileStream] | None = None
         if mode == "rb":
             check_range(offset, length)
             self._source = FileReader(

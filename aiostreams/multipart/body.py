@@ -18,6 +18,7 @@ from aiostreams.errors import LimitExceeded, MalformedBody, UnsupportedContent
 from aiostreams.limits import KiB
 from aiostreams.sansio.charsets import CHARSET_FIELD, LONGEST_CHARSET, FormCharset
 from aiostreams.sansio.headers import boundary_of
+from aiostreams.sansio.mediatype import media_type_of
 from aiostreams.sansio.multipart import (
     BODY_END,
     PART_END,
@@ -52,7 +53,7 @@ def multipart_type(content_type: str | None, accept: str) -> str:
     Raises:
         UnsupportedContent: it is not multipart.
     """
-    media_type = (content_type or "").partition(";")[0].strip().lower()
+    media_type = media_type_of(content_type)
     if not media_type.startswith("multipart/"):
         raise UnsupportedContent(
             f"the body must be multipart, not {media_type[:80] or 'of no type'!r}",

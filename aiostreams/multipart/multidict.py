@@ -134,20 +134,6 @@ class ImmutableMultiDict(MultiMapping[V]):
         """Every pair."""
         return self._pairs.items()
 
-    def copy_set(self, key: str, value: V) -> Self:
-        """A copy where ``value`` is the only value of ``key``, at its first place."""
-        pairs = self._pairs.copy()
-        pairs.__setitem__(*self._check(key, value))
-        return self._of(list(pairs.items()))
-
-    def copy_append(self, key: str, value: V) -> Self:
-        """A copy with one more pair at the end."""
-        return self._of([*self._pairs.items(), self._check(key, value)])
-
-    def copy_remove(self, key: str) -> Self:
-        """A copy without any value of ``key``; it need not be there."""
-        return self._of([pair for pair in self._pairs.items() if pair[0] != key])
-
     def __eq__(self, other: object) -> bool:
         if type(other) is not type(self):
             return NotImplemented

@@ -22,11 +22,11 @@ from aiostreams.sansio.negotiation import join_lines
 from aiostreams.sansio.structured import ITEM, KEY, PARAMETERS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Mapping
 
     from aiostreams.sansio.negotiation import FieldLines
 
-__all__ = ["DIGEST_ALGORITHMS", "digest_of", "format_digest", "parse_digest"]
+__all__ = ["DIGEST_ALGORITHMS", "format_digest", "parse_digest"]
 
 # The name in the field to hashlib's, best last.
 DIGEST_ALGORITHMS: Final = {"sha-256": "sha256", "sha-512": "sha512"}
@@ -93,17 +93,6 @@ def format_digest(digests: Mapping[str, bytes]) -> str:
     return ", ".join(
         f"{algorithm}=:{base64.b64encode(digest).decode()}:"
         for algorithm, digest in digests.items()
-    )
-
-
-def digest_of(data: bytes, algorithms: Iterable[str] = ("sha-256",)) -> str:
-    """The field's value for a body that is at hand.
-
-    Raises:
-        ValueError: an algorithm is not written here.
-    """
-    return format_digest(
-        {name: hashlib.new(_check(name), data).digest() for name in algorithms}
     )
 
 

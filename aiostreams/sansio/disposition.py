@@ -53,8 +53,12 @@ from typing import Final, NamedTuple
 from urllib.parse import quote, unquote_to_bytes
 
 from aiostreams.errors import MalformedBody, StreamError, UnsupportedContent
-from aiostreams.sansio.headers import Parameter, header_bytes, split_parameters
-from aiostreams.sansio.negotiation import is_token
+from aiostreams.sansio.headers import (
+    Parameter,
+    header_bytes,
+    is_token,
+    split_parameters,
+)
 
 __all__ = [
     "Disposition",
@@ -69,7 +73,6 @@ _CHARACTERS: Final = {"%22": '"', "%0D": "\r", "%0A": "\n"}
 _ESCAPES: Final = str.maketrans({v: k for k, v in _CHARACTERS.items()})
 # A control character but CR and LF, which have escapes; a lone surrogate.
 _UNWRITABLE: Final = re.compile("[\x00-\x09\x0b\x0c\x0e-\x1f\x7f\ud800-\udfff]")
-_TOKEN: Final = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]++")
 _EXTENDED: Final = re.compile(
     r"([!#$%&+\-^_`{}~0-9A-Za-z]++)'[A-Za-z0-9\-]*+'"
     r"((?:[!#$&+\-.^_`|~0-9A-Za-z]|%[0-9A-Fa-f]{2})*+)"
@@ -212,7 +215,7 @@ def format_disposition(
             character other than CR and LF, a lone surrogate, a literal ``%22``,
             ``%0D`` or ``%0A``, two backslashes in a row or one at the end.
     """
-    if not _TOKEN.fullmatch(kind):
+    if not is_token(kind):
         raise ValueError(f"not a disposition type: {kind!r}")
     text = kind
     if name is not None:

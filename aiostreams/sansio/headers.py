@@ -39,6 +39,7 @@ __all__ = [
     "format_header_block",
     "header_bytes",
     "header_text",
+    "is_token",
     "parse_content_type",
     "parse_header_block",
     "split_parameters",
@@ -142,6 +143,11 @@ def parse_header_block(block: bytes) -> tuple[HeaderPair, ...]:
     return tuple(pairs)
 
 
+def is_token(text: str) -> bool:
+    """Whether ``text`` is a token (RFC 9110 section 5.6.2)."""
+    return _TOKEN.fullmatch(text) is not None
+
+
 def format_header_block(pairs: Iterable[tuple[str, str]]) -> bytes:
     """Write headers, each with its CR LF, so that they read back as they are.
 
@@ -151,7 +157,7 @@ def format_header_block(pairs: Iterable[tuple[str, str]]) -> bytes:
     """
     block = bytearray()
     for name, value in pairs:
-        if not _TOKEN.fullmatch(name):
+        if not is_token(name):
             raise ValueError(f"not a header name: {name!r}")
         if not _FIELD_VALUE.fullmatch(value) or value != value.strip(" \t"):
             raise ValueError(f"header {name} has a value that no header has")
@@ -247,9 +253,9 @@ def format_content_type(
         raise ValueError(f"not a media type: {media_type!r}")
     pieces = [media_type]
     for name, value in parameters.items():
-        if not _TOKEN.fullmatch(name):
+        if not is_token(name):
             raise ValueError(f"not a parameter name: {name!r}")
-        if _TOKEN.fullmatch(value):
+        if is_token(value):
             pieces.append(f"{name}={value}")
         elif _QUOTABLE.fullmatch(value):
             escaped = value.replace("\\", "\\\\").replace('"', '\\"')

@@ -17,9 +17,17 @@ from __future__ import annotations
 import mimetypes
 from typing import Final
 
-__all__ = ["OCTET_STREAM", "guess_content_type"]
+__all__ = ["OCTET_STREAM", "guess_content_type", "media_type_of"]
 
 OCTET_STREAM: Final = "application/octet-stream"
+
+
+def media_type_of(content_type: str | None) -> str:
+    """The media type in lower case, without its parameters; ``""`` for none."""
+    return (
+        "" if content_type is None else content_type.partition(";")[0].strip().lower()
+    )
+
 
 _OFFICE: Final = "application/vnd.openxmlformats-officedocument."
 _OPEN: Final = "application/vnd.oasis.opendocument."

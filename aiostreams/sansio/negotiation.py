@@ -2,8 +2,7 @@
 
 ``choose_coding`` answers ``Accept-Encoding``, ``choose_type`` answers ``Accept``,
 ``merge_vary`` tells caches that either was asked, ``parse_content_encoding`` reads
-what a body went through, ``media_type_matches`` tests a type against patterns such
-as ``image/*``. All of them are functions of the field's lines, given as
+what a body went through. All of them are functions of the field's lines, given as
 
     None              the field is absent
     a string          its value, or several lines joined by the caller
@@ -22,6 +21,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Final, TypeAlias
 
 from aiostreams.errors import UnsupportedContent
+from aiostreams.sansio.headers import is_token
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -30,9 +30,7 @@ __all__ = [
     "FieldLines",
     "choose_coding",
     "choose_type",
-    "is_token",
     "join_lines",
-    "media_type_matches",
     "merge_vary",
     "parse_content_encoding",
 ]
@@ -41,7 +39,6 @@ FieldLines: TypeAlias = str | Iterable[str] | None
 
 _OWS: Final = " \t"
 
-_token = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+").fullmatch
 # Section 12.4.2 has three digits after the point and one before it. More digits, and
 # none before (Java's URLConnection sends "*; q=.2"), are common enough to be read.
 _qvalue = re.compile(r"(?:0?\.[0-9]{1,9}|0\.?|1(?:\.0{0,9})?)").fullmatch
@@ -61,11 +58,6 @@ def join_lines(lines: FieldLines) -> str | None:
         return lines
     lines = list(lines)
     return ", ".join(lines) if lines else None
-
-
-def is_token(text: str) -> bool:
-    """Whether ``text`` is a token (section 5.6.2)."""
-    return _token(text) is not None
 
 
 def choose_coding(
@@ -203,26 +195,6 @@ def _weight_of(offer: _MediaRange, ranges: dict[_MediaRange, float]) -> float:
         if kind in covering and wanted <= parameters
     ]
     return max(fits)[2] if fits else 0.0
-
-
-def media_type_matches(media_type: str, patterns: Iterable[str]) -> bool:
-    """Whether a media type fits one of ``patterns``, parameters and case aside.
-
-    Args:
-        media_type: such as ``image/png`` or ``Text/HTML; charset=utf-8``.
-        patterns: media types, ``image/*``, or ``*/*`` (also written ``*``). One
-            string is taken for one pattern.
-
-    Returns:
-        False for what is not a media type, whatever the patterns.
-    """
-    essence, _ = _split_type(media_type)
-    if not essence or "*" in essence:
-        return False
-    covering = {essence, essence.partition("/")[0] + "/*", "*/*"}
-    if isinstance(patterns, str):
-        patterns = (patterns,)
-    return any(_split_type(pattern)[0] in covering for pattern in patterns)
 
 
 def merge_vary(current: FieldLines, *names: str) -> str:

@@ -44,17 +44,11 @@ class ResponsePlan:
         ranges: with 206, what to send, in this order; otherwise empty. Several are
             the parts of a multipart/byteranges body, whose ``Content-Range`` is
             not in ``headers``.
-        content_length: how many bytes of the representation GET would be answered
-            with: its size for 200, the range for a 206 with one range. ``None``:
-            not known here, or this status has no such content.
-        send_body: whether bytes of the representation follow; not for HEAD.
     """
 
     status: int
     headers: Mapping[str, str]
     ranges: tuple[ByteRange, ...] = ()
-    content_length: int | None = None
-    send_body: bool = False
 
 
 def plan_response(
@@ -96,7 +90,7 @@ def plan_response(
             # File systems hold times that HTTP has no year for; then it is unknown.
             pass
     if method not in {"GET", "HEAD"}:
-        return ResponsePlan(200, headers, content_length=size, send_body=True)
+        return ResponsePlan(200, headers)
     decision = evaluate(method, conditions, validators, now=now)
     if decision is Decision.PRECONDITION_FAILED:
         # The validators would describe the error document: left out, as in nginx.
@@ -117,10 +111,8 @@ def plan_response(
                     416, {"Content-Range": unsatisfied_content_range(size)}
                 )
     if ranges is None:
-        send_body = method == "GET"
-        return ResponsePlan(200, headers, content_length=size, send_body=send_body)
+        return ResponsePlan(200, headers)
     first, *others = ranges
-    if others:
-        return ResponsePlan(206, headers, ranges, send_body=True)
-    headers["Content-Range"] = first.content_range(size)
-    return ResponsePlan(206, headers, ranges, first.length, send_body=True)
+    if not others:
+        headers["Content-Range"] = first.content_range(size)
+    return ResponsePlan(206, headers, ranges)

@@ -33,6 +33,7 @@ from typing import TYPE_CHECKING
 from aiostreams.errors import ObjectExists
 from aiostreams.files.draft import REFUSALS, Draft, set_mode, sync_directory
 from aiostreams.files.file import FileStream, FileWriter
+from aiostreams.streams.base import Stream
 from aiostreams.streams.threads import ThreadCall
 
 if TYPE_CHECKING:
@@ -235,7 +236,9 @@ class DiskWriter(FileStream):
     """Writes an object; ``close()`` stores it."""
 
     def __init__(self, draft: ObjectDraft, content_type: str | None) -> None:
-        super().__init__(draft.name, "xb", content_type=content_type)
+        # Not the one of FileStream, which makes a draft of its own.
+        Stream.__init__(self, content_type=content_type)
+        self._path = draft.name
         self._draft = draft
         self._target = FileWriter(draft)
 

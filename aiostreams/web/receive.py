@@ -25,6 +25,7 @@ from aiostreams.multipart.form import Form
 from aiostreams.multipart.parts import PartReader
 from aiostreams.multipart.whole import WHOLE, parse_form_parts, store_form
 from aiostreams.sansio.disposition import parse_disposition, safe_filename
+from aiostreams.sansio.mediatype import media_type_of
 from aiostreams.sansio.multipart import PartCount
 from aiostreams.streams.http import content_type_of
 from aiostreams.streams.memory import ByteStream
@@ -241,7 +242,7 @@ class Receiving(Generic[T]):
 
     async def _receive(self) -> Any:
         content_type = self._request.headers.get(hdrs.CONTENT_TYPE, "")
-        media_type = content_type.partition(";")[0].strip().lower()
+        media_type = media_type_of(content_type)
         if media_type == "multipart/form-data":
             data = await self._read_small()
             if data is None:

@@ -25,6 +25,7 @@ from aiostreams.multipart.multipart import MultiPart
 from aiostreams.multipart.parts import PartReader
 from aiostreams.multipart.whole import WHOLE, parse_form_parts, read_form_parts
 from aiostreams.sansio.charsets import codec_of, decode_text
+from aiostreams.sansio.mediatype import media_type_of
 from aiostreams.sansio.multipart import PartCount
 from aiostreams.streams.base import Stream
 from aiostreams.streams.memory import ByteStream
@@ -198,7 +199,7 @@ def _expect(request: web.BaseRequest, expected: str) -> None:
     header = request.headers.get("Content-Type")
     if header is None:
         return
-    media_type = header.partition(";")[0].strip().lower()
+    media_type = media_type_of(header)
     if media_type == expected:
         return
     if media_type.endswith("+json") and expected == "application/json":
@@ -278,7 +279,7 @@ async def read_content(request: web.BaseRequest, *types: type[Content]) -> Conte
         StreamError: as raised by ``decode`` of the class, and by the stream.
     """
     header = request.headers.get("Content-Type") or "application/octet-stream"
-    media_type = header.partition(";")[0].strip().lower()
+    media_type = media_type_of(header)
     kind = _CONTENTS.get(media_type, File)
     if media_type.endswith("+json"):
         kind = JSON
@@ -406,7 +407,7 @@ async def _read_form(
     request: web.BaseRequest, body: RequestState, limits: Limits
 ) -> MultiPart:
     content_type = request.headers.get("Content-Type", "")
-    media_type = content_type.partition(";")[0].strip().lower()
+    media_type = media_type_of(content_type)
     if media_type == _URLENCODED:
         source = body.source("read_form()", record=True)
         return MultiPart.of_form(await Form.decode(source, limits=limits))

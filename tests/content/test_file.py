@@ -238,10 +238,10 @@ async def test_files_take_what_has_the_bytes_already() -> None:
             "c": IterStream([b"4"], content_type="text/x"),
             "d": JSON([5]),
             "e": File(b"6", name="six.txt"),
+            "f": File(b"7"),
         }
     )
     assert all(isinstance(file, File) for file in files.values())
-    files = files.copy_append("f", File(b"7"))
     async with files as stream:
         got = await MultiPart.decode(stream)
     found = [

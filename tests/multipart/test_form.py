@@ -147,13 +147,6 @@ def test_equal_forms_have_equal_hashes_and_order_counts() -> None:
     assert hash(Form("a=1&a=2")) == hash(Form({"a": ["1", "2"]}))
 
 
-def test_copies_are_forms() -> None:
-    form = Form("a=1&b=2&a=3")
-    assert str(form.copy_set("a", "+")) == "a=%2B&b=2"
-    assert str(form.copy_append("b", " ")) == "a=1&b=2&a=3&b=+"
-    assert str(form.copy_remove("a")) == "b=2"
-
-
 async def test_n_fields_pass_and_one_more_does_not() -> None:
     limits = Limits(max_parts=3)
     for body in (b"a&a=1&b", b"a&&&a=1&b&&", b"a=%20&b=c&d"):

@@ -7,12 +7,13 @@ import hashlib
 import pytest
 
 from aiostreams.errors import InvalidContent
-from aiostreams.sansio.digest import digest_of, parse_digest
+from aiostreams.sansio.digest import parse_digest
 from aiostreams.streams.base import Stream
 from aiostreams.streams.hashing import DigestStream
 from aiostreams.streams.memory import ByteStream
 from aiostreams.testing import DripStream
 from aiostreams.testing.laws import LAWS, SAMPLE
+from tests.digests import digest_of
 
 BODY = b"hello world\n" * 100_000
 

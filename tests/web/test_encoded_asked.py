@@ -19,7 +19,7 @@ from aiostreams import (
     respond,
     uncompressed,
 )
-from aiostreams.sansio.digest import digest_of
+from tests.digests import digest_of
 from tests.servers import Raw, connected, post, serving
 from tests.web.variants import LONG, ask, asked, decompressor
 

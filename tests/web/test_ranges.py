@@ -37,7 +37,7 @@ from aiostreams import (
     respond,
     setup,
 )
-from aiostreams.sansio.digest import digest_of
+from tests.digests import digest_of
 from tests.servers import Raw, connected, post, serving
 
 DATA = bytes(range(256)) * 4

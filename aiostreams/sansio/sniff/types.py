@@ -27,7 +27,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Final
 
 from aiostreams.extras import require
-from aiostreams.sansio.mediatype import OCTET_STREAM, guess_content_type
+from aiostreams.sansio.mediatype import OCTET_STREAM, guess_content_type, media_type_of
 from aiostreams.sansio.sniff.binary import BINARY_TYPES, binary_type
 from aiostreams.sansio.sniff.markup import MARKUP_TYPES, markup_type
 from aiostreams.sansio.sniff.signatures import ALIASES, FAMILIES, TEXTUAL
@@ -41,7 +41,6 @@ __all__ = [
     "check_pattern",
     "looks_like_text",
     "magic_sniffer",
-    "matches",
     "named_type",
     "resolve_type",
     "sniff",
@@ -100,11 +99,6 @@ def looks_like_text(head: bytes) -> bool:
     return head.startswith(_BOMS) or not head.translate(None, _TEXT_BYTES)
 
 
-def matches(sniffed: str | None, declared: str | None, accept: Iterable[str]) -> bool:
-    """Whether a file is of a type in ``accept``; see :func:`accepted_type`."""
-    return accepted_type(sniffed, declared, accept) is not None
-
-
 def accepted_type(
     sniffed: str | None,
     declared: str | None,
@@ -137,7 +131,7 @@ def accepted_type(
     if essence == _PLAIN and named in patterns:
         return named
     if said is not None and essence is not None:
-        fits = _fits(essence, patterns) or _fits(_essence(said), patterns)
+        fits = _fits(essence, patterns) or _fits(media_type_of(said), patterns)
         if fits and essence == actual:
             return actual
         if fits and _refines(essence, actual):
@@ -208,7 +202,7 @@ def named_type(head: bytes, declared: str | None, name: str | None) -> str:
     if said is not None:
         return said
     guess = guess_content_type(name or "")
-    essence = _essence(guess)
+    essence = media_type_of(guess)
     if ALIASES.get(essence, essence) in _KNOWN:
         return OCTET_STREAM
     if _is_plain(essence) and not looks_like_text(head):
@@ -267,14 +261,10 @@ def _fits(media_type: str, patterns: frozenset[str]) -> bool:
     )
 
 
-def _essence(media_type: str) -> str:
-    return media_type.partition(";")[0].strip().lower()
-
-
 def _canonical(media_type: str | None) -> str | None:
     if media_type is None:
         return None
-    essence = _essence(media_type)
+    essence = media_type_of(media_type)
     return ALIASES.get(essence, essence)
 
 

@@ -13,6 +13,7 @@ from aiohttp import Payload, hdrs, web
 
 from aiostreams.codings.encoded import WHOLE, EncodedStream, encode_whole
 from aiostreams.codings.registry import coding_aliases, supported_codings
+from aiostreams.sansio.mediatype import media_type_of
 from aiostreams.sansio.negotiation import choose_coding, join_lines
 from aiostreams.streams.memory import ByteStream
 from aiostreams.web.compression.config import (
@@ -156,8 +157,8 @@ class _Negotiation:
 
     def worth_it(self, headers: CIMultiDict[str], size: int | None) -> bool:
         """Whether the body shrinks, whatever the client accepts."""
-        media_type = headers.get(hdrs.CONTENT_TYPE, "").partition(";")[0].strip()
-        return self.compression.when(Candidate(self.request, media_type.lower(), size))
+        media_type = media_type_of(headers.get(hdrs.CONTENT_TYPE))
+        return self.compression.when(Candidate(self.request, media_type, size))
 
     def choose(self, response: web.Response, size: int | None) -> str | None:
         """The coding for a body, or ``None`` to leave it; says so in ``Vary``.
