@@ -88,6 +88,7 @@ from aiostreams.web.request import (
 from aiostreams.web.respond import respond
 from aiostreams.web.setup import run_app, setup
 from aiostreams.web.state import limit, limits_of, storage_of
+from aiostreams.web.wrap_body import keep_body, wrap_body
 
 __all__ = [
     "HTML",
@@ -163,6 +164,7 @@ __all__ = [
     "iter_json",
     "iter_ndjson",
     "iter_parts",
+    "keep_body",
     "limit",
     "limits_of",
     "open_stream",
@@ -180,4 +182,5 @@ __all__ = [
     "storage_of",
     "stream_middleware",
     "uncompressed",
+    "wrap_body",
 ]

@@ -189,7 +189,7 @@ class RequestState:
                 raise self._gone(_OPEN_STREAM)
         return stream
 
-    def source(self, call: str, *, record: bool = False) -> Stream:
+    def source(self, call: str, *, record: bool = False, whole: bool = False) -> Stream:
         """What ``call`` reads: the body from its beginning, or what is left of it.
 
         What is left is for those who go on where ``open_stream`` or
@@ -199,6 +199,7 @@ class RequestState:
             call: what errors name the reader, as ``"read_form()"``.
             record: whether the bytes, if they are few, are to be had again when
                 ``call`` has read them.
+            whole: whether what is left of a body will not do.
 
         Raises:
             RuntimeError: another call has read the body, and its bytes are gone.
@@ -209,11 +210,12 @@ class RequestState:
             stream = self._open(call)
         if stream.position or stream.closed:
             self._rewind()
-        if self.remembered is not None:
-            return self._in_memory(self.remembered)
-        if self._replay is not None:
-            return self._replay()
+        again = self.again()
+        if again is not None:
+            return again
         if stream.position or stream.closed:
+            if whole:
+                raise self._gone(call)
             return self._rest(stream, call)
         self.taken = call
         if record and self._is_small(stream):
@@ -266,9 +268,13 @@ class RequestState:
     def replay(self, make: Callable[[], Stream]) -> None:
         """``make`` gives all of the body, whose stream is at its end."""
         self._replay = make
-        stream, self._stream = self._stream, None
-        if stream is not None:
-            self._below = (stream, *self._below)
+        self.replace(None)
+
+    def replace(self, stream: Stream | None) -> None:
+        """Give ``stream`` to whoever comes next, or what is kept; close the old one."""
+        if self._stream is not None:
+            self._below += (self._stream,)
+        self._stream = stream
 
     def wrap(self, make: Callable[[Stream], Stream]) -> None:
         """Have ``make`` put a stream around the body, and those around it before.
@@ -322,19 +328,23 @@ class RequestState:
         return not self._wire.arrived
 
     def _open(self, call: str) -> Stream:
-        if self.remembered is not None:
-            stream: Stream = self._in_memory(self.remembered)
-        elif self._replay is not None:
-            stream = self._replay()
-        elif self.taken is not None:
-            raise self._gone(call)  # it was let go since
-        else:
+        stream = self.again()
+        if stream is None:
+            if self.taken is not None:
+                raise self._gone(call)  # it was let go since
             self._refuse_part()
             stream = self._decoded(self.open_encoded())
             if self._wraps:
                 stream = self._wrapped(stream)
         self._stream = stream
         return stream
+
+    def again(self) -> Stream | None:
+        """Another stream over the body from its beginning, if its bytes are kept."""
+        if self.remembered is not None:
+            content_type = content_type_of(self._request.headers)
+            return ByteStream(self.remembered, content_type=content_type)
+        return None if self._replay is None else self._replay()
 
     def _rewind(self) -> None:
         """Bring the stream back to its beginning, if what has passed is at hand."""
@@ -350,9 +360,6 @@ class RequestState:
         else:
             for piece in reversed(pieces):
                 stream.unread(piece)
-
-    def _in_memory(self, data: bytes) -> Stream:
-        return ByteStream(data, content_type=content_type_of(self._request.headers))
 
     def _gone(self, call: str) -> RuntimeError:
         # Not the client's mistake, for which a stream at its end would pass.
