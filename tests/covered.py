@@ -108,8 +108,6 @@ OWN: Mapping[str, tuple[str, ...]] = {
     "web/forms.py": ("web/test_receive.py", "web/test_stats.py"),
     "web/receive.py": ("web/test_stats.py",),
     "web/arrived.py": ("web/test_forms.py",),
-    "web/byteranges.py": ("web/test_forms.py",),
-    "web/fields.py": ("web/test_compression.py", "web/test_ranges.py"),
     "web/parts.py": ("web/test_forms.py", "web/test_stats.py"),
     # The state of a request, asked for in every way.
     "web/body.py": (
@@ -122,8 +120,8 @@ OWN: Mapping[str, tuple[str, ...]] = {
     ),
     "web/wire.py": ("web/test_forms.py", "web/test_refusals.py"),
     "web/middleware.py": (
-        "web/test_compression.py",
-        "web/test_ranges.py",
+        "web/compression/test_middleware.py",
+        "web/test_response_ranges.py",
         "web/test_refusals.py",
     ),
     # The numbers of a request, as callbacks hear them.
@@ -141,25 +139,28 @@ OWN: Mapping[str, tuple[str, ...]] = {
     "web/request.py": ("web/test_codings.py", "web/test_forms.py"),
     # An answer: of a value or a file, whole or in ranges, encoded or not.
     "web/response.py": (
-        "web/test_compression.py",
+        "web/compression/test_middleware.py",
         "web/test_digests.py",
         "web/test_forms.py",
-        "web/test_ranges.py",
+        "web/test_response_ranges.py",
         "web/test_watch.py",
     ),
-    "web/validators.py": ("web/test_ranges.py", "web/test_response.py"),
     # One that is made of its own request, whose client may leave meanwhile.
     "web/proxy.py": ("web/test_watch.py",),
     "web/payload.py": ("web/test_middleware.py", "web/test_response.py"),
-    "web/opening.py": ("web/test_files.py",),
     "web/sendfile.py": (
-        "web/test_files.py",
+        "web/test_response_files.py",
         "web/test_response.py",
         "web/test_stats.py",
     ),
-    "web/compression.py": ("web/test_digests.py",),
-    "web/encoded.py": ("web/test_compression.py", "web/test_stats.py"),
-    "web/precompressed.py": ("web/test_compression.py",),
+    "web/response_headers.py": (
+        "web/compression/test_middleware.py",
+        "web/test_response_framing.py",
+        "web/test_response_ranges.py",
+    ),
+    "web/respond.py": ("web/test_response.py",),
+    "web/compression/coding.py": ("web/compression/test_middleware.py",),
+    "web/compression/middleware.py": ("web/test_digests.py", "web/test_stats.py"),
 }
 
 

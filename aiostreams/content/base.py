@@ -16,6 +16,7 @@ from __future__ import annotations
 import asyncio
 import io
 from abc import ABC, abstractmethod
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from aiostreams.errors import exceeded
@@ -23,7 +24,7 @@ from aiostreams.limits import DEFAULT_LIMITS, KiB
 from aiostreams.streams.threads import ThreadCall
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
     from types import TracebackType
 
     from aiostreams.errors import LimitExceeded
@@ -39,12 +40,21 @@ T = TypeVar("T")
 INLINE: Final = 256 * KiB
 
 
+_NO_FIELDS: Final[Mapping[str, str]] = MappingProxyType({})
+
+
 class Content(ABC):
     """A value that can be the body of a request or a response.
 
     ``async with content as stream`` encodes it, and closes the stream; left by an
     exception it aborts the stream. The value itself is not changed by that.
+
+    Attributes:
+        path: where its bytes are as a file of this machine, if they are: what lies
+            beside that file in a content coding may be sent in its place.
     """
+
+    path: str | None = None
 
     # The streams of the `async with` blocks that are open, by the task that runs
     # them: one value may be sent by several tasks at once.
@@ -54,6 +64,11 @@ class Content(ABC):
     @abstractmethod
     def content_type(self) -> str:
         """The media type with its parameters (RFC 9110 section 8.3)."""
+
+    @property
+    def response_headers(self) -> Mapping[str, str]:
+        """Fields that a response of it has, unless its handler says otherwise."""
+        return _NO_FIELDS
 
     @abstractmethod
     def encode(self) -> Stream:

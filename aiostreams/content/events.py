@@ -23,6 +23,8 @@ from aiostreams.limits import DEFAULT_LIMITS
 from aiostreams.streams.iterable import AsyncSteps, ProducedStream
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from aiostreams.limits import Limits
     from aiostreams.streams.base import Stream
 
@@ -125,6 +127,11 @@ class EventStream(Content):
     @property
     def content_type(self) -> str:
         return _CONTENT_TYPE
+
+    @property
+    def response_headers(self) -> Mapping[str, str]:
+        """Events are news: a cache has no use for them."""
+        return {"Cache-Control": "no-store"}
 
     def encode(self) -> Stream:
         """A live stream of the events; the iterable is closed with it."""

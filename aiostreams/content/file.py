@@ -64,7 +64,7 @@ class File(Content, FormFile):
         self.headers: CIMultiDictProxy[str] = CIMultiDictProxy(
             CIMultiDict(headers or {})
         )
-        self.path: str | None = None
+        self.path = None
         self._stream: Stream | None = None
         self._data = b""
         self._used = False
@@ -88,6 +88,11 @@ class File(Content, FormFile):
     @property
     def content_type(self) -> str:
         return self._content_type
+
+    @property
+    def response_headers(self) -> Mapping[str, str]:
+        """Served as it was sent, it must not be taken for something else."""
+        return {"X-Content-Type-Options": "nosniff"}
 
     def encode(self) -> Stream:
         """The bytes: of a path a new ``FileStream``, not opened yet.

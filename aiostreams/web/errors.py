@@ -37,6 +37,7 @@ __all__ = [
     "BrokenConnection",
     "Problem",
     "describe",
+    "describe_failure",
     "ends_well",
     "error_response",
     "not_acceptable",
@@ -180,6 +181,19 @@ def describe(error: StreamError, request: web.BaseRequest) -> Problem:
     return _problem(status, message, request, headers, extra)
 
 
+def describe_failure(error: Exception, request: web.BaseRequest) -> Problem:
+    """Log ``error``, which is a fault of the application, and say so to the client."""
+    _note(error, request, 500)
+    _logger.error(
+        "body failed: %s %s: %s",
+        request.method,
+        _path(request),
+        type(error).__name__,
+        exc_info=error,
+    )
+    return _problem(500, "the server could not make the body", request, {}, {})
+
+
 def not_acceptable(
     message: str, request: web.BaseRequest, headers: Mapping[str, str]
 ) -> web.HTTPNotAcceptable:
@@ -225,7 +239,7 @@ def ends_well(error: BaseException | None) -> bool:
     return isinstance(error, web.HTTPException) and error.status < 400
 
 
-def _note(error: StreamError, request: web.BaseRequest, status: int) -> None:
+def _note(error: Exception, request: web.BaseRequest, status: int) -> None:
     tally = tally_of(request)
     if tally is not None:
         tally.answered = type(error), status

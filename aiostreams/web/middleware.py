@@ -7,21 +7,29 @@ the application's own middlewares, which so see a ``StreamResponse`` and nothing
 from __future__ import annotations
 
 import asyncio
+import functools
 from types import CoroutineType
 from typing import TYPE_CHECKING, Any
 
-from aiohttp import Payload, hdrs, web
+from aiohttp import HttpVersion11, Payload, hdrs, web
 
 from aiostreams.errors import StreamError
 from aiostreams.web.errors import error_response
 from aiostreams.web.payload import StreamPayload
 from aiostreams.web.payload_stream import PayloadStream
 from aiostreams.web.respond import response_of
-from aiostreams.web.response import BodyResponse
+from aiostreams.web.response import BodyResponse, MemoryResponse
+from aiostreams.web.response_headers import (
+    before_head,
+    drop_framing,
+    drop_length,
+    promised_length,
+)
 from aiostreams.web.state import body_of
 
 if TYPE_CHECKING:
     from aiohttp.typedefs import Handler, Middleware
+    from multidict import CIMultiDict
 
     from aiostreams.limits import Limits
     from aiostreams.web.state import RequestState
@@ -58,17 +66,19 @@ def stream_middleware(*, limits: Limits | None = None) -> Middleware:
                 raise answer from error
             return answer
         except BaseException as error:
+            if isinstance(error, web.HTTPException):
+                _keep_framing(error, request)
             _close_if_awaiting(error, body)
             await body.close()
             raise
-        if (
-            body.needs_no_cleanup
-            and type(response) is web.Response
-            and _is_at_hand(response)
-        ):
+        if body.needs_no_cleanup and _is_at_hand(response):
             body.forget()
+            if type(response) is not MemoryResponse:
+                _keep_framing(response, request)
             return response  # as most do: nothing was opened, nothing is streamed
         _close_if_awaiting(response, body)
+        if isinstance(response, web.StreamResponse):
+            _keep_framing(response, request)
         await _close_after(response, request, body)
         return response
 
@@ -111,7 +121,90 @@ def _close_if_awaiting(answer: object, body: RequestState) -> None:
         answer.force_close()
 
 
-def _is_at_hand(response: web.Response) -> bool:
+def _keep_framing(response: web.StreamResponse, request: web.Request) -> None:
+    """Hold one of aiohttp's own responses to what ours hold themselves to.
+
+    What frames it is as long as it says, whatever a handler, a middleware or a signal
+    says in header fields; see ``BodyResponse``.
+    """
+    if isinstance(response, BodyResponse):
+        return
+    if response.prepared:
+        if request.writer.length and not isinstance(response, web.Response):
+            # Written by hand, and something of the promised length is missing.
+            response.force_close()
+        return
+    if drop_framing(response.headers, response.status):
+        response.force_close()
+    if hdrs.CONTENT_LENGTH in response.headers:
+        if isinstance(response, web.Response):
+            _keep_length(response)
+        elif isinstance(response, web.FileResponse):
+            drop_length(response.headers)  # it has its own, but not for a 416
+    if any(app.on_response_prepare for app in request.match_info.apps):
+        given = response.headers.get(hdrs.CONTENT_LENGTH)
+        before_head(
+            request, functools.partial(_keep_framing_of, response, request, given)
+        )
+
+
+def _keep_length(response: web.Response) -> None:
+    body = response.body
+    size = body.size if isinstance(body, Payload) else len(body or b"")
+    if size is None and not response.chunked:
+        # aiohttp does not notice when there is less of it.
+        assert isinstance(body, Payload)
+        if not isinstance(body, StreamPayload):
+            response.body = StreamPayload(PayloadStream(body))
+    if body is not None or response.status not in {204, 304}:
+        promised_length(response.headers, size)
+
+
+async def _keep_framing_of(
+    response: web.StreamResponse,
+    request: web.Request,
+    given: str | None,
+    fields: CIMultiDict[str],
+) -> None:
+    """The same after the signals, which may have said more than aiohttp itself."""
+    headers, writer, status = response.headers, request.writer, response.status
+    if headers is not fields or response.compression or status in {101, 426}:
+        return
+    empty = request.method == "HEAD" or status < 200 or status in {204, 304}
+    own = {}
+    if not empty and writer.length is None and request.version >= HttpVersion11:
+        own[hdrs.TRANSFER_ENCODING] = "chunked"
+    if (said := headers.get(hdrs.CONNECTION, "").lower()) in {"close", "keep-alive"}:
+        own[hdrs.CONNECTION] = said
+    for name, value in own.items():
+        if headers.get(name) == value:
+            del headers[name]
+    drop_framing(headers, status)
+    headers.update(own)
+    if said == "close":
+        response.force_close()
+    if not isinstance(response, web.Response):
+        length = writer.length
+    else:
+        body = response.body
+        length = writer.length if isinstance(body, Payload) else len(body or b"")
+    if hdrs.TRANSFER_ENCODING in own:
+        drop_length(headers)
+    elif status in {204, 304}:
+        if headers.get(hdrs.CONTENT_LENGTH) != given:
+            drop_length(headers, 0)
+    else:
+        length = promised_length(headers, length)
+        if length is not None and (length or not empty):
+            writer.length = length
+            headers[hdrs.CONTENT_LENGTH] = str(length)
+
+
+def _is_at_hand(response: web.StreamResponse) -> bool:
+    if type(response) is MemoryResponse:
+        return response.at_hand
+    if type(response) is not web.Response:
+        return False
     body = response.body
     return type(body) is bytes or body is None
 

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
     from aiohttp.abc import AbstractStreamWriter
 
-__all__ = ["StreamPayload", "register", "send"]
+__all__ = ["StreamPayload", "mismatch", "register", "reset_unless_chunked", "send"]
 
 _OF_A_PART: Final = (
     hdrs.CONTENT_ENCODING,
@@ -68,22 +68,23 @@ async def send(
     last = b""
     while piece := await stream.readany():
         if last:
-            raise _mismatch(length, sent + len(last) + len(piece), "gave at least")
+            raise mismatch(length, sent + len(last) + len(piece), "gave at least")
         if length is not None and sent + len(piece) >= length:
             if sent + len(piece) > length:
-                raise _mismatch(length, sent + len(piece), "gave at least")
+                raise mismatch(length, sent + len(piece), "gave at least")
             last = piece
             continue
         await writer.write(piece)
         sent += len(piece)
     if length is not None and sent + len(last) != length:
-        raise _mismatch(length, sent + len(last), "ended after")
+        raise mismatch(length, sent + len(last), "ended after")
     await stream.close()
     if last:
         await writer.write(last)
 
 
-def _mismatch(length: int | None, seen: int, what: str) -> SizeMismatch:
+def mismatch(length: int | None, seen: int, what: str) -> SizeMismatch:
+    """The error for a body that is not as long as its Content-Length."""
     assert length is not None
     return SizeMismatch(
         f"Content-Length promised {length} bytes, the body {what} {seen}",
@@ -202,7 +203,7 @@ class StreamPayload(Payload):
                 self.failure = type(error)
                 self._again = None
             if length is None:
-                _reset_unless_chunked(writer)
+                reset_unless_chunked(writer)
             await stream.abort()
             raise
         finally:
@@ -263,7 +264,7 @@ def _value_of(stream: Stream) -> bytes | None:
     return None if stream.closed else stream.getvalue()
 
 
-def _reset_unless_chunked(writer: AbstractStreamWriter) -> None:
+def reset_unless_chunked(writer: AbstractStreamWriter) -> None:
     """Break a connection whose orderly end would complete the body.
 
     That is how HTTP/1.0 ends a body of unknown length (RFC 9112 section 6.3); only a

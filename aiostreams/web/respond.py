@@ -1,38 +1,17 @@
-"""Values to responses.
-
-``respond``, and a value that a handler returns, become a ``BodyResponse``. It
-decides late, in ``prepare``: then the request is known, the source is opened, and
-``sansio.plan`` says which status, which bytes and which fields follow from them.
-
-A source that can seek (see ``Stream.slice``) answers conditions and ranges; one that
-cannot is sent whole. A file goes out by ``sendfile`` where that is possible. A whole
-representation is sent in the content coding that the compression middleware chose.
-
-A returned value that is a few bytes in memory: a plain ``web.Response``.
-
-Most answers of an API are a few hundred bytes of JSON. They gain nothing from a
-response that opens a source, evaluates conditions and writes a stream, and would pay
-35 us for it, as much as aiohttp takes for the whole request. Where the request has a
-condition or a range, or the bytes are many or not there yet, the answer is a stream,
-and everything goes its usual way.
-"""
+"""Values to responses: ``respond``, and what a handler returns."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 from aiohttp import hdrs, web
 
 from aiostreams.content.base import Content
-from aiostreams.content.events import EventStream
-from aiostreams.content.file import File
-from aiostreams.limits import KiB
 from aiostreams.sansio.disposition import content_disposition
 from aiostreams.streams.base import Stream
-from aiostreams.streams.memory import ByteStream
 from aiostreams.web.digests import check_algorithms
-from aiostreams.web.response import BodyResponse
-from aiostreams.web.response_headers import given_validators, uncarriable
+from aiostreams.web.response import BodyResponse, MemoryResponse, make_response
+from aiostreams.web.response_headers import given_validators
 from aiostreams.web.state import body_of
 
 if TYPE_CHECKING:
@@ -41,7 +20,7 @@ if TYPE_CHECKING:
 
     from aiohttp import ETag
 
-__all__ = ["respond", "respond_at_once", "response_of"]
+__all__ = ["respond", "response_of"]
 
 
 def respond(
@@ -79,11 +58,15 @@ def respond(
             encoded.
     """
     algorithms = check_algorithms(digest)
-    response = BodyResponse(
+    response = make_response(
         source,
         status=status,
         headers=headers,
-        validators=given_validators(etag, last_modified),
+        validators=(
+            None
+            if etag is None and last_modified is None
+            else given_validators(etag, last_modified)
+        ),
         digest=algorithms,
     )
     if algorithms and not response.stream.seekable:
@@ -98,65 +81,24 @@ def respond(
     return response
 
 
-# More is sent in pieces of this size, each when there is room for it.
-_FEW: Final = 256 * KiB
-_CONDITIONS: Final = (
-    hdrs.RANGE,
-    hdrs.IF_NONE_MATCH,
-    hdrs.IF_MODIFIED_SINCE,
-    hdrs.IF_MATCH,
-    hdrs.IF_UNMODIFIED_SINCE,
-)
-
-
-def respond_at_once(
-    content: Content, request: web.BaseRequest
-) -> web.Response | Stream | Content:
-    """The response, or what is to be made a response in the usual way.
-
-    Nothing is left to be closed with the response: the bytes belong to it.
-
-    Raises:
-        ValueError: ``content`` cannot be encoded.
-    """
-    if isinstance(content, (File, EventStream)):
-        return content  # these have more to say than their bytes
-    stream = content.encode()
-    if type(stream) is not ByteStream or stream.position:
-        return stream
-    data = stream.getvalue()
-    content_type = stream.content_type or "application/octet-stream"
-    if len(data) > _FEW or uncarriable(content_type) or _says_more(stream):
-        return stream
-    headers = {hdrs.CONTENT_TYPE: content_type}
-    if request.method in {"GET", "HEAD"}:
-        asked = request.headers
-        for name in _CONDITIONS:
-            if name in asked:
-                return stream
-        headers[hdrs.ACCEPT_RANGES] = "bytes"
-    return web.Response(body=data, headers=headers)
-
-
-def _says_more(stream: ByteStream) -> bool:
-    """Whether somebody gave it validators: see ``Stream.slice``."""
-    said = vars(stream)
-    return "etag" in said or "last_modified" in said
-
-
 async def response_of(result: Any, request: web.Request) -> web.StreamResponse:
     """The response that a returned ``Content`` or ``Stream`` makes, with it open."""
     if isinstance(result, Content):
-        result = respond_at_once(result, request)
-    if isinstance(result, (Content, Stream)):
+        result = make_response(result)
+    elif isinstance(result, Stream):
         try:
-            result = respond(result)
+            result = make_response(result)
         except BaseException:
-            if isinstance(result, Stream):
-                await result.abort()
+            await result.abort()
             raise
     response: web.StreamResponse = result
-    if isinstance(response, BodyResponse) and not response.prepared:
+    if type(response) is MemoryResponse:
+        return response  # as most are; there is nothing to open
+    if (
+        isinstance(response, BodyResponse)
+        and not response.at_hand
+        and not response.prepared
+    ):
         await response.open()
         body_of(request).hold(response)
         response.held = True

@@ -1,71 +1,83 @@
-"""Values to responses.
+"""Responses: the one class that a value becomes, and how it goes out.
 
-``respond``, and a value that a handler returns, become a ``BodyResponse``. It
-decides late, in ``prepare``: then the request is known, the source is opened, and
-``sansio.plan`` says which status, which bytes and which fields follow from them.
+A ``BodyResponse`` has a Stream for its body. Bytes in memory make a
+``MemoryResponse``, which is one, and a ``web.Response`` as well: what middlewares ask
+before they read ``body`` or ``text``. A body that is streamed has neither, and is a
+``web.StreamResponse`` and no more, as aiohttp's own ``FileResponse`` is.
 
-A source that can seek (see ``Stream.slice``) answers conditions and ranges; one that
-cannot is sent whole. A file goes out by ``sendfile`` where that is possible. A whole
-representation is sent in the content coding that the compression middleware chose.
+Everything about it is decided when it is prepared, in this order:
 
-What applications of aiohttp do with any response, done with one that is a stream.
+1. The source is opened. What goes wrong from here to step 4 is still answered as an
+   error: the first piece of a body that is made while it is sent is read there too.
+2. The content coding is chosen; a file that lies beside one may be sent in its place.
+3. ``sansio.plan`` says which status, which bytes and which fields follow from the
+   request's conditions and ranges. A source that can seek (see ``Stream.slice``)
+   answers these; one that cannot is sent whole.
+4. ``on_response_prepare`` is sent, which sees plain bytes, and may change them.
+5. The content coding is applied to a whole representation, and only then are the
+   fields that frame the message written: from what is sent, whatever they said.
 
-Their middlewares read ``response.body`` to hash or sign it, put another one in its
-place, and call ``enable_compression()``. A value that a handler returns is a plain
-``web.Response`` or a stream by what the client asks for, and they must not notice.
-
-Opening the source of a response, while it can still be answered otherwise.
+A file goes out by ``sendfile`` where that is possible, bytes in memory at once.
 
 A path may come from a URL, so what is wrong with it is answered as a web server
 answers it: 404 for what is not there, 403 for what may not be read, 503 while no
 more files can be open. Anything else (a FIFO, a device, a disk that fails) is the
 server's own fault.
-
-The body of a 206: one range, or several as multipart/byteranges (RFC 9110 14.6).
 """
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import time
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final
 
-from aiohttp import Payload, hdrs, web
+from aiohttp import Payload, hdrs, payload, web
+from aiohttp.http import SERVER_SOFTWARE, HttpVersion11
 
 from aiostreams.codings.encoded import WHOLE, EncodedStream, encode_whole
-from aiostreams.codings.registry import coding_aliases
 from aiostreams.content.base import Content
-from aiostreams.content.events import EventStream
-from aiostreams.content.file import File
 from aiostreams.errors import ObjectNotFound, StorageError, StreamClosed, StreamError
 from aiostreams.files.file import FileStream
+from aiostreams.limits import KiB
 from aiostreams.sansio.conditions import Conditions
-from aiostreams.sansio.negotiation import choose_coding
 from aiostreams.sansio.plan import plan_response
-from aiostreams.sansio.validators import Validators
+from aiostreams.sansio.validators import Validators, format_http_date
+from aiostreams.streams.guards import State
 from aiostreams.streams.memory import ByteStream
 from aiostreams.streams.multipart import MultiPartStream
 from aiostreams.streams.sections import ChainStream
+from aiostreams.web.compression.coding import (
+    choose,
+    is_whole,
+    is_worth_it,
+    may_refuse,
+    open_precompressed,
+)
 from aiostreams.web.digests import CONTENT_DIGEST, REPR_DIGEST, digest_field
 from aiostreams.web.disconnect import DisconnectWatch
-from aiostreams.web.errors import describe
-from aiostreams.web.payload import StreamPayload
+from aiostreams.web.errors import Problem, describe, describe_failure
+from aiostreams.web.payload import StreamPayload, mismatch, reset_unless_chunked, send
 from aiostreams.web.payload_stream import PayloadStream, prompt
 from aiostreams.web.response_headers import (
-    OF_THE_BYTES,
+    drop_framing,
+    drop_length,
     find_validators,
     keep_to_part,
     keep_to_refusal,
     mark_encoded,
+    promised_length,
     uncarriable,
     vary,
     weaken_etag,
 )
 from aiostreams.web.sendfile import may_sendfile, sendfile
-from aiostreams.web.state import count_plain, hold
+from aiostreams.web.state import compression_of, count_plain, hold
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
+    from http.cookies import SimpleCookie
 
     from aiohttp.abc import AbstractStreamWriter
     from multidict import CIMultiDict
@@ -73,30 +85,141 @@ if TYPE_CHECKING:
     from aiostreams.sansio.plan import ResponsePlan
     from aiostreams.sansio.ranges import ByteRange
     from aiostreams.streams.base import Stream
+    from aiostreams.web.compression.coding import Coding
 
 __all__ = [
     "BodyResponse",
-    "StreamedResponse",
+    "MemoryResponse",
     "byteranges",
+    "make_response",
     "open_source",
     "partial_body",
-    "wished_coding",
 ]
 
+# How long the first piece of a body is waited for, in seconds.
+_PATIENCE: Final = 0.5
+# More is sent in pieces of this size, each when there is room for it.
+_FEW: Final = 256 * KiB
+_CONDITIONS: Final = (
+    hdrs.RANGE,
+    hdrs.IF_NONE_MATCH,
+    hdrs.IF_MODIFIED_SINCE,
+    hdrs.IF_MATCH,
+    hdrs.IF_UNMODIFIED_SINCE,
+)
 
-class StreamedResponse(web.Response):
-    """A response whose body comes from ``stream``.
+
+def make_response(
+    source: Content | Stream,
+    *,
+    status: int = 200,
+    headers: Mapping[str, str] | None = None,
+    validators: Validators | None = None,
+    digest: tuple[str, ...] = (),
+) -> BodyResponse:
+    """The response whose body is ``source``; of its kind by what that encodes to.
+
+    Raises:
+        ValueError: a field cannot be sent, or ``source`` cannot be encoded.
+    """
+    content = source if isinstance(source, Content) else None
+    stream: Stream = source if content is None else content.encode()  # type: ignore[assignment]
+    kind = MemoryResponse if type(stream) is ByteStream else BodyResponse
+    response = kind(stream, status=status, headers=headers, validators=validators)
+    if digest:
+        response.digest = digest
+    if content is not None:
+        if content.path is not None:
+            response.path = content.path
+        for name, value in content.response_headers.items():
+            response.headers.setdefault(name, value)
+    return response
+
+
+class BodyResponse(web.StreamResponse):
+    """A response whose body is a Stream.
 
     Attributes:
-        stream: the body. A middleware may put another one around it before the
-            response is prepared.
+        stream: the body; owned.
         path: where a local file is that it sends, else ``None``.
-        wish: the argument of ``enable_compression``, if that was called.
+        digest: the algorithms of the digests to send.
+        held: whether the request knows that something is open here, and closes it
+            if another response is sent.
+        failure: the class of the error that sending the body ended in.
+
+    Args:
+        stream: the body.
+        status: the status code.
+        headers: the fields.
+        validators: what the representation is known by, beside what fields and
+            stream say.
+
+    Raises:
+        ValueError: a field cannot be sent.
     """
 
-    stream: Stream
+    # Whether conditions and ranges are for this response to answer.
+    evaluates = True
     path: str | None = None
-    wish: tuple[bool | web.ContentCoding | None] | None = None
+    digest: tuple[str, ...] = ()
+    held: bool = False
+    failure: type[BaseException] | None = None
+
+    _closers: tuple[Callable[[], Awaitable[None]], ...] = ()
+    _given: Validators | None = None
+    # The argument of enable_compression(), if that was called.
+    _wish: tuple[bool | web.ContentCoding | None] | None = None
+    _coding: Coding | None = None
+    # A body of aiohttp's that was assigned, and is read by ``stream``.
+    _payload: Payload | None = None
+    # Once it is prepared: whom it answers, where it goes, how long it is.
+    _asked: web.BaseRequest | None = None
+    _out: AbstractStreamWriter | None = None
+    _length: int | None = None
+    _without_body: bool = False
+    _persistent: bool | None = None
+    # Whether the header section does not wait for the first piece of the body.
+    _opens_early: bool = False
+    _ended: bool = False
+    _sent: int = 0
+
+    def __init__(
+        self,
+        stream: Stream,
+        *,
+        status: int = 200,
+        headers: Mapping[str, str] | None = None,
+        validators: Validators | None = None,
+    ) -> None:
+        # Not web.Response's, of a MemoryResponse: all that it makes is made here.
+        web.StreamResponse.__init__(self, status=status, headers=headers)
+        if type(stream) is ByteStream and stream.position:
+            stream = ByteStream(
+                stream.getvalue()[stream.position :], content_type=stream.content_type
+            )
+        self.stream: Stream = stream
+        if validators is not None:
+            self._given = validators
+        fields = self.headers
+        if hdrs.CONTENT_TYPE not in fields:
+            fields[hdrs.CONTENT_TYPE] = (
+                stream.content_type or "application/octet-stream"
+            )
+        if stream.live and self.evaluates:
+            # nginx as a proxy in front would hold the pieces back, and others do
+            # that know this field of its.
+            fields.setdefault("X-Accel-Buffering", "no")
+        for name, value in fields.items():
+            if not value.isprintable() and uncarriable(value):
+                # aiohttp would find it too late for any answer.
+                raise ValueError(f"{name}: {value!r} cannot be sent")
+
+    # -- what aiohttp's responses say of themselves ---------------------------------
+
+    @property
+    def at_hand(self) -> bool:
+        """Whether the bytes are in memory."""
+        return type(self.stream) is ByteStream
 
     @property
     def body(self) -> bytes | bytearray | Payload | None:
@@ -104,14 +227,32 @@ class StreamedResponse(web.Response):
 
         What is assigned is sent in the place of the stream.
         """
-        body = super().body
-        if body is None and not self.prepared and isinstance(self.stream, ByteStream):
-            return None if self.stream.closed else self.stream.getvalue()
-        return body
+        if self._payload is not None:
+            return self._payload
+        stream = self.stream
+        if type(stream) is ByteStream and not stream.closed:
+            return stream.getvalue()
+        return None
 
     @body.setter
     def body(self, body: Any) -> None:
-        web.Response.body.__set__(self, body)  # type: ignore[attr-defined]
+        self.call_on_close(self.stream.close)
+        self._payload = self.path = None
+        if body is None:
+            self.stream = ByteStream()
+        elif isinstance(body, (bytes, bytearray)):
+            self.stream = ByteStream(body)
+        else:
+            try:
+                made = payload.PAYLOAD_REGISTRY.get(body)
+            except payload.LookupError:
+                raise ValueError(f"unsupported body type {type(body)!r}") from None
+            self._payload = made
+            self.stream = (
+                made.stream if isinstance(made, StreamPayload) else PayloadStream(made)
+            )
+            for name, value in made.headers.items():
+                self.headers.setdefault(name, value)
 
     @property
     def text(self) -> str | None:
@@ -121,7 +262,65 @@ class StreamedResponse(web.Response):
 
     @text.setter
     def text(self, text: str) -> None:
-        web.Response.text.__set__(self, text)  # type: ignore[attr-defined]
+        if self.content_type == "application/octet-stream":
+            self.content_type = "text/plain"
+        if self.charset is None:
+            self.charset = "utf-8"
+        self.body = text.encode(self.charset or "utf-8")
+
+    @property
+    def content_length(self) -> int | None:
+        """The bytes of the body, as a GET would be answered; ``None`` when unknown.
+
+        Until a file is open, that is of its own. What is assigned counts for a body
+        of which nobody else knows it.
+        """
+        if self._out is not None:
+            return self._length
+        if self.chunked:
+            return None
+        if _has_no_content(self.status):
+            return 0
+        size = self._size()
+        return promised_length(self.headers, None) if size is None else size
+
+    @content_length.setter
+    def content_length(self, value: int | None) -> None:
+        if value is None:
+            self.headers.popall(hdrs.CONTENT_LENGTH, None)
+        else:
+            self.headers[hdrs.CONTENT_LENGTH] = str(int(value))
+
+    def _size(self) -> int | None:
+        stream = self.stream
+        size = stream.size
+        if size is None or type(stream) is ByteStream:
+            return size
+        return size - stream.position
+
+    @property
+    def prepared(self) -> bool:
+        """Whether the header section was written, or is about to be."""
+        return self._ended or self._out is not None
+
+    @property
+    def keep_alive(self) -> bool | None:
+        """Whether the connection is kept; ``None`` as long as nobody has decided."""
+        return self._persistent
+
+    def force_close(self) -> None:
+        """Have the connection closed when this was sent."""
+        self._persistent = False
+
+    @property
+    def body_length(self) -> int:
+        """How many bytes were written, those of the header section among them."""
+        return self._sent
+
+    @property
+    def task(self) -> asyncio.Task[None] | None:
+        """The task that handles the request, while this is sent."""
+        return None if self._asked is None else self._asked.task
 
     def enable_compression(
         self,
@@ -133,73 +332,32 @@ class StreamedResponse(web.Response):
         aiohttp would encode a range, and end a 304 or the answer to a HEAD with
         bytes of its encoder, which the client takes for the next response.
         """
-        self.wish = (force,)
+        self._wish = (force,)
 
-    async def adopt(self) -> None:
-        """Make what was assigned to ``body`` or ``text`` the stream, if anything was.
+    async def write(self, data: bytes | bytearray | memoryview) -> None:
+        """Refuse: what is sent comes from ``stream``.
 
-        The validators of the source go with it; those that the handler gave stay.
+        Raises:
+            RuntimeError: always.
         """
-        body = super().body
-        if body is None:
-            return
-        self.body = None
-        source, self.path = self.stream, None
-        if isinstance(body, Payload):
-            self.stream = PayloadStream(body)
+        del data
+        raise RuntimeError("this response sends its stream: nothing is written to it")
+
+    def __repr__(self) -> str:
+        if self._ended:
+            info = "eof"
+        elif self._asked is not None:
+            info = f"{self._asked.method} {self._asked.path}"
         else:
-            self.stream = ByteStream(body)
-        await source.close()
+            info = "not prepared"
+        return f"<{type(self).__name__} {self.status} {self.reason} {info}>"
 
+    @property
+    def validators(self) -> Validators:
+        """What the representation is known by: as given, else as its source says."""
+        return find_validators(self.headers, self._given or Validators(), self.stream)
 
-class BodyResponse(StreamedResponse):
-    """A response whose body is a Stream.
-
-    Attributes:
-        coding: the content coding to apply if a whole representation is sent, and
-            the level for it; ``None`` for none.
-        digest: the algorithms of the digests to send.
-    """
-
-    # Whether conditions and ranges are for this response to answer.
-    evaluates = True
-    # Whether the request knows that something is open here.
-    held = False
-
-    def __init__(
-        self,
-        source: Content | Stream,
-        *,
-        status: int = 200,
-        headers: Mapping[str, str] | None = None,
-        validators: Validators | None = None,
-        digest: tuple[str, ...] = (),
-    ) -> None:
-        super().__init__(status=status, headers=headers)
-        self.stream: Stream = source.encode() if isinstance(source, Content) else source
-        self._given = validators or Validators()
-        self._sending: tuple[web.BaseRequest, AbstractStreamWriter] | None = None
-        self._closers: list[Callable[[], Awaitable[None]]] = []
-        self.coding: tuple[str, int | None] | None = None
-        self.digest = digest
-        self.headers.setdefault(
-            hdrs.CONTENT_TYPE, self.stream.content_type or "application/octet-stream"
-        )
-        if isinstance(source, File):
-            self.path: str | None = source.path
-            # Served as it was sent, it must not be taken for something else.
-            self.headers.setdefault("X-Content-Type-Options", "nosniff")
-        if isinstance(source, EventStream):
-            # Events are news: a cache has no use for them.
-            self.headers.setdefault(hdrs.CACHE_CONTROL, "no-store")
-        if self.stream.live and self.evaluates:
-            # nginx as a proxy in front would hold the pieces back, and others do
-            # that know this field of its.
-            self.headers.setdefault("X-Accel-Buffering", "no")
-        for name, value in self.headers.items():
-            if uncarriable(value):
-                # aiohttp would find it too late for any answer.
-                raise ValueError(f"{name}: {value!r} cannot be sent")
+    # -- up to the header section ------------------------------------------------------
 
     async def open(self) -> None:
         """Open the source, so that a missing file can still become a 404.
@@ -212,161 +370,446 @@ class BodyResponse(StreamedResponse):
 
     async def prepare(self, request: web.BaseRequest) -> AbstractStreamWriter | None:
         """Open the source, decide, and write the header section."""
-        if self.prepared:
-            return await super().prepare(request)
-        await self.adopt()
+        if self._ended:
+            return None
+        if self._out is not None:
+            return self._out
         try:
-            await self.open()
-        except StreamError as error:
-            problem = describe(error, request)
-            self.set_status(problem.status)
-            self.headers.clear()
-            self.headers.update(problem.headers)
-            self.text = problem.text
-            return await super().prepare(request)
-        if not self.held:  # prepared by hand, and maybe not returned
-            hold(request, self)
-        try:
-            await self._decide(request)
-            writer = await super().prepare(request)
+            if not self._is_usual(request):
+                await self._decide(request)
+            await self._write_head(request, request.writer)
         except BaseException:
             await self.discard()
             raise
-        assert writer is not None  # None is for responses that are over
-        self._sending = request, writer
-        return writer
+        return self._out
+
+    def _is_usual(self, request: web.BaseRequest) -> bool:
+        """Whether there is nothing to decide: a small answer to a plain request.
+
+        Most answers of an API are a few hundred bytes of JSON. What is left out here
+        costs as much as aiohttp takes for all of the rest.
+        """
+        stream = self.stream
+        if (
+            type(stream) is not ByteStream
+            or self.status != 200
+            or self._given is not None
+            or self._wish is not None
+            or self.digest
+            or not self.evaluates
+            or _says_more(stream)
+        ):
+            return False
+        compression = compression_of(request)
+        if compression is not None and (
+            len(stream.getvalue()) >= compression.minimum_size or may_refuse(request)
+        ):
+            return False
+        if request.method in {"GET", "HEAD"}:
+            asked = request.headers
+            for name in _CONDITIONS:
+                if name in asked:
+                    return False
+            self.headers.setdefault(hdrs.ACCEPT_RANGES, "bytes")
+        return True
 
     async def _decide(self, request: web.BaseRequest) -> None:
-        stream = self.stream
-        # A digest stands before a body, so encoded it has to be there as a whole.
-        if self.wish and not (self.digest and not isinstance(stream, ByteStream)):
-            self.coding = wished_coding(request, self, self.wish[0], self.coding)
-            if self.coding is not None:
-                self.stream = stream = prompt(stream)
+        """Find out what is answered, which may be that something is wrong."""
+        try:
+            await self._find_out(request)
+        except web.HTTPException as error:
+            self._become(Problem(error.status, dict(error.headers), error.text or ""))
+        except ConnectionError:
+            raise  # the client has gone, or somebody wants it to look so
+        except StreamError as error:
+            self._become(describe(error, request))
+        except Exception as error:  # noqa: BLE001 (logged)
+            self._become(describe_failure(error, request))
+
+    async def _find_out(self, request: web.BaseRequest) -> None:
+        returned = self.held
+        if not self.at_hand:
+            await self.open()
+            if not returned:  # prepared by hand, and maybe not returned
+                self.held = True
+                hold(request, self)
+        await self._choose_coding(request)
         if self.status == 200 and self.evaluates:
-            plan = plan_response(
-                request.method,
-                Conditions.from_fields(request.headers.items()),
-                self.validators,
-                size=stream.size,
-                accept_ranges=stream.seekable
-                and self.headers.get(hdrs.ACCEPT_RANGES) != "none",
-                now=time.time(),
-            )
-            if plan.status in {304, 412, 416}:
-                self._answer_without(plan)
-                return
-            if plan.ranges:
-                if self.digest:
-                    self.headers[REPR_DIGEST] = await digest_field(stream, self.digest)
-                self.stream = await partial_body(stream, plan.ranges, self.headers)
-                keep_to_part(self.headers)
-                self.set_status(206)
-            for name, value in plan.headers.items():
-                self.headers.setdefault(name, value)
-        if self.coding is not None and self.status != 206:
-            await self._encode(request, *self.coding)
+            await self._evaluate(request)
+        if self.at_hand:
+            return
         if self.digest and self.stream.seekable:  # several ranges together are not
-            digest = await digest_field(self.stream, self.digest)
-            self.headers.setdefault(REPR_DIGEST, digest)
-            if request.method != "HEAD":  # its content is empty
-                self.headers[CONTENT_DIGEST] = digest
-        self.body = StreamPayload(self.stream)
-
-    async def _encode(
-        self, request: web.BaseRequest, coding: str, level: int | None
-    ) -> None:
-        stream = self.stream
-        only_head = request.method == "HEAD"
-        if isinstance(stream, ByteStream) and (
-            self.digest or (len(stream.getvalue()) <= WHOLE and not only_head)
+            await self._add_digest(request)
+        if (
+            returned
+            and self.evaluates
+            and not self.stream.live
+            and self._sends_body(request)
         ):
-            plain = stream.getvalue()
-            count_plain(request, len(plain))
-            self.stream = ByteStream(await encode_whole(plain, coding, level))
-        else:
-            self.stream = EncodedStream(stream, coding, level=level)
-        mark_encoded(self.headers, coding)
+            await self._begin_reading(request)
 
-    async def send_instead(self, coding: str, stream: Stream) -> None:
+    async def _choose_coding(self, request: web.BaseRequest) -> None:
+        compression = compression_of(request)
+        if self._wish is None and compression is None:
+            return
+        if (
+            self.path is not None
+            and self.status == 200
+            and compression is not None
+            and compression.precompressed
+            and is_whole(200, self.headers)
+            and is_worth_it(request, self.headers, self.stream.size, compression)
+        ):
+            vary(self.headers)
+            found = await open_precompressed(
+                self.path,
+                request.headers.getall(hdrs.ACCEPT_ENCODING, None),
+                compression.preference,
+            )
+            if found is not None:
+                await self._send_instead(*found)
+                return
+        if self.digest and not self.at_hand:
+            # The digest is of the encoded bytes, and stands before them.
+            return
+        validators = self.validators
+        self._coding = choose(
+            request,
+            self,
+            self._size(),
+            compression,
+            static=validators.etag is not None or validators.last_modified is not None,
+            wish=self._wish,
+        )
+
+    async def _send_instead(self, coding: str, stream: Stream) -> None:
         """Send ``stream``, which is the source in a content coding already.
 
         It has its own validators; a tag that was given for the source is sent as a
         weak one.
         """
-        await self.stream.close()
-        self.stream = stream
+        source, self.stream = self.stream, stream
+        await source.close()
         self.headers[hdrs.CONTENT_ENCODING] = coding
         weaken_etag(self.headers)
-        if self._given.etag is not None:
+        given = self._given
+        if given is not None and given.etag is not None:
             self._given = Validators(
-                etag=self._given.etag.weakened(),
-                last_modified=self._given.last_modified,
+                etag=given.etag.weakened(), last_modified=given.last_modified
             )
 
-    @property
-    def validators(self) -> Validators:
-        """What the representation is known by: as given, else as its source says."""
-        return find_validators(self.headers, self._given, self.stream)
+    async def _evaluate(self, request: web.BaseRequest) -> None:
+        """Answer the conditions of the request, and the range it asks for."""
+        stream = self.stream
+        plan = plan_response(
+            request.method,
+            Conditions.from_fields(request.headers.items()),
+            self.validators,
+            size=stream.size,
+            accept_ranges=stream.seekable
+            and not stream.position
+            and self.headers.get(hdrs.ACCEPT_RANGES) != "none",
+            now=time.time(),
+        )
+        if plan.status in {304, 412, 416}:
+            self._answer_without(plan)
+            return
+        if plan.ranges:
+            if self.digest:
+                self.headers[REPR_DIGEST] = await digest_field(stream, self.digest)
+            self.stream = await partial_body(stream, plan.ranges, self.headers)
+            keep_to_part(self.headers)
+            self.set_status(206)
+            self._coding = None
+        for name, value in plan.headers.items():
+            self.headers.setdefault(name, value)
 
     def _answer_without(self, plan: ResponsePlan) -> None:
         """A 304, 412 or 416: nothing of the representation is sent."""
         self.set_status(plan.status)
         keep_to_refusal(self.headers, plan.status)
         self.headers.update(plan.headers)
-        if self.coding is not None:
+        if self._coding is not None:
             # What a 200 would have: the tag of the encoded representation.
             weaken_etag(self.headers)
+        self._coding, self.digest = None, ()
+        self.body = b""
         if plan.status != 304:
             self.headers[hdrs.CONTENT_TYPE] = "text/plain; charset=utf-8"
             self.body = f"{self.status}: {self.reason}".encode()
 
+    def _become(self, problem: Problem) -> None:
+        """Answer that something is wrong, instead of what was to be sent.
+
+        What middlewares have said that is not about the body stays.
+        """
+        self.set_status(problem.status)
+        if problem.status >= 500:
+            self.force_close()
+        self._coding, self.digest = None, ()
+        keep_to_refusal(self.headers, problem.status)
+        self.headers.update(problem.headers)
+        self.body = problem.text.encode()
+
+    async def _begin_reading(self, request: web.BaseRequest) -> None:
+        """Read the first piece: what fails before any byte was sent can be told.
+
+        A body that has ended with it is known to have ended well. One that is silent
+        for long is begun all the same, and its header section sent: a client may wait
+        for that.
+        """
+        stream = self.stream
+        if may_sendfile(request, self) and isinstance(stream, FileStream):
+            return
+        length = self.content_length
+        patience = asyncio.timeout(_PATIENCE)
+        try:
+            async with patience:
+                first = await stream.readany()
+                if first and length is not None and len(first) >= length:
+                    seen = len(first) + len(await stream.readany())
+                    if seen > length:
+                        raise mismatch(length, seen, "gave at least")
+        except TimeoutError:
+            if not patience.expired():
+                raise
+            self._opens_early = True
+            return
+        stream.unread(first)
+
+    async def _write_head(
+        self, request: web.BaseRequest, writer: AbstractStreamWriter
+    ) -> None:
+        headers = self.headers
+        self._asked, self._out = request, writer
+        self._without_body = not self._sends_body(request)
+        if hdrs.DATE not in headers:
+            headers[hdrs.DATE] = _date()
+        headers.setdefault(hdrs.SERVER, SERVER_SOFTWARE)
+        written: list[tuple[str, str]] = []
+        if cookies := self.cookies:
+            written = _written(cookies)
+            headers.extend(written)
+        if signals := _signals(request):
+            own = self._frame(request, {})
+            for signal in signals:
+                await signal.send(request, self)
+            headers.extend([one for one in _written(cookies) if one not in written])
+        else:
+            own = {}
+        if self._coding is not None and is_whole(self.status, headers):
+            await self._encode(request, *self._coding)
+        if self.digest and self.at_hand:
+            await self._add_digest(request)
+        self._frame(request, own)
+        if hdrs.TRANSFER_ENCODING in headers:
+            writer.enable_chunking()
+        else:
+            writer.length = self._length
+        version = request.version
+        await writer.write_headers(
+            f"HTTP/{version[0]}.{version[1]} {self.status} {self.reason}", headers
+        )
+
+    async def _encode(
+        self, request: web.BaseRequest, coding: str, level: int | None
+    ) -> None:
+        stream = self.stream
+        if isinstance(stream, ByteStream) and (
+            self.digest or (len(stream.getvalue()) <= WHOLE and not self._without_body)
+        ):
+            plain = stream.getvalue()
+            count_plain(request, len(plain))
+            self.stream = ByteStream(await encode_whole(plain, coding, level))
+        else:
+            stream = prompt(stream)
+            count_plain(request, stream)
+            self.stream = EncodedStream(stream, coding, level=level)
+        mark_encoded(self.headers, coding)
+
+    async def _add_digest(self, request: web.BaseRequest) -> None:
+        digest = await digest_field(self.stream, self.digest)
+        self.headers.setdefault(REPR_DIGEST, digest)
+        if request.method != "HEAD":  # its content is empty
+            self.headers[CONTENT_DIGEST] = digest
+
+    def _sends_body(self, request: web.BaseRequest) -> bool:
+        """Whether content follows the header section (RFC 9112 section 6.3)."""
+        status, method = self.status, request.method
+        return not (
+            method == "HEAD"
+            or status == 304
+            or _has_no_content(status)
+            or (method == "CONNECT" and status < 300)
+        )
+
+    def _frame(
+        self, request: web.BaseRequest, before: Mapping[str, str]
+    ) -> dict[str, str]:
+        """Write the fields that frame the message, in place of those of ``before``.
+
+        What others say there is dropped, but for the length of a body of which
+        nobody knows it: that is a promise, and kept. See RFC 9112 sections 6 and 9.
+        """
+        headers = self.headers
+        for name, value in before.items():
+            if headers.get(name) == value:
+                del headers[name]
+        if drop_framing(headers, self.status):
+            self._persistent = False
+        modern = request.version >= HttpVersion11
+        persistent = request.keep_alive and self._persistent is not False
+        length = self._size()
+        own: dict[str, str] = {}
+        told = not self._without_body or self._tells_length(request)
+        if not told:
+            length = 0
+        elif self.chunked and modern:
+            drop_length(headers)
+            length = None
+        elif hdrs.CONTENT_LENGTH in headers:
+            length = promised_length(headers, length)
+        self._length = length
+        if length is not None:
+            if told:
+                own[hdrs.CONTENT_LENGTH] = str(length)
+        elif self._without_body:
+            pass
+        elif modern:
+            own[hdrs.TRANSFER_ENCODING] = "chunked"
+        else:
+            persistent = False
+        if not persistent:
+            if modern:
+                own[hdrs.CONNECTION] = "close"
+        elif not modern:
+            own[hdrs.CONNECTION] = "keep-alive"
+        for name, value in own.items():
+            headers[name] = value
+        self._persistent = persistent
+        return own
+
+    def _tells_length(self, request: web.BaseRequest) -> bool:
+        """Whether a response without content has the length that a GET would tell.
+
+        One that is passed on has what its maker has said, unless nothing may be said.
+        """
+        nothing = _has_no_content(self.status) or request.method == "CONNECT"
+        if nothing or (self.status == 304 and self.evaluates):
+            self.headers.popall(hdrs.CONTENT_LENGTH, None)
+            return False
+        return self.evaluates
+
+    # -- the body ----------------------------------------------------------------------
+
     async def write_eof(self, data: bytes = b"") -> None:
         """Send the body; whatever happens, its stream is closed afterwards."""
-        sending, self._sending = self._sending, None
-        watch = (
-            None if sending is None else DisconnectWatch.over(sending[0], self.stream)
-        )
+        if self._ended:
+            return
+        assert not data, "this response sends its stream"
+        request, writer = self._asked, self._out
+        assert request is not None, "the response was not prepared"
+        assert writer is not None
+        stream = self.stream
         try:
-            if sending is not None and await self._sendfile(*sending):
-                self.body = None
-            await super().write_eof(data)
-        except StreamClosed as error:
-            if watch is None or not watch.lost:
-                raise
-            raise ConnectionResetError("Connection lost") from error
+            if self._without_body:
+                await writer.write_eof()
+            elif type(stream) is ByteStream and (self._length or 0) <= _FEW:
+                await writer.write_eof(stream.getvalue())
+            else:
+                await self._send(request, writer)
+                await writer.write_eof()
+            self._ended = True
         finally:
-            try:
-                if watch is not None:
-                    await watch.stop()
-            finally:
+            self._sent = writer.output_size
+            if self._closers or not self.at_hand:
                 await self.discard()
 
-    async def _sendfile(
+    async def _send(
         self, request: web.BaseRequest, writer: AbstractStreamWriter
-    ) -> bool:
-        stream, body = self.stream, self.body
-        return (
-            isinstance(stream, FileStream)
-            and isinstance(body, StreamPayload)
-            and body.stream is stream
-            and not stream.position
-            and may_sendfile(request, self)
-            and await sendfile(stream, request, writer)
-        )
+    ) -> None:
+        stream = self.stream
+        watch = DisconnectWatch.over(request, stream)
+        try:
+            if (
+                isinstance(stream, FileStream)
+                and not stream.position
+                and may_sendfile(request, self)
+                and await sendfile(stream, request, writer)
+            ):
+                return
+            transport = request.transport
+            if self._opens_early and transport and not transport.is_closing():
+                writer.send_headers()  # one that has left is told by the watch
+            await send(stream, writer, self._length)
+        except BaseException as error:
+            if stream._life.state is State.FAILED:  # noqa: SLF001
+                self.failure = type(error)
+            if self._length is None:
+                reset_unless_chunked(writer)
+            await stream.abort()
+            if isinstance(error, StreamClosed) and watch is not None and watch.lost:
+                raise ConnectionResetError("Connection lost") from error
+            raise
+        finally:
+            if watch is not None:
+                await watch.stop()
 
     def call_on_close(self, closer: Callable[[], Awaitable[None]]) -> None:
         """Have ``closer`` awaited once the response was sent, or could not be."""
-        self._closers.append(closer)
+        self._closers += (closer,)
 
     async def discard(self) -> None:
         """Close everything; also for a response that will not be sent."""
-        closers, self._closers = self._closers, []
+        if type(self.stream) is ByteStream and not self._closers:
+            return  # nothing is held that would have to be closed
+        closers, self._closers = self._closers, ()
         try:
             await self.stream.close()
         finally:
             for closer in closers:
                 await closer()
+
+
+class MemoryResponse(BodyResponse, web.Response):
+    """A response whose body is in memory: a ``web.Response``, as others expect it.
+
+    Its ``body`` and ``text`` can be read, and changed.
+    """
+
+
+def _has_no_content(status: int) -> bool:
+    return status < 200 or status == 204
+
+
+def _signals(request: web.BaseRequest) -> list[Any]:
+    """What aiohttp sends before it writes a header section: of each application."""
+    signals: list[Any] = []
+    if isinstance(request, web.Request):
+        for app in request.match_info.apps:
+            if signal := app.on_response_prepare:
+                signals.append(signal)  # noqa: PERF401 - a list that is empty is made
+    return signals
+
+
+_format_date: Final = lru_cache(maxsize=1)(format_http_date)
+
+
+def _date() -> str:
+    return _format_date(int(time.time()))
+
+
+def _written(cookies: SimpleCookie) -> list[tuple[str, str]]:
+    """The fields of cookies."""
+    return [
+        (hdrs.SET_COOKIE, cookie.output(header="")[1:]) for cookie in cookies.values()
+    ]
+
+
+def _says_more(stream: Stream) -> bool:
+    """Whether somebody gave it validators: see ``Stream.slice``."""
+    said = vars(stream)
+    return "etag" in said or "last_modified" in said
 
 
 _NOT_THERE: Final = (FileNotFoundError, NotADirectoryError, IsADirectoryError)
@@ -448,34 +891,3 @@ async def partial_body(
         return body
     finally:
         await stream.close()
-
-
-def wished_coding(
-    request: web.BaseRequest,
-    response: web.Response,
-    force: bool | web.ContentCoding | None,  # noqa: FBT001 - as aiohttp takes it
-    chosen: tuple[str, int | None] | None,
-) -> tuple[str, int | None] | None:
-    """The coding of a response whose handler asked for one, and the level.
-
-    Args:
-        request: what it answers.
-        response: with the status and the fields of a whole representation.
-        force: the coding that the handler names, if it does.
-        chosen: what the compression middleware chose.
-    """
-    headers = response.headers
-    if response.status in {204, 206, 304} or not headers.keys().isdisjoint(
-        OF_THE_BYTES
-    ):
-        return chosen
-    if isinstance(force, bool):  # as before there was ContentCoding
-        force = web.ContentCoding.deflate if force else web.ContentCoding.identity
-    if force is not None:
-        return None if force is web.ContentCoding.identity else (force.value, None)
-    if chosen is not None:
-        return chosen
-    vary(headers)
-    accepted = request.headers.getall(hdrs.ACCEPT_ENCODING, None)
-    coding = choose_coding(accepted, ("gzip", "deflate"), coding_aliases())
-    return None if coding is None or coding == "identity" else (coding, None)

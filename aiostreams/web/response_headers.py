@@ -7,11 +7,15 @@ The validators of a response: what its handler gave, else what its source says.
 
 A handler may give them as arguments of ``respond`` or as header fields; either way
 the conditions of a request are evaluated against what the response is sent with.
+
+Fields that frame the message (RFC 9112 sections 6 and 9), which are the server's to
+say: what a handler, a middleware or a signal says there is dropped, with a log record.
 """
 
 from __future__ import annotations
 
 import datetime as dt
+import logging
 import re
 from typing import TYPE_CHECKING, Final
 
@@ -26,23 +30,41 @@ from aiostreams.sansio.validators import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
     from multidict import CIMultiDict
 
     from aiostreams.streams.base import Stream
 
 __all__ = [
     "OF_THE_BYTES",
+    "before_head",
+    "drop_framing",
+    "drop_length",
     "find_validators",
     "given_validators",
     "keep_to_part",
     "keep_to_refusal",
     "mark_encoded",
     "match_variant",
+    "promised_length",
     "uncarriable",
     "vary",
     "weaken_etag",
 ]
 
+_logger = logging.getLogger("aiostreams.web")
+
+# What concerns one connection alone (RFC 9110 section 7.6.1).
+_OF_THE_CONNECTION: Final = (
+    hdrs.TRANSFER_ENCODING,
+    hdrs.CONNECTION,
+    hdrs.KEEP_ALIVE,
+    hdrs.UPGRADE,
+    hdrs.TE,
+    hdrs.TRAILER,
+    "Proxy-Connection",
+)
 _OF_THE_CONTENT: Final = (hdrs.CONTENT_LENGTH, "Content-Digest", hdrs.CONTENT_MD5)
 # They speak of the very bytes of the body: it must not be encoded.
 OF_THE_BYTES: Final = (
@@ -81,6 +103,80 @@ def keep_to_refusal(headers: CIMultiDict[str], status: int) -> None:
     _drop(headers, _OF_THE_REPRESENTATION)
     if status != 304:
         _drop(headers, _OF_THE_CACHE)
+
+
+def before_head(
+    request: web.Request, act: Callable[[CIMultiDict[str]], Awaitable[None]]
+) -> None:
+    """Have ``act`` awaited when a header section is about to be written.
+
+    It is given the fields, and may change them. aiohttp has no hook of its own that
+    follows its signals; the writer and its method are public, and what is put in the
+    place of that is gone with the request.
+    """
+    writer = request.writer
+    write_headers = writer.write_headers
+
+    async def acting(status_line: str, headers: CIMultiDict[str]) -> None:
+        writer.write_headers = write_headers  # type: ignore[method-assign]
+        await act(headers)
+        await write_headers(status_line, headers)
+
+    writer.write_headers = acting  # type: ignore[method-assign]
+
+
+def drop_framing(headers: CIMultiDict[str], status: int) -> bool:
+    """Drop the fields of the connection, with a log record.
+
+    An ``Upgrade`` belongs to a 426 and to a switch of protocols, and stays there.
+
+    Returns:
+        Whether one of them wished that the connection be closed.
+    """
+    closes = False
+    for name in _OF_THE_CONNECTION:
+        if name not in headers:
+            continue
+        if status in {101, 426} and name in {hdrs.UPGRADE, hdrs.CONNECTION}:
+            continue
+        values = headers.popall(name)
+        if name == hdrs.CONNECTION and [value.lower() for value in values] == ["close"]:
+            closes = True
+        else:
+            _logger.warning("response field dropped: %s is the server's to say", name)
+    return closes
+
+
+def promised_length(headers: CIMultiDict[str], size: int | None) -> int | None:
+    """The Content-Length that was given for a body, if it is true or may be.
+
+    Another one is dropped, with a log record.
+
+    Args:
+        headers: of the response.
+        size: how many bytes the body has, if that is known; then this is returned.
+    """
+    lines = headers.getall(hdrs.CONTENT_LENGTH, None)
+    if lines is None:
+        return size
+    if len(lines) == 1 and _digits(lines[0]) and size in {None, int(lines[0])}:
+        return int(lines[0])
+    drop_length(headers, "unknown" if size is None else size)
+    return size
+
+
+def drop_length(headers: CIMultiDict[str], size: int | str = "unknown") -> None:
+    """Drop the Content-Length, if there is one, with a log record."""
+    if lines := headers.popall(hdrs.CONTENT_LENGTH, None):
+        said = ", ".join(lines)[:40]
+        _logger.warning(
+            "response field dropped: Content-Length is %s, the body has %s bytes",
+            said,
+            size,
+        )
+
+
+_digits: Final = re.compile(r"[0-9]{1,19}").fullmatch
 
 
 def _drop(headers: CIMultiDict[str], names: tuple[str, ...]) -> None:

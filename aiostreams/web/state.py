@@ -54,9 +54,9 @@ if TYPE_CHECKING:
 
     from aiohttp import StreamReader
 
-    from aiostreams.errors import StreamError
     from aiostreams.multipart.multipart import MultiPart
     from aiostreams.sansio.multipart import PartCount
+    from aiostreams.web.compression.config import Compression
     from aiostreams.web.stats.model import BodyStats
 
 __all__ = [
@@ -69,6 +69,7 @@ __all__ = [
     "Subscriptions",
     "Tally",
     "body_of",
+    "compression_of",
     "count_plain",
     "find_storage",
     "hold",
@@ -102,6 +103,7 @@ class RequestState:
         form: the form in it, once ``read_form`` has.
         expecting: whether the client waits to be asked for its body.
         tally: what is counted of the request, if anything is.
+        compression: how its response is compressed, if it is.
     """
 
     __slots__ = (
@@ -114,6 +116,7 @@ class RequestState:
         "_weak_request",
         "_wire",
         "_wraps",
+        "compression",
         "expecting",
         "form",
         "limits",
@@ -131,6 +134,7 @@ class RequestState:
         self.form: MultiPart | None = None
         self.expecting: bool = False
         self.tally: Tally | None = None
+        self.compression: Compression | None = None
         # Weakly, since the request has this object: in a circle, all that was read
         # of its body would wait for the garbage collector, which took 40 us of the
         # 121 us for a small form.
@@ -633,11 +637,19 @@ def tally_of(request: web.BaseRequest) -> Tally | None:
     return None if body is None else body.tally
 
 
-def count_plain(request: web.BaseRequest, size: int) -> None:
-    """Count the bytes in memory that are encoded to make the response."""
+def compression_of(request: web.BaseRequest) -> Compression | None:
+    """How the response to ``request`` is compressed, if it is."""
+    try:
+        return request[_BODY].compression  # get() takes twice as long
+    except KeyError:
+        return None
+
+
+def count_plain(request: web.BaseRequest, plain: Stream | int) -> None:
+    """Count what is encoded to make the response: a stream, or bytes in memory."""
     tally = tally_of(request)
     if tally is not None:
-        tally.plain = size
+        tally.plain = plain
 
 
 def hold(request: web.BaseRequest, response: _Held) -> None:
@@ -809,7 +821,7 @@ class Tally:
         self.response_started: float = 0.0
         self.raised: type[BaseException] | None = None
         self.gone: bool = False
-        self.answered: tuple[type[StreamError], int] | None = None
+        self.answered: tuple[type[Exception], int] | None = None
         self.sent: int = 0
         self.sent_file: int = 0
         self.counts: tuple[PartCount, ...] = ()

@@ -24,7 +24,7 @@ from aiostreams import (
     iter_parts,
     setup,
 )
-from aiostreams.web.payload import StreamPayload, _reset_unless_chunked, send
+from aiostreams.web.payload import StreamPayload, reset_unless_chunked, send
 from tests.servers import serving
 
 
@@ -100,7 +100,7 @@ async def test_a_cut_body_resets_what_can_be_reset_and_aborts_the_rest(
     """Over a Unix socket, or TLS in some event loops, there is nothing to set."""
     sock = None if family is None else Mock(family=family)
     transport = Mock(get_extra_info=lambda name: {"socket": sock}[name])
-    _reset_unless_chunked(Writer(transport))  # type: ignore[arg-type]
+    reset_unless_chunked(Writer(transport))  # type: ignore[arg-type]
     transport.abort.assert_called_once_with()
     if sock is not None:
         assert sock.setsockopt.called is (family == socket.AF_INET)

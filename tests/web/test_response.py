@@ -332,30 +332,54 @@ def is_complete(response: bytes) -> bool:
 
 
 LIES: dict[str, Callable[[], Any]] = {
-    "fails at once": lambda: FailStream(b"", 0),
     "fails midway": lambda: FailStream(DATA, 1000, pieces=100),
     "fails at the very end": lambda: ChainStream(
         IterStream([DATA]), FailStream(b"", 0)
     ),
-    "fails at the end of its size": lambda: Promised(FailStream(DATA, len(DATA))),
     "shorter": lambda: IterStream([b"abc"], size=5),
-    "longer, in one piece": lambda: IterStream([b"abcdef"], size=5),
-    "longer, in the next piece": lambda: IterStream([b"abcde", b"f"], size=5),
-    "empty but promised": lambda: IterStream([], size=5),
-    "promised by a header": lambda: respond(
-        Text("abcdef"), headers={"Content-Length": "5"}
+    "longer, in the last piece": lambda: IterStream([b"abc", b"def"], size=5),
+    "longer, in the next piece": lambda: IterStream([b"abc", b"de", b"f"], size=5),
+    "more than a header promises": lambda: respond(
+        IterStream([b"abc", b"def"]), headers={"Content-Length": "5"}
     ),
-    "promised too much by a header": lambda: respond(
-        Text("abcdef"), headers={"Content-Length": "7"}
+    "less than a header promises": lambda: respond(
+        IterStream([b"abc", b"def"]), headers={"Content-Length": "7"}
+    ),
+    "a payload with more than is promised": lambda: web.Response(
+        body=IterStream([b"abc", b"def"]), headers={"Content-Length": "5"}
+    ),
+    "a generator with less than is promised": lambda: web.Response(
+        body=three_bytes(), headers={"Content-Length": "5"}
     ),
 }
+# Nothing was sent yet when it shows.
+EARLY_LIES: dict[str, Callable[[], Any]] = {
+    "fails at once": lambda: FailStream(b"", 0),
+    "a generator that raises at once": lambda: IterStream(raising()),
+    "longer, in one piece": lambda: IterStream([b"abcdef"], size=5),
+    "longer than its one piece": lambda: IterStream([b"abcde", b"f"], size=5),
+    "empty but promised": lambda: IterStream([], size=5),
+    "fails at the end of its one piece": lambda: Promised(
+        FailStream(DATA, len(DATA), pieces=len(DATA)), len(DATA)
+    ),
+}
+
+
+async def three_bytes() -> AsyncIterator[bytes]:
+    yield b"abc"
+
+
+async def raising() -> AsyncIterator[bytes]:
+    if DATA:
+        raise ZeroDivisionError
+    yield b""
 
 
 class Promised(Stream):
     """Knows its size, and hands on what it wraps."""
 
-    def __init__(self, source: Stream) -> None:
-        super().__init__(size=len(DATA))
+    def __init__(self, source: Stream, size: int) -> None:
+        super().__init__(size=size)
         self.source = source
 
     async def readany(self) -> bytes:
@@ -417,6 +441,40 @@ async def test_a_body_that_fails_or_lies_is_never_taken_for_whole(
     assert not response or not is_complete(response)
     errors = [record for record in caplog.records if record.levelname == "ERROR"]
     assert len(errors) == 1
+
+
+@pytest.mark.parametrize("value", EARLY_LIES.values(), ids=EARLY_LIES.keys())
+async def test_a_body_that_fails_before_its_first_byte_is_an_error(
+    value: Callable[[], Any], caplog: pytest.LogCaptureFixture
+) -> None:
+    response = await broken(value)
+    assert response.startswith(b"HTTP/1.1 500 ")
+    assert is_complete(response)
+    errors = [record for record in caplog.records if record.levelname == "ERROR"]
+    assert len(errors) == 1
+
+
+async def test_an_error_of_http_in_place_of_a_first_byte_is_the_answer() -> None:
+    async def lines() -> AsyncIterator[bytes]:
+        if DATA:
+            raise web.HTTPConflict(text="not now", headers={"X-Why": "1"})
+        yield b""
+
+    status, headers, body = await fetch(lambda: IterStream(lines()))
+    assert (status, headers["x-why"], body) == (409, "1", b"not now")
+
+
+async def test_a_source_is_not_read_for_an_answer_without_it() -> None:
+    spies: list[SpyStream] = []
+
+    def spy() -> Stream:
+        spies.append(SpyStream(IterStream([b"abc"])))
+        return spies[-1]
+
+    assert (await fetch(spy, method="HEAD"))[0] == 200
+    status, _, _ = await fetch(lambda: respond(spy(), etag="x"), If_None_Match='"x"')
+    assert status == 304
+    assert [each.reads for each in spies] == [0, 0]
 
 
 async def test_a_file_that_shrinks_while_it_is_sent(path: Path) -> None:

@@ -29,12 +29,12 @@ from typing import TYPE_CHECKING, Any, Final
 from aiohttp import HttpVersion11, hdrs, web
 from aiohttp.abc import AbstractStreamWriter
 
-from aiostreams.codings.encoded import EncodedStream
 from aiostreams.codings.registry import find_coding
 from aiostreams.errors import ClientGone, StreamError
 from aiostreams.streams.base import Stream
 from aiostreams.streams.http import is_decoded
 from aiostreams.web.payload import StreamPayload
+from aiostreams.web.response import BodyResponse
 from aiostreams.web.state import Tally, body_of, tally_of
 from aiostreams.web.stats.log import STATS_LOGGER
 from aiostreams.web.stats.model import BodyStats
@@ -134,9 +134,6 @@ class Reporter:
                 tally.answered = type(cause), response.status
         tally.response = response
         tally.response_started = time.perf_counter()
-        body = response.body if isinstance(response, web.Response) else None
-        if isinstance(body, StreamPayload) and isinstance(body.stream, EncodedStream):
-            tally.plain = body.stream.source
         _listen(request.writer, tally)
 
     def report(self, stats: BodyStats, told: list[object]) -> None:
@@ -306,6 +303,8 @@ def _fault(kind: type[BaseException]) -> tuple[Outcome, str]:
 
 def _failure(response: web.StreamResponse | None) -> type[BaseException] | None:
     """The error of the response's source, where it looks like a lost connection."""
+    if isinstance(response, BodyResponse):
+        return response.failure
     body = response.body if isinstance(response, web.Response) else None
     return body.failure if isinstance(body, StreamPayload) else None
 

@@ -18,7 +18,7 @@ import aiohttp
 import pytest
 from aiohttp import web
 
-import aiostreams.web.compression.precompressed
+import aiostreams.web.compression.coding
 from aiostreams import (
     HTML,
     JSON,
@@ -535,7 +535,7 @@ async def test_what_lies_beside_and_goes(
     page: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(
-        aiostreams.web.compression.precompressed,
+        aiostreams.web.compression.coding,
         "_up_to_date",
         lambda path, beside: list(beside),
     )
@@ -550,8 +550,8 @@ async def test_what_lies_beside_and_goes(
 
 def test_a_file_that_goes_while_it_is_looked_at(page: Path) -> None:
     page.unlink()
-    precompressed = aiostreams.web.compression.precompressed
-    assert precompressed._up_to_date(str(page), {"gzip": f"{page}.gz"}) == []
+    coding = aiostreams.web.compression.coding
+    assert coding._up_to_date(str(page), {"gzip": f"{page}.gz"}) == []
 
 
 # -- who is left alone -----------------------------------------------------------------
@@ -673,7 +673,7 @@ async def test_missing_libraries_are_not_offered(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(
-        "aiostreams.web.compression.middleware.supported_codings",
+        "aiostreams.web.compression.coding.supported_codings",
         lambda: ("gzip", "deflate"),
     )
     async with asked(as_response) as raw:

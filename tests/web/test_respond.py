@@ -1,4 +1,4 @@
-"""Small returned values: answered at once, and as any other representation is."""
+"""What handlers return, and ``respond``: the responses that these make."""
 
 from __future__ import annotations
 
@@ -10,15 +10,21 @@ from aiohttp.test_utils import TestClient, TestServer
 
 from aiostreams import (
     JSON,
+    NDJSON,
     ByteStream,
     Content,
+    EventStream,
     File,
+    IterStream,
     KiB,
     Limits,
+    MiB,
     Stream,
     Text,
+    respond,
     setup,
 )
+from aiostreams.web.response import BodyResponse, MemoryResponse
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -42,6 +48,13 @@ class Raw(Content):
     @classmethod
     async def decode(cls, stream: Stream, *, limits: Limits | None = None) -> Raw:
         raise NotImplementedError
+
+
+class Feed(IterStream):
+    """A body that is made while it is sent."""
+
+    def __init__(self) -> None:
+        super().__init__([b"one", b"two"])
 
 
 class Answering:
@@ -71,14 +84,14 @@ class Answering:
         await self.client.close()
 
 
-async def test_small_json_is_a_plain_response() -> None:
+async def test_small_json_is_a_response_as_others_expect_it() -> None:
     async with Answering(lambda: JSON({"name": "zelda"})) as app:
         answer = await app.client.get("/")
         assert await answer.read() == b'{"name":"zelda"}'
         assert answer.headers["Content-Type"] == "application/json"
         assert answer.headers["Content-Length"] == "16"
         assert answer.headers["Accept-Ranges"] == "bytes"
-        assert app.seen == [web.Response]
+        assert app.seen == [MemoryResponse]
 
 
 async def test_only_methods_with_ranges_tell_of_ranges() -> None:
@@ -87,7 +100,7 @@ async def test_only_methods_with_ranges_tell_of_ranges() -> None:
         head = await app.client.head("/")
         assert head.headers["Accept-Ranges"] == "bytes"
         assert head.headers["Content-Length"] == "4"
-        assert app.seen == [web.Response, web.Response]
+        assert app.seen == [MemoryResponse, MemoryResponse]
 
 
 @pytest.mark.parametrize(
@@ -124,11 +137,33 @@ async def test_validators_of_the_bytes_are_sent() -> None:
         assert answer.status == 304
 
 
-async def test_much_is_streamed() -> None:
+async def test_much_is_sent_in_pieces() -> None:
     text = "x" * (257 * KiB)
     async with Answering(lambda: Text(text)) as app:
-        assert await (await app.client.get("/")).text() == text
-        assert app.seen != [web.Response]
+        answer = await app.client.get("/", headers={"Accept-Encoding": "identity"})
+        assert await answer.text() == text
+        assert answer.headers["Content-Length"] == str(len(text))
+        assert app.seen == [MemoryResponse]
+
+
+@pytest.mark.parametrize("fields", [{}, {"Range": "bytes=0-1"}, {"If-Match": "*"}])
+async def test_what_a_client_asks_changes_nothing_for_middlewares(
+    fields: dict[str, str],
+) -> None:
+    for make, kind in ((lambda: JSON(123), MemoryResponse), (Feed, BodyResponse)):
+        async with Answering(make) as app:
+            assert (await app.client.get("/", headers=fields)).status in {200, 206}
+            assert app.seen == [kind]
+
+
+def test_only_what_is_in_memory_is_a_response_with_a_body() -> None:
+    """Whoever asks ``isinstance(response, web.Response)`` goes on to read ``body``."""
+    assert isinstance(respond(JSON(1)), web.Response)
+    assert isinstance(respond(ByteStream(bytes(MiB))), web.Response)
+    for source in (Feed(), EventStream([]), File("somewhere"), NDJSON([1])):
+        streamed = respond(source)
+        assert isinstance(streamed, web.StreamResponse)
+        assert not isinstance(streamed, web.Response)
 
 
 async def test_a_file_of_bytes_is_not_sniffed() -> None:

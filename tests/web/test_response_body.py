@@ -20,10 +20,11 @@ from aiostreams import (
     respond,
     setup,
 )
+from aiostreams.web.response import BodyResponse
 from tests.servers import Raw, connected, serving
 from tests.web.variants import LONG, Answer, ask
 
-After = Callable[[web.Response], Any]
+After = Callable[[BodyResponse], Any]
 
 
 async def answer(
@@ -42,7 +43,7 @@ async def answer(
     @web.middleware
     async def middleware(request: web.Request, handler: Any) -> web.StreamResponse:
         response = await handler(request)
-        assert isinstance(response, web.Response)
+        assert isinstance(response, BodyResponse)
         after(response)
         return response
 
@@ -68,7 +69,7 @@ async def _twice(raw: Raw, accept: str | None, headers: dict[str, str]) -> Answe
 async def test_what_is_in_memory_is_there_to_be_read(headers: dict[str, str]) -> None:
     """The condition of a client changes nothing for the application."""
 
-    def check(response: web.Response) -> None:
+    def check(response: BodyResponse) -> None:
         assert response.body == b'{"a":1}'
         assert response.text == '{"a":1}'
 
@@ -83,7 +84,7 @@ async def test_what_is_in_memory_is_there_to_be_read(headers: dict[str, str]) ->
 
 
 async def test_a_middleware_that_tags_what_it_reads() -> None:
-    def tag(response: web.Response) -> None:
+    def tag(response: BodyResponse) -> None:
         assert isinstance(response.body, bytes)
         response.etag = hashlib.md5(response.body).hexdigest()
 
@@ -94,7 +95,7 @@ async def test_a_middleware_that_tags_what_it_reads() -> None:
 
 
 async def test_a_stream_is_not_read_for_anybody() -> None:
-    def check(response: web.Response) -> None:
+    def check(response: BodyResponse) -> None:
         assert (response.body, response.text) == (None, None)
 
     assert (await answer(lambda: IterStream([b"a"]), check)).body == b"a"
@@ -111,7 +112,7 @@ async def test_what_is_put_in_the_place_of_the_body_is_sent(
         sources.append(IterStream([LONG], content_type="text/plain; charset=utf-8"))
         return respond(sources[-1], etag="a")
 
-    def replace(response: web.Response) -> None:
+    def replace(response: BodyResponse) -> None:
         if what == "text":
             response.text = "é" * 2000
         elif what == "body":
@@ -132,7 +133,7 @@ async def test_what_is_put_in_the_place_of_the_body_is_sent(
 
 
 async def test_a_small_answer_in_the_place_of_a_large_one_is_not_encoded() -> None:
-    def shorten(response: web.Response) -> None:
+    def shorten(response: BodyResponse) -> None:
         response.text = "short"
 
     got = await answer(lambda: respond(Text(LONG.decode())), shorten, "gzip")
@@ -147,7 +148,7 @@ async def test_a_generator_in_the_place_of_a_file(tmp_path: Any) -> None:
         yield b"one\n"
         yield b"two\n"
 
-    def replace(response: web.Response) -> None:
+    def replace(response: BodyResponse) -> None:
         response.body = lines()
 
     got = await answer(lambda: File(path), replace)
