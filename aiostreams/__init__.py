@@ -71,6 +71,7 @@ from aiostreams.web.compression.config import (
 )
 from aiostreams.web.compression.middleware import compression_middleware, uncompressed
 from aiostreams.web.expect import expect_continue
+from aiostreams.web.handlers import Result, RouteTableDef, handler
 from aiostreams.web.iter_json import iter_json
 from aiostreams.web.middleware import stream_middleware
 from aiostreams.web.proxy import proxy
@@ -137,6 +138,8 @@ __all__ = [
     "Part",
     "ProgressStream",
     "Replay",
+    "Result",
+    "RouteTableDef",
     "SizeMismatch",
     "SliceStream",
     "SpooledStream",
@@ -161,6 +164,7 @@ __all__ = [
     "compression_middleware",
     "copy",
     "expect_continue",
+    "handler",
     "iter_json",
     "iter_ndjson",
     "iter_parts",

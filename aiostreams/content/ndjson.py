@@ -37,7 +37,13 @@ if TYPE_CHECKING:
 
 __all__ = ["NDJSON"]
 
-T = TypeVar("T")
+if TYPE_CHECKING:
+    # ``NDJSON`` alone is ``NDJSON[Any]``; as in ``json``.
+    from typing_extensions import TypeVar as TypeVarWithDefault
+
+    T = TypeVarWithDefault("T", default=Any)
+else:
+    T = TypeVar("T")
 M = TypeVar("M")
 
 _CONTENT_TYPE: Final = "application/x-ndjson"

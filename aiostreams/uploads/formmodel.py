@@ -33,6 +33,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias, TypeVar
 
 from aiostreams.content import jsontext
 from aiostreams.content.fieldtext import Shape, is_blank, prepared, shape_of
+from aiostreams.content.file import File
 from aiostreams.content.members import (
     collection_of,
     file_in,
@@ -54,7 +55,14 @@ if TYPE_CHECKING:
     from aiostreams.content.members import Member
     from aiostreams.content.model import Model
 
-__all__ = ["FormField", "bind", "file_rules", "json_fields", "takes_file"]
+__all__ = [
+    "FormField",
+    "bind",
+    "check_model",
+    "file_rules",
+    "json_fields",
+    "takes_file",
+]
 
 T = TypeVar("T")
 Duplicates: TypeAlias = Literal["first", "last", "refuse"]
@@ -302,6 +310,23 @@ def _unknown(names: Iterable[str]) -> Iterator[Fault]:
     if len(strangers) > _MOST_UNKNOWN:
         count = len(strangers) - _MOST_UNKNOWN
         yield "#", f"and {count} more fields that are not known"
+
+
+def check_model(model: Any) -> Mapping[str, FileRule]:
+    """See now whether bodies can be validated into a type, and forms bound to it.
+
+    Returns:
+        The rules for its files, by field.
+
+    Raises:
+        ImportError: the extra that it needs is missing.
+        TypeError: nothing here can validate into it.
+    """
+    compiled = model_of(model, early=True)
+    kind = file_in(model)
+    if kind is None or compiled.members() is None:
+        return {}
+    return file_rules(model, file_type=File if issubclass(File, kind) else StoredFile)
 
 
 def file_rules(model: Any, *, file_type: type = StoredFile) -> Mapping[str, FileRule]:

@@ -34,6 +34,11 @@ def mark_of(handler: object, name: str) -> Any:
     """The value of a mark, or ``None``."""
     while True:
         value = getattr(handler, name, None)
-        if value is not None or not isinstance(handler, functools.partial):
+        if value is not None:
             return value
-        handler = handler.func
+        if isinstance(handler, functools.partial):
+            handler = handler.func
+        elif (inner := getattr(handler, "__wrapped__", None)) is not None:
+            handler = inner  # may have been marked after it was wrapped
+        else:
+            return None

@@ -55,6 +55,7 @@ def stream_middleware(*, limits: Limits | None = None) -> Middleware:
     @web.middleware
     async def middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
         body = body_of(request, limits)
+        body.managed = True
         try:
             body.refuse_declared()
             response = await values_to_responses(request, handler)

@@ -9,6 +9,7 @@ from aiohttp import web
 
 from aiostreams.codings.zlib_backend import set_zlib_backend
 from aiostreams.limits import DEFAULT_LIMITS, Limits
+from aiostreams.uploads.formmodel import check_model
 from aiostreams.web.compression.config import DEFAULT_COMPRESSION, Compression
 from aiostreams.web.compression.middleware import compression_middleware
 from aiostreams.web.middleware import stream_middleware, values_to_responses
@@ -36,6 +37,7 @@ def setup(
     storage: Storage | None = None,
     compression: Compression | None = DEFAULT_COMPRESSION,
     on_stats: StatsCallback | Iterable[StatsCallback] | None = None,
+    models: Iterable[Any] = (),
 ) -> web.Application:
     """Have ``app`` take and give every body as a stream.
 
@@ -57,16 +59,22 @@ def setup(
             they raise is logged. ``log_stats()``, ``prometheus_stats()`` and
             ``opentelemetry_stats()`` make some. A request that aiohttp's parser
             refuses never becomes one of an application, and is not told.
+        models: the types that handlers validate bodies into; each is looked at now,
+            where a mistake in it would be found by the first request.
 
     Returns:
         ``app``.
 
     Raises:
+        ImportError: the extra that a model needs is missing.
+        TypeError: nothing here can validate into a model.
         RuntimeError: ``setup`` was called for this application before, or it is
             already running.
     """
     if APP_LIMITS in app:
         raise RuntimeError("aiostreams.setup() was called twice for one application")
+    for model in models:
+        check_model(model)
     app[APP_LIMITS] = limits
     if storage is not None:
         app[APP_STORAGE] = storage

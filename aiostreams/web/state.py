@@ -102,6 +102,7 @@ class RequestState:
         remembered: the whole body, if its bytes are in memory.
         form: the form in it, once ``read_form`` has.
         expecting: whether the client waits to be asked for its body.
+        managed: whether the middleware is around the handler.
         tally: what is counted of the request, if anything is.
         compression: how its response is compressed, if it is.
     """
@@ -120,6 +121,7 @@ class RequestState:
         "expecting",
         "form",
         "limits",
+        "managed",
         "reader",
         "remembered",
         "taken",
@@ -133,6 +135,7 @@ class RequestState:
         self.remembered: bytes | None = None
         self.form: MultiPart | None = None
         self.expecting: bool = False
+        self.managed: bool = False
         self.tally: Tally | None = None
         self.compression: Compression | None = None
         # Weakly, since the request has this object: in a circle, all that was read
