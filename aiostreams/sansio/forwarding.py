@@ -2,19 +2,37 @@
 
 Fields that concern one connection only are left out, and those that ``Connection``
 names; framing is each connection's own. What a gateway must add (``Via``, and who
-asked) is added.
+asked) is added. What a client says of who has forwarded its request counts where the
+client is a gateway that is trusted: anybody can write it.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+import functools
+import ipaddress
+from typing import TYPE_CHECKING, Final, TypeAlias
 
+from aiostreams.sansio.headers import carried_text
 from aiostreams.sansio.negotiation import join_lines
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-__all__ = ["end_to_end", "forwarded_for"]
+__all__ = ["CLAIMS", "end_to_end", "forwarded_for", "is_trusted"]
+
+_Network: TypeAlias = ipaddress.IPv4Network | ipaddress.IPv6Network
+
+# What a gateway says of those before it, but for X-Forwarded-For, which each of them
+# adds a line or a word to.
+CLAIMS: Final = (
+    "Forwarded",
+    "X-Forwarded-Host",
+    "X-Forwarded-Port",
+    "X-Forwarded-Prefix",
+    "X-Forwarded-Proto",
+    "X-Forwarded-Server",
+    "X-Real-IP",
+)
 
 # Section 7.6.1, and the obsolete ones that still do harm when passed on.
 _HOP_BY_HOP: Final = frozenset(
@@ -36,7 +54,7 @@ _HOP_BY_HOP: Final = frozenset(
 def end_to_end(
     fields: Iterable[tuple[str, str]], *without: str
 ) -> Iterator[tuple[str, str]]:
-    """The fields that may pass, in order.
+    """The fields that may pass, in order, with values that can be written.
 
     Args:
         fields: name and value, as they arrived.
@@ -49,10 +67,47 @@ def end_to_end(
         *(name.strip().lower() for name in (named or "").split(",")),
         *(name.lower() for name in without),
     }
-    return ((name, value) for name, value in fields if name.lower() not in dropped)
+    return (
+        (name, carried_text(value))
+        for name, value in fields
+        if name.lower() not in dropped
+    )
 
 
-def forwarded_for(earlier: str | None, address: str | None) -> str:
-    """The value of ``X-Forwarded-For`` with one more client."""
+def forwarded_for(earlier: Iterable[str], address: str | None) -> str:
+    """The value of ``X-Forwarded-For`` with one more client.
+
+    Args:
+        earlier: the lines of it that came.
+        address: who has sent them.
+    """
     address = address or "unknown"
-    return address if earlier is None else f"{earlier}, {address}"
+    before = join_lines(earlier)
+    return address if before is None else f"{before}, {address}"
+
+
+def is_trusted(address: str | None, trusted: bool | Iterable[str]) -> bool:  # noqa: FBT001
+    """Whether the client at ``address`` is a gateway that tells the truth.
+
+    Args:
+        address: an IP address, or ``None`` where there is none (a Unix socket).
+        trusted: all clients are, or none; or addresses and networks of those who are.
+
+    Raises:
+        ValueError: one of these is neither.
+    """
+    if isinstance(trusted, bool):
+        return trusted
+    networks = _networks((trusted,) if isinstance(trusted, str) else tuple(trusted))
+    try:
+        # An IPv6 address may name its interface.
+        found = ipaddress.ip_address((address or "").partition("%")[0])
+    except ValueError:
+        return False
+    found = getattr(found, "ipv4_mapped", None) or found
+    return any(found in network for network in networks)
+
+
+@functools.lru_cache(maxsize=16)
+def _networks(trusted: tuple[str, ...]) -> tuple[_Network, ...]:
+    return tuple(ipaddress.ip_network(one) for one in trusted)

@@ -34,6 +34,7 @@ __all__ = [
     "HeaderPair",
     "Parameter",
     "boundary_of",
+    "carried_text",
     "decode_header",
     "format_content_type",
     "format_header_block",
@@ -116,6 +117,21 @@ def header_text(value: bytes | str) -> str:
     """
     data = header_bytes(value) if isinstance(value, str) else value
     return data.decode("utf-8", "replace")
+
+
+def carried_text(text: str) -> str:
+    """A field value that was decoded, as it can be written again.
+
+    aiohttp writes UTF-8, and leaves out lone surrogates without a word. A byte that
+    is not UTF-8 becomes the character that it is in ISO-8859-1, which is what such
+    bytes once were (RFC 9110 section 5.5).
+    """
+    if text.isprintable():
+        return text  # surrogates are not
+    return _ESCAPED_BYTE.sub(lambda match: chr(ord(match[0]) - 0xDC00), text)
+
+
+_ESCAPED_BYTE: Final = re.compile("[\udc80-\udcff]")
 
 
 def parse_header_block(block: bytes) -> tuple[HeaderPair, ...]:

@@ -8,6 +8,7 @@ log, and no traceback.
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from typing import TYPE_CHECKING, Final
 
@@ -15,7 +16,12 @@ from aiohttp import ClientError, ClientPayloadError, hdrs, web
 from multidict import CIMultiDict
 
 from aiostreams.errors import ClientGone, StreamError
-from aiostreams.sansio.forwarding import end_to_end, forwarded_for
+from aiostreams.sansio.forwarding import (
+    CLAIMS,
+    end_to_end,
+    forwarded_for,
+    is_trusted,
+)
 from aiostreams.streams.http import HTTPStream, is_decoded
 from aiostreams.streams.transforms import Transform
 from aiostreams.web.digests import CONTENT_DIGEST, REPR_DIGEST
@@ -23,7 +29,7 @@ from aiostreams.web.response import BodyResponse
 from aiostreams.web.state import body_of
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
     from aiohttp import ClientResponse, ClientSession
     from yarl import URL
@@ -48,13 +54,16 @@ async def proxy(
     url: str | URL,
     *,
     headers: Mapping[str, str] | None = None,
+    trusted: bool | Iterable[str] = False,
 ) -> web.StreamResponse:
     """Send ``request`` to ``url``, and give back what that answers.
 
     Method, body, and all header fields that may pass go both ways; so ranges,
     conditions and content codings are between the client and the upstream.
     Redirects are passed back. ``Via`` and ``X-Forwarded-For``, ``-Proto`` and
-    ``-Host`` are added.
+    ``-Host`` are added. The header section of the answer goes out as soon as it is
+    there. A byte of a field that is no UTF-8, which aiohttp cannot write, goes as the
+    character that it is in ISO-8859-1.
 
     Args:
         request: what to pass on; its limits hold for the body.
@@ -62,8 +71,14 @@ async def proxy(
             own (``cookie_jar=aiohttp.DummyCookieJar()``).
         url: where to; query included.
         headers: fields for the upstream that win over the client's.
+        trusted: whether the client is a gateway that tells the truth of those before
+            it: ``True``, or the addresses and networks (``"10.0.0.0/8"``) of those
+            that do. From others ``X-Forwarded-Host``, ``-Proto``, ``-Port``,
+            ``-Prefix``, ``-Server``, ``Forwarded`` and ``X-Real-IP`` do not pass;
+            to ``X-Forwarded-For`` their address is added in any case.
 
     Raises:
+        ValueError: ``trusted`` has something that is no address or network.
         web.HTTPBadGateway: the upstream cannot be reached.
         web.HTTPGatewayTimeout: it does not answer in the session's time.
         StreamError: as raised by the request's body.
@@ -79,7 +94,7 @@ async def proxy(
             request.method,
             url,
             headers=_request_headers(
-                request, headers, encoded=encoded or not body.changed
+                request, headers, trusted, encoded=encoded or not body.changed
             ),
             data=upload,
             allow_redirects=False,
@@ -112,6 +127,9 @@ class _Upload(Transform):
     upstream: ClientResponse | None = None
 
     async def readany(self) -> bytes:
+        # What the upstream has said by now is read before more is written: a write to
+        # one that has closed already would lose it.
+        await asyncio.sleep(0)
         try:
             return await super().readany()
         except StreamError as error:
@@ -131,6 +149,8 @@ class UpstreamBroken(ClientPayloadError, ConnectionError):
 class _Download(HTTPStream):
     """The upstream's body; when it breaks off, one line says so."""
 
+    # The client has the header section when it is there, and each piece.
+    live = True
     request: web.BaseRequest
     upload: _Upload | None = None
 
@@ -154,7 +174,11 @@ class _Download(HTTPStream):
 
 
 def _request_headers(
-    request: web.BaseRequest, more: Mapping[str, str] | None, *, encoded: bool
+    request: web.BaseRequest,
+    more: Mapping[str, str] | None,
+    trusted: bool | Iterable[str],  # noqa: FBT001
+    *,
+    encoded: bool,
 ) -> CIMultiDict[str]:
     """What goes upstream; ``encoded``: with the bytes that the client has sent."""
     drop: list[str] = [hdrs.HOST, hdrs.CONTENT_LENGTH, hdrs.EXPECT]
@@ -162,10 +186,12 @@ def _request_headers(
         drop += [hdrs.CONTENT_ENCODING, CONTENT_DIGEST, REPR_DIGEST]
     elif request.content_length is not None:
         drop.remove(hdrs.CONTENT_LENGTH)
+    if not is_trusted(request.remote, trusted):
+        drop += CLAIMS
     headers = CIMultiDict(end_to_end(request.headers.items(), *drop))
     headers.add(hdrs.VIA, _VIA)
     headers[hdrs.X_FORWARDED_FOR] = forwarded_for(
-        headers.get(hdrs.X_FORWARDED_FOR), request.remote
+        headers.getall(hdrs.X_FORWARDED_FOR, ()), request.remote
     )
     headers.setdefault(hdrs.X_FORWARDED_PROTO, request.scheme)
     headers.setdefault(hdrs.X_FORWARDED_HOST, request.host)

@@ -20,7 +20,7 @@ from multidict import CIMultiDict, CIMultiDictProxy
 from aiostreams import File, IterStream, Limits, proxy, respond, setup
 from aiostreams.stats import BodyStats
 from aiostreams.testing import DripStream
-from tests.servers import CHUNKED, chunk, connected, post, serving
+from tests.servers import CHUNKED, Raw, chunk, connected, post, serving
 
 CLIENT = web.AppKey("client", aiohttp.ClientSession)
 
@@ -31,13 +31,15 @@ async def proxied(
     *,
     timeout: float = 10,
     response_class: type[aiohttp.ClientResponse] = aiohttp.ClientResponse,
+    trusted: Any = False,
     **limits: Any,
 ) -> AsyncIterator[tuple[str, int]]:
     """A proxy before an upstream: a handler, an application or an address."""
 
     async def handler(request: web.Request) -> web.StreamResponse:
         url = f"http://127.0.0.1:{port}{request.rel_url}"
-        return await proxy(request, request.app[CLIENT], url, headers={"X-Hop": "1"})
+        session, hop = request.app[CLIENT], {"X-Hop": "1"}
+        return await proxy(request, session, url, headers=hop, trusted=trusted)
 
     async def client(app: web.Application) -> AsyncIterator[None]:
         times = aiohttp.ClientTimeout(total=timeout)
@@ -101,6 +103,110 @@ async def test_request_and_answer_pass(chunked: bool) -> None:
     assert "x-me" not in got
     assert "user-agent" not in got
     assert ("content-length" in got) != chunked
+
+
+async def test_who_has_asked_before_is_told_in_one_line() -> None:
+    lines = [("X-Forwarded-For", "6.6.6.6"), ("X-Forwarded-For", "10.0.0.1, 10.0.0.2")]
+    async with proxied(echo) as address, connected(address) as raw:
+        await raw.send(post(b"", headers=lines))
+        seen = json.loads((await raw.response())[2])["headers"]
+    assert seen["X-Forwarded-For"] == "6.6.6.6, 10.0.0.1, 10.0.0.2, 127.0.0.1"
+
+
+CLAIMED = {
+    "X-Forwarded-Host": "bank.example",
+    "X-Forwarded-Proto": "https",
+    "X-Forwarded-Port": "443",
+    "X-Forwarded-Prefix": "/admin",
+    "Forwarded": "for=6.6.6.6;host=bank.example",
+    "X-Real-IP": "6.6.6.6",
+}
+
+
+@pytest.mark.parametrize("trusted", [False, (), ["10.0.0.0/8"]])
+async def test_an_untrusted_client_says_nothing_of_those_before_it(
+    trusted: Any,
+) -> None:
+    async with proxied(echo, trusted=trusted) as address, connected(address) as raw:
+        await raw.send(post(b"", headers=CLAIMED.items()))
+        seen = json.loads((await raw.response())[2])["headers"]
+    assert seen["X-Forwarded-Host"] == "localhost"
+    assert seen["X-Forwarded-Proto"] == "http"
+    assert {*CLAIMED} & {*seen} == {"X-Forwarded-Host", "X-Forwarded-Proto"}
+
+
+@pytest.mark.parametrize("trusted", [True, "127.0.0.1", ["10.0.0.0/8", "127.0.0.0/8"]])
+async def test_a_trusted_client_does(trusted: Any) -> None:
+    async with proxied(echo, trusted=trusted) as address, connected(address) as raw:
+        await raw.send(post(b"", headers=CLAIMED.items()))
+        seen = json.loads((await raw.response())[2])["headers"]
+    assert {name: seen[name] for name in CLAIMED} == CLAIMED
+
+
+async def test_bytes_beyond_ascii_do_not_vanish() -> None:
+    """aiohttp writes UTF-8 only; what else a field has goes as what it means."""
+    odd = b"attachment; filename=r\xe9sum\xe9.pdf"
+    answer = b"HTTP/1.1 200 OK\r\nX-Odd: %b\r\nContent-Length: 2\r\n\r\nhi" % odd
+    seen: list[bytes] = []
+    meant = odd.decode("latin-1").encode()
+    async with (
+        answering(answer, seen=seen) as port,
+        proxied(port) as address,
+        connected(address) as raw,
+    ):
+        await raw.send(b"GET / HTTP/1.1\r\nHost: a\r\nX-Odd: %b\r\n\r\n" % odd)
+        head = await raw.reader.readuntil(b"\r\n\r\n")
+    assert b"X-Odd: %b\r\n" % meant in head
+    assert b"X-Odd: %b\r\n" % meant in seen[0]
+
+
+async def test_the_header_section_waits_for_no_byte_of_the_body() -> None:
+    for framing in (b"Transfer-Encoding: chunked", b"Content-Length: 5"):
+        answer = (
+            b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n%b\r\n\r\n"
+            % framing
+        )
+        async with (
+            answering(answer) as port,
+            proxied(port) as address,
+            connected(address) as raw,
+        ):
+            await raw.send(post(None, method="GET"))
+            async with asyncio.timeout(5):
+                head = await raw.reader.readuntil(b"\r\n\r\n")
+            assert b"text/event-stream" in head
+
+
+@pytest.mark.parametrize("taken", [0, 200_000])
+async def test_an_early_refusal_reaches_the_client(taken: int) -> None:
+    """Also of an upstream that closes at once, with the body still coming."""
+
+    async def refuse(
+        reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        if taken:
+            await reader.readexactly(taken)
+        writer.write(b"HTTP/1.1 413 Too Large\r\nContent-Length: 9\r\n\r\ntoo large")
+        writer.close()
+
+    server = await asyncio.start_server(refuse, "127.0.0.1", 0)
+    async with server, proxied(server.sockets[0].getsockname()[1]) as address:
+        for _ in range(5):
+            async with connected(address) as raw:
+                raw.writer.write(post(headers=[("Content-Length", str(10**8))]))
+
+                async def send(raw: Raw = raw) -> None:
+                    with contextlib.suppress(ConnectionError):
+                        while True:
+                            raw.writer.write(bytes(2**16))
+                            await raw.writer.drain()
+
+                sending = asyncio.create_task(send())
+                async with asyncio.timeout(5):
+                    status, _, body = await raw.response()
+                sending.cancel()
+                assert (status, body) == (413, b"too large")
 
 
 async def test_ranges_and_conditions_are_the_upstreams(tmp_path: Path) -> None:
@@ -167,11 +273,15 @@ async def test_an_upstream_that_cannot_be_reached_or_does_not_answer() -> None:
 
 
 @contextlib.asynccontextmanager
-async def answering(answer: bytes, *, waits: bool = True) -> AsyncIterator[int]:
+async def answering(
+    answer: bytes, *, waits: bool = True, seen: list[bytes] | None = None
+) -> AsyncIterator[int]:
     """An upstream that says the same to everybody, and waits or goes; its port."""
 
     async def say(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        await reader.readuntil(b"\r\n\r\n")
+        head = await reader.readuntil(b"\r\n\r\n")
+        if seen is not None:
+            seen.append(head)
         writer.write(answer)
         if waits:
             await reader.read()
