@@ -71,6 +71,10 @@ class Guarded:
                 setattr(cls, f"_source_{name}", method)
                 setattr(cls, name, guard(method))
 
+    def _take_held(self) -> bytes:
+        """What ``readany`` gives of the bytes that were pushed back or read ahead."""
+        return self._life.buffer.take_chunk()
+
     if TYPE_CHECKING:  # Stream has it
 
         @property
@@ -89,7 +93,7 @@ def _guard_readany(
         if life.reader is not None:
             life.check_idle()
         if life.buffer.held:
-            return life.buffer.take_chunk()
+            return self._take_held()
         if life.state is not OPEN:
             life.check_usable()
             return b""
