@@ -61,6 +61,7 @@ from aiostreams.web.errors import Problem, describe, describe_failure
 from aiostreams.web.payload import StreamPayload, mismatch, reset_unless_chunked, send
 from aiostreams.web.payload_stream import PayloadStream, prompt
 from aiostreams.web.response_headers import (
+    carry_on,
     drop_framing,
     drop_length,
     find_validators,
@@ -606,6 +607,7 @@ class BodyResponse(web.StreamResponse):
             writer.enable_chunking()
         else:
             writer.length = self._length
+        carry_on(headers)
         version = request.version
         await writer.write_headers(
             f"HTTP/{version[0]}.{version[1]} {self.status} {self.reason}", headers

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Final
 
 from aiohttp import ETag, hdrs, web
 
+from aiostreams.sansio.headers import carried_text
 from aiostreams.sansio.negotiation import join_lines, merge_vary
 from aiostreams.sansio.validators import (
     EntityTag,
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
 __all__ = [
     "OF_THE_BYTES",
     "before_head",
+    "carry_on",
     "drop_framing",
     "drop_length",
     "find_validators",
@@ -272,3 +274,11 @@ def match_variant(request: web.Request, headers: CIMultiDict[str]) -> None:
 # No field can carry these (RFC 9110 section 5.5); what else is wrong with a value is
 # between those who wrote and those who read it.
 uncarriable: Final = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]").search
+
+
+def carry_on(headers: CIMultiDict[str]) -> None:
+    """Have bytes that are no UTF-8, as a client has sent them, not be left out."""
+    if not all(map(str.isprintable, headers.values())):
+        fields = [(name, carried_text(value)) for name, value in headers.items()]
+        headers.clear()
+        headers.extend(fields)

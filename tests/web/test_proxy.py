@@ -160,6 +160,18 @@ async def test_bytes_beyond_ascii_do_not_vanish() -> None:
     assert b"X-Odd: %b\r\n" % meant in seen[0]
 
 
+async def test_nor_do_they_in_a_response_of_ones_own() -> None:
+    async def handler(request: web.Request) -> web.StreamResponse:
+        return respond(IterStream([b"x"]), headers={"X-Odd": request.headers["X-Odd"]})
+
+    app = setup(web.Application())
+    app.router.add_get("/", handler)
+    async with serving(app) as address, connected(address) as raw:
+        await raw.send(b"GET / HTTP/1.1\r\nHost: a\r\nX-Odd: r\xe9sum\xe9\r\n\r\n")
+        head = await raw.reader.readuntil(b"\r\n\r\n")
+    assert "X-Odd: r\xe9sum\xe9\r\n".encode() in head
+
+
 async def test_the_header_section_waits_for_no_byte_of_the_body() -> None:
     for framing in (b"Transfer-Encoding: chunked", b"Content-Length: 5"):
         answer = (
@@ -175,6 +187,27 @@ async def test_the_header_section_waits_for_no_byte_of_the_body() -> None:
             async with asyncio.timeout(5):
                 head = await raw.reader.readuntil(b"\r\n\r\n")
             assert b"text/event-stream" in head
+
+
+@pytest.mark.parametrize(
+    ("status", "fields"),
+    [
+        (b"200 OK", b"Content-Length: 2\r\n\r\nhi"),
+        (b"304 Not Modified", b'ETag: "a"\r\n\r\n'),
+        (b"204 No Content", b"\r\n"),
+    ],
+)
+async def test_an_upstream_that_names_no_type(status: bytes, fields: bytes) -> None:
+    answer = b"HTTP/1.1 %b\r\n%b" % (status, fields)
+    async with (
+        answering(answer) as port,
+        proxied(port) as address,
+        connected(address) as raw,
+    ):
+        await raw.send(post(None, method="GET", headers=[("If-None-Match", '"a"')]))
+        head = await raw.reader.readuntil(b"\r\n\r\n")
+    assert status.split()[0] in head
+    assert b"content-type" not in head.lower()
 
 
 @pytest.mark.parametrize("taken", [0, 200_000])

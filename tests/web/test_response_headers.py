@@ -5,7 +5,12 @@ from __future__ import annotations
 import pytest
 from multidict import CIMultiDict
 
-from aiostreams.web.response_headers import mark_encoded, vary, weaken_etag
+from aiostreams.web.response_headers import (
+    carry_on,
+    mark_encoded,
+    vary,
+    weaken_etag,
+)
 
 
 def test_what_was_said_of_the_bytes_is_of_others_now() -> None:
@@ -41,3 +46,15 @@ def test_the_answer_depends_on_what_is_accepted(before: str | None, after: str) 
     headers = CIMultiDict({} if before is None else {"Vary": before})
     vary(headers)
     assert headers["Vary"] == after
+
+
+def test_bytes_that_are_no_utf_8_are_written_as_what_they_mean() -> None:
+    odd = b"r\xe9sum\xe9".decode("utf-8", "surrogateescape")
+    headers = CIMultiDict([("A", "1"), ("B", odd), ("A", "2"), ("C", "\u65e5")])
+    carry_on(headers)
+    assert [*headers.items()] == [
+        ("A", "1"),
+        ("B", "r\xe9sum\xe9"),
+        ("A", "2"),
+        ("C", "\u65e5"),
+    ]

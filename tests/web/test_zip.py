@@ -62,6 +62,8 @@ async def test_a_download_with_a_length_and_parts(folder: Path) -> None:
         status, headers, data = await asked(raw)
         assert status == 200
         assert headers["content-type"] == "application/zip"
+        attached = 'attachment; filename="files.zip"'
+        assert headers["content-disposition"] == attached
         assert headers["accept-ranges"] == "bytes"
         assert headers["content-length"] == str(len(data))
         archive = zipfile.ZipFile(io.BytesIO(data))
