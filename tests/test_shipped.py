@@ -36,7 +36,6 @@ DEPENDENCIES = {
 FEATURES = {
     "EncodedStream(ByteStream(b''), 'br')": "brotli",
     "EncodedStream(ByteStream(b''), 'zstd')": "zstd",
-    "iter_json(web.Request)": "ijson",
     "ObjectStorage(object())": "s3",
     "storage_from_url('s3://bucket/prefix')": "s3",
     "storage_from_url('gs://bucket')": "s3",
