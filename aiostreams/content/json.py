@@ -47,8 +47,8 @@ class JSON(Content, Generic[T]):
 
     Args:
         data: what ``json`` can write, and models of pydantic and msgspec, dataclasses
-            and attrs classes, dates, times, ``UUID``, ``Decimal``, ``Enum``, sets and
-            read-only dicts.
+            and attrs classes, files of a form (by :meth:`StoredFile.to_dict`), dates,
+            times, ``UUID``, ``Decimal``, ``Enum``, sets and read-only dicts.
     """
 
     def __init__(self, data: T) -> None:

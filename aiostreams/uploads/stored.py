@@ -22,7 +22,8 @@ __all__ = ["StoredFile", "StoredFiles"]
 class StoredFile(FormFile):
     """One file that was received and stored.
 
-    As JSON it is all of these but its storage.
+    ``JSON(file)``, and a JSON value that has it anywhere inside, writes
+    :meth:`to_dict`: where it is and what it is, in terms that a client may know.
 
     Attributes:
         field: the name of the form's field; ``"file"`` for a raw body.
@@ -50,11 +51,14 @@ class StoredFile(FormFile):
         object.__setattr__(self, "digests", dict(self.digests))
 
     def to_dict(self) -> dict[str, Any]:
-        """What JSON has for the file: all that is known of it but its storage."""
+        """What JSON has for the file: not its storage, nor what the client claimed."""
         return {
-            field.name: getattr(self, field.name)
-            for field in dataclasses.fields(self)
-            if field.name != "storage"
+            "key": self.key,
+            "field": self.field,
+            "filename": self.filename,
+            "content_type": self.content_type,
+            "size": self.size,
+            "digests": self.digests,
         }
 
     async def open(self) -> Stream:

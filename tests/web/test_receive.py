@@ -1057,3 +1057,48 @@ async def test_a_body_that_was_used_up_is_not_called_the_clients_mistake() -> No
         assert str(caught.value).startswith(
             "receive() comes too late: open_stream() has read the body"
         )
+
+
+@pytest.mark.parametrize("storage", [DiskStorage, lambda _: MemoryStorage()])
+async def test_a_stored_file_is_json(
+    storage: Callable[[Path], Storage], tmp_path: Path
+) -> None:
+    """Alone and inside of other values; its storage is nobody's business."""
+    files = storage(tmp_path)
+
+    async def handler(request: web.Request) -> Any:
+        async with receive(request, files) as upload:
+            file = upload.files["f"]
+            if request.path == "/alone":
+                return JSON(file)
+            return JSON({"files": list(upload.files.values()), "form": [{"f": file}]})
+
+    answers = []
+    async with serving(setup(one_handler(handler))) as address:
+        for path in ("/alone", "/inside"):
+            async with connected(address) as raw:
+                raw.writer.write(posted([("f", "a.txt", None, b"hello")], path=path))
+                status, _, body = await raw.response()
+                assert status == 200
+                answers.append(json.loads(body))
+    alone, inside = answers
+    key = alone.pop("key")
+    assert key.endswith(".txt")
+    assert alone == {
+        "field": "f",
+        "filename": "a.txt",
+        "content_type": "text/plain; charset=utf-8",
+        "size": 5,
+        "digests": {"sha256": hashlib.sha256(b"hello").hexdigest()},
+    }
+    key = inside["files"][0]["key"]
+    assert inside == {
+        "files": [{**alone, "key": key}],
+        "form": [{"f": {**alone, "key": key}}],
+    }
+
+
+def one_handler(handler: Any) -> web.Application:
+    app = web.Application()
+    app.router.add_post("/{path:.*}", handler)
+    return app
