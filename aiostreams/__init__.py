@@ -20,6 +20,7 @@ from aiostreams.errors import (
     ClientGone,
     InvalidContent,
     InvalidKey,
+    InvalidSignature,
     LengthRequired,
     LimitExceeded,
     MalformedBody,
@@ -58,6 +59,7 @@ from aiostreams.streams.sections import ChainStream, SliceStream
 from aiostreams.streams.transforms import (
     LimitStream,
     ProgressStream,
+    RateStream,
     TeeStream,
     Transform,
 )
@@ -89,7 +91,7 @@ from aiostreams.web.request import (
 from aiostreams.web.respond import respond
 from aiostreams.web.setup import run_app, setup
 from aiostreams.web.state import limit, limits_of, storage_of
-from aiostreams.web.wrap_body import keep_body, wrap_body
+from aiostreams.web.wrap_body import keep_body, signed_body, wrap_body
 
 __all__ = [
     "HTML",
@@ -121,6 +123,7 @@ __all__ = [
     "IncomingFile",
     "InvalidContent",
     "InvalidKey",
+    "InvalidSignature",
     "IterStream",
     "KiB",
     "LengthRequired",
@@ -137,6 +140,7 @@ __all__ = [
     "ObjectStorage",
     "Part",
     "ProgressStream",
+    "RateStream",
     "Replay",
     "Result",
     "RouteTableDef",
@@ -182,6 +186,7 @@ __all__ = [
     "respond",
     "run_app",
     "setup",
+    "signed_body",
     "storage_from_url",
     "storage_of",
     "stream_middleware",

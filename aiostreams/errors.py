@@ -10,6 +10,7 @@
     ├── LimitExceeded      ValueError    413  over a ceiling of Limits
     ├── UnsupportedContent               415  a type or coding nobody here reads
     ├── InvalidContent     ValueError    422  well-formed, fails its schema or digest
+    ├── InvalidSignature                 403  not signed by a key that is trusted
     ├── ClientGone         ConnectionError    the client left; nothing can be sent
     ├── InvalidKey         ValueError    400  a storage key that could escape its root
     ├── ObjectNotFound     FileNotFoundError  404
@@ -35,6 +36,7 @@ __all__ = [
     "ClientGone",
     "InvalidContent",
     "InvalidKey",
+    "InvalidSignature",
     "LengthRequired",
     "LimitExceeded",
     "MalformedBody",
@@ -262,6 +264,12 @@ def _tidy(detail: str) -> str:
     if len(detail) > _LONGEST_DETAIL:
         detail = f"{detail[: _LONGEST_DETAIL - 3]}..."
     return detail
+
+
+class InvalidSignature(StreamError):
+    """A body that no trusted key has signed, or signed too long ago."""
+
+    status = 403
 
 
 class ClientGone(StreamError, ConnectionError):

@@ -8,7 +8,8 @@ one without, and a thread hop a tenth, so batches pay and single pieces do not.
 A file that is written is hashed by the thread that writes it (``Hashes``, see
 ``Draft``): then the bytes go to one processor, once.
 
-A body held to the digest that its sender declared (RFC 9530).
+A body held to the digest that its sender declared (RFC 9530), or to a signature made
+with a key that both sides know (HMAC, RFC 2104).
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ import hashlib
 import hmac
 from typing import TYPE_CHECKING
 
-from aiostreams.errors import InvalidContent
+from aiostreams.errors import InvalidContent, InvalidSignature
 from aiostreams.limits import KiB, MiB
 from aiostreams.sansio.digest import DIGEST_ALGORITHMS
 from aiostreams.streams.threads import ThreadCall
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
     from aiostreams.streams.base import Stream
     from aiostreams.streams.iterable import BytesLike
 
-__all__ = ["DigestStream", "HashStream", "Hashes", "hash_whole"]
+__all__ = ["DigestStream", "HashStream", "Hashes", "SignedStream", "hash_whole"]
 
 # Hashed on the loop when the body is no longer than this: about 50 µs.
 _IN_PLACE = 32 * KiB
@@ -79,7 +80,7 @@ class HashStream(Transform):
 
     def __init__(self, source: Stream, *algorithms: str) -> None:
         super().__init__(source)
-        self._hashes = Hashes(algorithms or ("sha256",))
+        self._hashes: Hashes = Hashes(algorithms or ("sha256",))
         self._backlog: list[bytes] = []
         self._backlog_size = 0
         self._hashing: ThreadCall[None] | None = None
@@ -202,4 +203,61 @@ class DigestStream(HashStream):
                 found = bytes.fromhex(digests[DIGEST_ALGORITHMS[name]])
                 if not hmac.compare_digest(found, expected):
                     raise InvalidContent(f"the {name} digest of the body differs")
+        return piece
+
+
+class _MACs(Hashes):
+    """The HMACs of the same bytes, by several keys."""
+
+    def __init__(self, keys: Iterable[bytes], prefix: bytes) -> None:
+        self._macs = [hmac.new(key, prefix, "sha256") for key in keys]
+
+    def update(self, pieces: Iterable[BytesLike]) -> None:
+        for mac in self._macs:
+            for piece in pieces:
+                mac.update(piece)
+
+    def match(self, signatures: Iterable[bytes]) -> bool:
+        """Whether one is right; it takes as long whichever that is."""
+        right = [
+            hmac.compare_digest(mac.digest(), signature)
+            for mac in self._macs
+            for signature in signatures
+        ]
+        return any(right)
+
+
+class SignedStream(HashStream):
+    """``source``, verified: its end is only reached when a signature is right.
+
+    The bytes pass before they are verified, as they must; whoever commits does so
+    after the end.
+
+    Args:
+        source: what was signed; owned.
+        keys: one of which has to be the sender's.
+        signatures: HMACs with SHA-256, one of which has to be right.
+        prefix: what was signed in front of the source's bytes.
+
+    Raises:
+        InvalidSignature: by the read that meets the end: none is right.
+    """
+
+    def __init__(
+        self,
+        source: Stream,
+        keys: Sequence[bytes],
+        signatures: Sequence[bytes],
+        *,
+        prefix: bytes = b"",
+    ) -> None:
+        super().__init__(source)
+        self._hashes = self._macs = _MACs(keys, prefix)
+        self._signatures = tuple(signatures)
+
+    async def readany(self) -> bytes:
+        """The source's next piece."""
+        piece = await super().readany()
+        if not piece and not self._macs.match(self._signatures):
+            raise InvalidSignature("the signature is not of this body by a known key")
         return piece

@@ -6,8 +6,10 @@ passes through is not changed, so ``size`` and ``content_type`` carry through.
 
 from __future__ import annotations
 
+import asyncio
 import inspect
-from typing import TYPE_CHECKING, Self
+import math
+from typing import TYPE_CHECKING, Final, Self
 
 from aiostreams.errors import exceeded
 from aiostreams.streams.base import Stream
@@ -23,7 +25,11 @@ if TYPE_CHECKING:
     # Gets (done, total) in bytes; total is None when unknown. Plain or async.
     ProgressCallback: TypeAlias = "Callable[[int, int | None], Awaitable[None] | None]"
 
-__all__ = ["LimitStream", "ProgressStream", "TeeStream", "Transform"]
+__all__ = ["LimitStream", "ProgressStream", "RateStream", "TeeStream", "Transform"]
+
+# A throttled stream gives as much at once as it may in so many seconds, and makes up
+# for no longer a delay: shorter sleeps than this are not exact.
+_TICK: Final = 0.05
 
 
 class Transform(Stream):
@@ -181,6 +187,51 @@ class ProgressStream(Transform):
             if inspect.iscoroutine(self._waiting):
                 self._waiting.close()
             await super().close()
+
+
+class RateStream(Transform):
+    """``source``, at no more than so many bytes a second on average.
+
+    Pieces that are larger come in parts. A source that is slower is not held up, and
+    gathers no right to be faster later.
+
+    Args:
+        source: what is read; owned.
+        bytes_per_second: the rate.
+
+    Raises:
+        ValueError: the rate is not positive and finite.
+    """
+
+    def __init__(self, source: Stream, bytes_per_second: float) -> None:
+        if not 0 < bytes_per_second < math.inf:
+            raise ValueError(
+                f"bytes_per_second must be positive and finite: {bytes_per_second}"
+            )
+        super().__init__(source)
+        self._rate = bytes_per_second
+        self._step = max(1, int(bytes_per_second * _TICK))
+        # When the next bytes may go, by the loop's clock.
+        self._due = 0.0
+        # What a reader that was cancelled while it slept comes back for.
+        self._piece = b""
+        self._offset = 0
+
+    async def readany(self) -> bytes:
+        """The source's next bytes, when it is their time."""
+        if self._offset == len(self._piece):
+            piece = await self.source.readany()
+            if not piece:
+                return b""
+            self._piece, self._offset = piece, 0
+        loop = asyncio.get_running_loop()
+        early = self._due - loop.time()
+        if early > 0:
+            await asyncio.sleep(early)
+        piece = self._piece[self._offset : self._offset + self._step]
+        self._offset += len(piece)
+        self._due = max(self._due, loop.time() - _TICK) + len(piece) / self._rate
+        return piece
 
 
 class TeeStream(Transform):

@@ -348,6 +348,9 @@ class RequestState:
 
     def again(self) -> Stream | None:
         """Another stream over the body from its beginning, if its bytes are kept."""
+        stream = self._stream
+        if self._recorder is not None and stream is not None and has_ended(stream):
+            self._rewind()
         if self.remembered is not None:
             content_type = content_type_of(self._request.headers)
             return ByteStream(self.remembered, content_type=content_type)

@@ -1,29 +1,34 @@
-"""What a middleware does with a body before the handler reads it: wrap it, or keep it.
+"""What a middleware does with a body before the handler reads it: wrap, keep, verify.
 
-Both hold for whoever reads afterwards, by the helpers of this package or by aiohttp's
-own calls.
+All of it holds for whoever reads afterwards, by the helpers of this package or by
+aiohttp's own calls.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Self
+import time
+from typing import TYPE_CHECKING, Final, Literal, Self, overload
 
 from aiostreams.errors import exceeded
 from aiostreams.files.spooled import SpooledStream
+from aiostreams.limits import MiB
+from aiostreams.sansio.webhooks import SIGNATURE_SCHEMES, read_signed, signing_key
 from aiostreams.streams.base import Stream
+from aiostreams.streams.hashing import SignedStream
 from aiostreams.streams.iterable import IterStream
 from aiostreams.web.state import body_of
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import AsyncIterator, Callable, Iterable
 
     from aiohttp import web
 
+    from aiostreams.sansio.webhooks import SignatureScheme
     from aiostreams.web.state import RequestState
 
-__all__ = ["KeptBody", "keep_body", "wrap_body"]
+__all__ = ["KeptBody", "keep_body", "signed_body", "wrap_body"]
 
-_CALL = "keep_body()"
+_CALL: Final = "keep_body()"
 
 
 def wrap_body(request: web.BaseRequest, make: Callable[[Stream], Stream]) -> None:
@@ -178,3 +183,104 @@ class KeptBody(Stream):
         """Close what was opened; the spool is for others, too."""
         if self._part is not None:
             await self._part.close()
+
+
+# GitHub sends up to 25 MB, others less.
+_MAX_SIZE: Final = 32 * MiB
+# What Stripe and Standard Webhooks allow, in seconds.
+_TOLERANCE: Final = 300.0
+
+
+@overload
+async def signed_body(
+    request: web.BaseRequest,
+    key: str | bytes | Iterable[str | bytes],
+    *,
+    scheme: SignatureScheme = "github",
+    max_size: int = _MAX_SIZE,
+    tolerance: float | None = _TOLERANCE,
+    keep: Literal[True] = True,
+) -> Stream: ...
+@overload
+async def signed_body(
+    request: web.BaseRequest,
+    key: str | bytes | Iterable[str | bytes],
+    *,
+    scheme: SignatureScheme = "github",
+    max_size: int = _MAX_SIZE,
+    tolerance: float | None = _TOLERANCE,
+    keep: bool,
+) -> Stream | None: ...
+async def signed_body(
+    request: web.BaseRequest,
+    key: str | bytes | Iterable[str | bytes],
+    *,
+    scheme: SignatureScheme = "github",
+    max_size: int = _MAX_SIZE,
+    tolerance: float | None = _TOLERANCE,
+    keep: bool = True,
+) -> Stream | None:
+    """Hold the body to the signature that its sender has made with ``key``.
+
+        @web.middleware
+        async def signed(request, handler):
+            await signed_body(request, [NEW_SECRET, OLD_SECRET], scheme="stripe")
+            return await handler(request)
+
+    The body is read, hashed while it arrives, and kept as :func:`keep_body` keeps it:
+    whoever reads after this call gets bytes that are signed, and nobody gets others.
+
+    A large upload that is not to be kept twice is read with ``keep=False``. Then this
+    reads nothing, and the signature is judged by the read that meets the end: whoever
+    reads sees bytes that may be wrong, and an error in place of the end. That is for
+    readers that act upon nothing before the end, as :func:`receive`, ``read_json`` and
+    the others that take all of a body do, and not for those that stream it.
+
+    What is signed is the decoded body, with what wraps before this one have made of
+    it. A captured request stays rightly signed while its timestamp is in tolerance,
+    and with ``github`` for ever: remember the ids of deliveries where that matters.
+
+    Args:
+        request: whose body.
+        key: the secret, or several, of which one has to be right: the new one and
+            the old one while they change. Text is taken as the scheme writes it.
+        scheme: ``"github"`` (``X-Hub-Signature-256``), ``"stripe"``
+            (``Stripe-Signature``) or ``"standard"`` (Standard Webhooks).
+        max_size: the most bytes that are kept for a sender who may be anybody.
+        tolerance: by how many seconds a signed timestamp may be off; ``None`` for any.
+        keep: whether to read and keep the body now.
+
+    Returns:
+        The body from its beginning; ``None`` without ``keep``.
+
+    Raises:
+        InvalidSignature: the signature is missing, of another body or key, or too
+            old; without ``keep`` the last read raises what concerns the body.
+        LimitExceeded: the body is larger than ``max_size``.
+        ValueError: a key is empty, or none is given, or the scheme is not known.
+        RuntimeError: another call has read the body, and its bytes are gone.
+        StreamError: as raised by the stream.
+    """
+    if scheme not in SIGNATURE_SCHEMES:
+        known = ", ".join(SIGNATURE_SCHEMES)
+        raise ValueError(
+            f"unknown signature scheme {scheme!r}; expected one of {known}"
+        )
+    given = [key] if isinstance(key, str | bytes) else list(key)
+    keys = [signing_key(scheme, one) for one in given]
+    if not keys:
+        raise ValueError("there is no key to verify with")
+    signed = read_signed(scheme, request.headers, now=time.time(), tolerance=tolerance)
+
+    def verified(body: Stream) -> Stream:
+        return SignedStream(body, keys, signed.signatures, prefix=signed.prefix)
+
+    body = body_of(request)
+    kept = body.again()
+    if kept is not None:
+        # Somebody has kept it before: it is read once more, and stays.
+        async for _ in verified(kept).iter_any():
+            pass
+        return await keep_body(request, max_size=max_size)
+    wrap_body(request, verified)
+    return await keep_body(request, max_size=max_size) if keep else None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import hashlib
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from aiostreams.streams.sections import ChainStream, SliceStream
 from aiostreams.streams.transforms import (
     LimitStream,
     ProgressStream,
+    RateStream,
     TeeStream,
     Transform,
 )
@@ -393,3 +395,54 @@ async def test_errors_of_sources_pass_through_sections() -> None:
     stalled = SliceStream(StallStream(b"abc"), 1)
     assert await stalled.read(2) == b"bc"
     await stalled.close()
+
+
+# -- rates ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("pieces", [7, 100, 1000])
+async def test_a_rate_is_kept_however_the_bytes_come(pieces: int) -> None:
+    data = bytes(range(250)) * 4
+    loop = asyncio.get_running_loop()
+    stream = RateStream(DripStream(data, pieces, known_size=True), 10_000)
+    assert stream.size == 1000
+    begun = loop.time()
+    found = [piece async for piece in stream.iter_any()]
+    took = loop.time() - begun
+    assert b"".join(found) == data
+    assert max(map(len, found)) <= 500
+    # The last 50 ms are not waited for, and so much may be made up for.
+    assert took >= 0.1 - 0.05 - 0.05 - 0.001
+    if pieces <= 100:
+        assert took >= 0.03
+
+
+async def test_a_slow_source_gathers_no_right_to_be_fast() -> None:
+    async def pieces() -> AsyncIterator[bytes]:
+        yield b"a" * 10
+        await asyncio.sleep(0.3)  # in which 30 bytes could have gone
+        yield b"b" * 20
+
+    loop = asyncio.get_running_loop()
+    stream = RateStream(IterStream(pieces()), 100)
+    await stream.read(11)
+    begun = loop.time()
+    assert await stream.read() == b"b" * 19
+    assert loop.time() - begun >= 0.08
+
+
+async def test_a_read_that_is_cancelled_while_it_is_held_up_loses_nothing() -> None:
+    stream = RateStream(ByteStream(b"abcdefgh"), 20)
+    assert await stream.read(2) == b"ab"
+    for _ in range(3):
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.001):
+                await stream.readany()
+    assert await stream.read(2) == b"cd"
+    await stream.close()
+
+
+@pytest.mark.parametrize("rate", [0, -1, float("inf"), float("nan")])
+def test_a_rate_is_positive_and_finite(rate: float) -> None:
+    with pytest.raises(ValueError, match="positive and finite"):
+        RateStream(ByteStream(b""), rate)

@@ -6,7 +6,9 @@ import asyncio
 import base64
 import errno
 import gzip
+import hmac
 import json
+import time
 import tracemalloc
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
@@ -19,6 +21,7 @@ from aiohttp import web
 from aiostreams import (
     HashStream,
     InvalidContent,
+    InvalidSignature,
     IterStream,
     KiB,
     LimitExceeded,
@@ -44,6 +47,7 @@ from aiostreams import (
     read_text,
     receive,
     setup,
+    signed_body,
     wrap_body,
 )
 from aiostreams.testing import LAWS
@@ -1044,3 +1048,176 @@ async def test_64_mib_are_kept_in_constant_memory(tmp_path: Path) -> None:
         _, (size, peak) = await told(raw, chunk(b""))
     assert size == 2 * 64 * MiB
     assert peak < 4 * MiB
+
+
+# -- signed_body -----------------------------------------------------------------------
+
+KEY = "a secret"
+
+
+def signed_by(
+    key: str, body: bytes, *, scheme: str = "github"
+) -> list[tuple[str, str]]:
+    """What a sender puts beside ``body``."""
+    now = str(int(time.time()))
+    if scheme == "github":
+        found = hmac.digest(key.encode(), body, "sha256").hex()
+        return [("X-Hub-Signature-256", f"sha256={found}")]
+    if scheme == "stripe":
+        data = f"{now}.".encode() + body
+        found = hmac.digest(key.encode(), data, "sha256").hex()
+        return [("Stripe-Signature", f"t={now},v1={'0' * 64},v1={found}")]
+    data = f"msg_1.{now}.".encode() + body
+    raw = hmac.digest(base64.b64decode(key), data, "sha256")
+    return [
+        ("Webhook-Id", "msg_1"),
+        ("Webhook-Timestamp", now),
+        ("Webhook-Signature", f"v1,{base64.b64encode(raw).decode()}"),
+    ]
+
+
+def signing_app(read: Any, *makes: Make, **kwargs: Any) -> web.Application:
+    """Handlers see nothing before the signature is right."""
+    begun: list[str] = []
+    limits = kwargs.pop("limits", Limits())
+    key = kwargs.pop("key", KEY)
+
+    @web.middleware
+    async def signed(request: web.Request, handler: Any) -> web.StreamResponse:
+        stream = await signed_body(request, key, **kwargs)
+        assert (stream is None) is (kwargs.get("keep") is False)
+        response: web.StreamResponse = await handler(request)
+        return response
+
+    async def handler(request: web.Request) -> web.Response:
+        begun.append(request.path)
+        return web.json_response(await read(request))
+
+    app = web.Application(middlewares=[wrapping(*makes), signed])
+    app.router.add_post("/", handler)
+    app[BEGUN] = begun
+    return setup(app, limits=limits)
+
+
+BEGUN = web.AppKey("begun", list[str])
+
+
+@pytest.mark.parametrize("scheme", ["github", "stripe", "standard"])
+@pytest.mark.parametrize("name", JSON_READERS)
+async def test_signed_bodies_are_read_in_each_way(name: str, scheme: Any) -> None:
+    key = base64.b64encode(KEY.encode()).decode() if scheme == "standard" else KEY
+    old = base64.b64encode(b"the old secret").decode()
+    app = signing_app(JSON_READERS[name], scheme=scheme, key=[key, old])
+    kind = ("Content-Type", "application/json")
+    async with (
+        serving(app, auto_decompress=False) as address,
+        connected(address) as raw,
+    ):
+        for used in (key, old):
+            fields = [kind, *signed_by(used, DATA, scheme=scheme)]
+            assert await told(raw, post(DATA, headers=fields)) == (200, VALUE)
+        coded = [("Content-Encoding", "gzip"), *fields]
+        assert await told(raw, post(gzip.compress(DATA), headers=coded)) == (200, VALUE)
+        stranger = [kind, *signed_by(f"AAAA{key}", DATA, scheme=scheme)]
+        del app[BEGUN][:]
+        assert (await told(raw, post(DATA, headers=stranger)))[0] == 403
+        assert (await told(raw, post(DATA + b" ", headers=fields)))[0] == 403
+        assert (await told(raw, post(DATA)))[0] == 403
+        assert app[BEGUN] == []
+
+
+@pytest.mark.parametrize("large", [False, True], ids=["in memory", "in a file"])
+async def test_a_handler_begins_with_a_large_body_when_it_is_right(large: bool) -> None:
+    app = signing_app(of_receive, limits=Limits(max_memory=LARGE if large else 10**6))
+    fields = signed_by(KEY, DATA)
+    wrong = signed_by("another secret", DATA)
+    async with serving(app) as address, connected(address) as raw:
+        for headers, status in ((fields, 200), (wrong, 403)):
+            await raw.send(post(headers=[*headers, *CHUNKED]), chunk(DATA[:500]))
+            assert app[BEGUN] == (["/"] if status == 403 else [])
+            found = await told(raw, chunk(DATA[500:]), chunk(b""))
+            assert found[0] == status
+        assert app[BEGUN] == ["/"]
+
+
+async def test_a_signed_body_that_is_not_kept_is_judged_at_its_end() -> None:
+    """All or nothing holds for receive: what is stored is signed."""
+    storage = MemoryStorage()
+
+    async def read(request: web.Request) -> Any:
+        async with receive(request, storage) as upload:
+            return upload.files["file"].size
+
+    app = signing_app(read, keep=False)
+    async with serving(app) as address, connected(address) as raw:
+        wrong = post(DATA, headers=signed_by("another secret", DATA))
+        assert (await told(raw, wrong))[0] == 403
+        assert [found.key async for found in storage.list()] == []
+        good = post(DATA, headers=signed_by(KEY, DATA))
+        assert await told(raw, good) == (200, len(DATA))
+        assert len([found.key async for found in storage.list()]) == 1
+        assert app[BEGUN] == ["/", "/"]
+
+
+async def test_what_is_signed_is_what_earlier_wraps_have_made() -> None:
+    app = signing_app(read_json, Turned)
+    sent = post(turned(DATA), headers=signed_by(KEY, DATA))
+    async with serving(app) as address, connected(address) as raw:
+        assert await told(raw, sent) == (200, VALUE)
+
+
+async def test_a_later_wrap_stands_around_what_is_judged_at_its_end() -> None:
+    async def read(request: web.Request) -> Any:
+        wrap_body(request, Turned)
+        return await read_json(request)
+
+    app = signing_app(read, keep=False)
+    data = turned(DATA)
+    async with serving(app) as address, connected(address) as raw:
+        assert await told(raw, post(data, headers=signed_by(KEY, data))) == (200, VALUE)
+        wrong = post(data, headers=signed_by(KEY, DATA))
+        assert (await told(raw, wrong))[0] == 403
+
+
+@pytest.mark.parametrize("first", [of_read_bytes, of_read, of_keep_body])
+async def test_what_is_kept_already_is_verified_as_well(first: Read) -> None:
+    async def read(request: web.Request) -> Any:
+        await first(request)
+        with pytest.raises(InvalidSignature):
+            await signed_body(request, "another secret")
+        stream = await signed_body(request, [b"another secret", KEY])
+        return await stream.read()
+
+    for memory in (LARGE, 10**6):
+        sent = post(DATA, headers=signed_by(KEY, DATA))
+        if memory == LARGE and first is not of_keep_body:
+            continue  # nobody has that much
+        assert await kept_by(read, sent, max_memory=memory) == DATA
+
+
+async def test_the_most_that_is_kept_for_anybody() -> None:
+    app = signing_app(read_json, max_size=100)
+    sent = post(DATA, headers=signed_by(KEY, DATA))
+    async with serving(app) as address, connected(address) as raw:
+        status, said = await told(raw, sent)
+        assert (status, said["limit"], app[BEGUN]) == (413, 100, [])
+
+
+@pytest.mark.parametrize(
+    ("key", "scheme", "said"),
+    [
+        ("", "github", "key is empty"),
+        ([], "github", "no key to verify with"),
+        (["a", b""], "stripe", "key is empty"),
+        ("whsec_?", "standard", "not base64"),
+        ("a", "sha1", "unknown signature scheme 'sha1'"),
+    ],
+)
+async def test_keys_and_schemes_that_cannot_be(
+    key: Any, scheme: Any, said: str
+) -> None:
+    async def read(request: web.Request) -> None:
+        await signed_body(request, key, scheme=scheme)
+
+    with pytest.raises(ValueError, match=said):
+        await kept_by(read, post(DATA, headers=signed_by(KEY, DATA)))
