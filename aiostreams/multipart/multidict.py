@@ -1,4 +1,4 @@
-"""Pairs: an immutable multidict, the common half of Form and Files.
+"""An immutable multidict, the common half of Form and Files.
 
 A thin shell around ``multidict.MultiDict``. The views are the multidict's own: those
 that ``collections.abc.Mapping`` would make show the first value of each key only,

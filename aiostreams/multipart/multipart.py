@@ -1,17 +1,12 @@
-"""MultiPart: fields and files by name, to a multipart body and from one.
+"""MultiPart and Files: fields and files by name, to a multipart body and from one.
 
-The value knows the order of its parts and how each of them is headed; ``whole`` reads
+A value knows the order of its parts and how each of them is headed; ``whole`` reads
 one, ``MultiPartStream`` writes one. Names and filenames are escaped as browsers
 do (RFC 7578 section 4.2, WHATWG); what no escape makes unambiguous is an error of
 ``encode()``, before any byte.
 
 The boundary is drawn once for each value, so that the header field and the body have
 the same one. A body that was received is sent on under a boundary of its own.
-
-Files: several of them by field, to a multipart body and from one.
-
-Names and filenames are escaped as browsers do (RFC 7578 section 4.2, WHATWG); what no
-escape makes unambiguous is an error of ``encode()``, before any byte.
 """
 
 from __future__ import annotations
