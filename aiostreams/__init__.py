@@ -8,11 +8,14 @@ from __future__ import annotations
 from aiostreams.codings.decoded import DecodedStream, GUnzipStream
 from aiostreams.codings.encoded import EncodedStream, GZipStream
 from aiostreams.content.base import Content
+from aiostreams.content.csv import CSV
 from aiostreams.content.events import Event, EventStream
 from aiostreams.content.file import File
 from aiostreams.content.json import JSON
 from aiostreams.content.models import Validator, add_validator
+from aiostreams.content.msgpack import MsgPack
 from aiostreams.content.ndjson import NDJSON
+from aiostreams.content.registry import register_content
 from aiostreams.content.text import HTML, Text
 from aiostreams.content.zip import Zip, ZipMember, ZipStream
 from aiostreams.errors import (
@@ -88,12 +91,13 @@ from aiostreams.web.request import (
     read_json,
     read_text,
 )
-from aiostreams.web.respond import respond
+from aiostreams.web.respond import negotiate, respond
 from aiostreams.web.setup import run_app, setup
 from aiostreams.web.state import limit, limits_of, storage_of
 from aiostreams.web.wrap_body import keep_body, signed_body, wrap_body
 
 __all__ = [
+    "CSV",
     "HTML",
     "JSON",
     "NDJSON",
@@ -133,6 +137,7 @@ __all__ = [
     "MalformedBody",
     "MemoryStorage",
     "MiB",
+    "MsgPack",
     "MultiPart",
     "MultiPartStream",
     "ObjectExists",
@@ -175,6 +180,7 @@ __all__ = [
     "keep_body",
     "limit",
     "limits_of",
+    "negotiate",
     "open_stream",
     "proxy",
     "read_bytes",
@@ -183,6 +189,7 @@ __all__ = [
     "read_json",
     "read_text",
     "receive",
+    "register_content",
     "respond",
     "run_app",
     "setup",

@@ -17,7 +17,7 @@ import asyncio
 import io
 from abc import ABC, abstractmethod
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Final, TypeVar
 
 from aiostreams.errors import exceeded
 from aiostreams.limits import DEFAULT_LIMITS, KiB
@@ -55,6 +55,10 @@ class Content(ABC):
     """
 
     path: str | None = None
+
+    reads_stream: ClassVar[bool] = False
+    """Whether ``decode`` leaves the stream to be read later; it gets the body in memory
+    otherwise, which others can read again."""
 
     # The streams of the `async with` blocks that are open, by the task that runs
     # them: one value may be sent by several tasks at once.

@@ -53,6 +53,8 @@ class File(Content, FormFile):
         TypeError: ``source`` is none of these.
     """
 
+    reads_stream = True
+
     def __init__(
         self,
         source: str | os.PathLike[str] | Stream | bytes | bytearray | memoryview,

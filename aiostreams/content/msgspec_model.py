@@ -413,18 +413,20 @@ class _Record:
             if type(value) is not list:
                 return faults.add(place, _expected("array", value))
             value = dict(enumerate(value))
-            return self._make(value, range(len(self._members)), place, faults)
+            places = range(len(self._members))
+            return self._make(value, places, place, faults, known=self._known)
         if type(value) is not dict:
             return faults.add(place, _expected("object", value))
         keys = [member.key for member in self._members]
-        return self._make(value, keys, place, faults)
+        return self._make(value, keys, place, faults, known=self._known)
 
     def fill(
         self, values: Mapping[str, Any], texts: Collection[str], faults: Faults
     ) -> Any:
         """Make an object of the values of its members; those of ``texts`` are text."""
         keys = [member.key for member in self._members]
-        return self._make(values, keys, None, faults, texts)
+        known = None if self._positional else self._known
+        return self._make(values, keys, None, faults, texts=texts, known=known)
 
     def _make(
         self,
@@ -432,7 +434,9 @@ class _Record:
         keys: Sequence[Any],
         place: Place,
         faults: Faults,
+        *,
         texts: Collection[Any] = (),
+        known: set[Any] | None,
     ) -> Any:
         before = len(faults)
         made = {}
@@ -443,9 +447,9 @@ class _Record:
                 made[member.attribute] = check(values[key], inside, faults, text)
             elif member.required:
                 faults.add((place, key), REQUIRED)
-        if self._known is not None:
+        if known is not None:
             for key in values:
-                if key not in self._known:
+                if key not in known:
                     faults.add((place, key), NO_SUCH_MEMBER)
         if len(faults) != before:
             return WRONG

@@ -1,12 +1,7 @@
 """NDJSON: one JSON value per line, streamed both ways.
 
-Out: lines are gathered into pieces of 64 KiB. From a sync iterable that is all there
-is to it. An async iterable is run by a task of its own, ahead of the reader by one
-piece at most; as soon as it waits for anything, the reader gets what there is, so a
-feed stays live while rows from memory cost no turn of the event loop each. What it
-yielded before it failed is sent before the failure is raised.
-
-In: a line is parsed when it is asked for; nothing beyond it is held.
+Out: see ``lines``. In: a line is parsed when it is asked for, and nothing beyond it
+is held.
 """
 
 from __future__ import annotations
@@ -18,22 +13,18 @@ from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar, overload
 from aiostreams.content import jsontext
 from aiostreams.content.base import Content, offload
 from aiostreams.content.json import json_reader
+from aiostreams.content.lines import lines_of
 from aiostreams.errors import InvalidContent, LimitExceeded, MalformedBody
-from aiostreams.limits import DEFAULT_LIMITS, KiB
+from aiostreams.limits import DEFAULT_LIMITS
 from aiostreams.sansio.charsets import ascii_codec_of, decode_text
-from aiostreams.streams.base import Stream
-from aiostreams.streams.iterable import (
-    AsyncSteps,
-    ProducedStream,
-    SyncSteps,
-    close_iterable,
-)
+from aiostreams.streams.iterable import SyncSteps, close_iterable
 
 if TYPE_CHECKING:
     from builtins import type as type_
     from collections.abc import Callable
 
     from aiostreams.limits import Limits
+    from aiostreams.streams.base import Stream
 
 __all__ = ["NDJSON"]
 
@@ -47,7 +38,6 @@ else:
 M = TypeVar("M")
 
 _CONTENT_TYPE: Final = "application/x-ndjson"
-_PIECE: Final = 64 * KiB
 
 
 class NDJSON(Content, Generic[T]):
@@ -66,6 +56,8 @@ class NDJSON(Content, Generic[T]):
         TypeError: ``values`` is no iterable, or one that is hardly meant: a string,
             bytes, a mapping.
     """
+
+    reads_stream = True
 
     def __init__(self, values: Iterable[T] | AsyncIterable[T]) -> None:
         if isinstance(values, (str, bytes, bytearray, memoryview, Mapping)) or (
@@ -95,9 +87,7 @@ class NDJSON(Content, Generic[T]):
             if self._used:
                 raise RuntimeError("the values of this NDJSON were encoded before")
             self._used = True
-        if isinstance(values, AsyncIterable):
-            return _LiveLines(values)
-        return _Lines(values)
+        return lines_of(values, _line, _CONTENT_TYPE)
 
     @overload
     @classmethod
@@ -240,48 +230,3 @@ class _Reader(AsyncIterator[T]):
 
 def _line(value: object) -> bytes:
     return jsontext.serialise(value) + b"\n"
-
-
-class _Lines(Stream):
-    """Lines of a sync iterable."""
-
-    def __init__(self, values: Iterable[Any]) -> None:
-        super().__init__(content_type=_CONTENT_TYPE)
-        self._iterable: object = values
-        self._values = iter(values)
-        self._failure: Exception | None = None
-
-    async def readany(self) -> bytes:
-        """About 64 KiB of lines."""
-        if self._failure is not None:
-            raise self._failure
-        lines: list[bytes] = []
-        held = 0
-        try:
-            for value in self._values:
-                line = _line(value)
-                lines.append(line)
-                held += len(line)
-                if held >= _PIECE:
-                    break
-        except Exception as error:
-            if not lines:
-                raise
-            self._failure = error
-        return b"".join(lines)
-
-    async def close(self) -> None:
-        """Close what is iterated over; ``finally`` blocks of a generator run now."""
-        values, self._values = self._values, iter(())
-        await close_iterable(values, self._iterable)
-
-
-class _LiveLines(ProducedStream):
-    """Lines of an async iterable, handed out as soon as it waits."""
-
-    # A compressor must not hold them back either.
-    live = True
-
-    def __init__(self, values: AsyncIterable[Any]) -> None:
-        super().__init__(content_type=_CONTENT_TYPE)
-        self._producer = AsyncSteps(values, _line, ahead=_PIECE)

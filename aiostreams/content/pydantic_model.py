@@ -124,7 +124,9 @@ class PydanticModel(Model):
         # As text: what is a date or a tuple in JSON is none in Python to a model that
         # is strict.
         try:
-            text = json.dumps(value, default=str)
+            text = json.dumps(value, default=_as_text)
+        except _NotJSON:  # of MessagePack
+            return self._validated(value, self._adapter.validate_python, value)
         except RecursionError as error:
             raise MalformedBody("JSON: nested too deeply") from error
         return self._validated(value, self._adapter.validate_json, text)
@@ -181,13 +183,24 @@ class PydanticModel(Model):
     def _sample(self, value: Any) -> Any:
         """What is wrong with the first items of each array, if that is not too much."""
         for most in _SAMPLES:
-            text = json.dumps(_thinned(value, most), default=str)
+            text = json.dumps(_thinned(value, most), default=_as_text)
             try:
                 self._adapter.validate_json(text)
             except self._refusal as error:
                 if error.error_count() <= _MOST_ERRORS:
                     return error
         return None
+
+
+class _NotJSON(Exception):
+    """A value has bytes in it."""
+
+
+def _as_text(value: Any) -> str:
+    """A ``Decimal`` that another parser has made, or a date of MessagePack."""
+    if isinstance(value, (bytes, bytearray, memoryview)):
+        raise _NotJSON
+    return str(value)
 
 
 def _thinned(value: Any, most: int) -> Any:

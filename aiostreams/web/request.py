@@ -16,9 +16,14 @@ from typing import TYPE_CHECKING, Any, Final, Literal, TypeVar, overload
 
 from aiostreams.content.base import INLINE, offload, read_all
 from aiostreams.content.file import File
-from aiostreams.content.json import JSON, json_reader
+from aiostreams.content.json import json_reader
 from aiostreams.content.ndjson import NDJSON
-from aiostreams.content.text import HTML, Text
+from aiostreams.content.registry import (
+    content_class,
+    register_content,
+    registered_types,
+)
+from aiostreams.content.text import Text
 from aiostreams.errors import UnsupportedContent
 from aiostreams.multipart.form import Form
 from aiostreams.multipart.multipart import MultiPart
@@ -250,25 +255,17 @@ async def _iter_ndjson(
         yield value
 
 
-_CONTENTS: dict[str, type[Content]] = {
-    "application/json": JSON,
-    "application/x-ndjson": NDJSON,
-    # Names that others have for it; none is registered.
-    "application/jsonl": NDJSON,
-    "application/ndjson": NDJSON,
-    "application/x-jsonlines": NDJSON,
-    "application/x-www-form-urlencoded": Form,
-    "multipart/form-data": MultiPart,
-    "text/html": HTML,
-    "text/plain": Text,
-}
+# Those of forms need to know multipart, and so stand here.
+register_content("application/x-www-form-urlencoded")(Form)
+register_content("multipart/form-data")(MultiPart)
 
 
 async def read_content(request: web.BaseRequest, *types: type[Content]) -> Content:
     """The body as the Content of its Content-Type.
 
-    JSON (and ``*/*+json``), forms, multipart forms and text are parsed; NDJSON is
-    parsed as it is iterated; anything else is a ``File`` over the stream.
+    JSON (and ``*/*+json``), MessagePack, forms, multipart forms and text are parsed;
+    NDJSON and CSV are parsed as they are iterated; what ``register_content`` was told
+    is read by its class; anything else is a ``File`` over the stream.
 
     Args:
         request: whose body.
@@ -276,24 +273,23 @@ async def read_content(request: web.BaseRequest, *types: type[Content]) -> Conte
 
     Raises:
         UnsupportedContent: the Content-Type is of none of ``types``.
+        TypeError: none of ``types`` is registered.
         StreamError: as raised by ``decode`` of the class, and by the stream.
     """
     header = request.headers.get("Content-Type") or "application/octet-stream"
     media_type = media_type_of(header)
-    kind = _CONTENTS.get(media_type, File)
-    if media_type.endswith("+json"):
-        kind = JSON
+    kind = content_class(media_type) or File
     if types and not issubclass(kind, types):
-        accept = ", ".join(
-            name for name, known in _CONTENTS.items() if issubclass(known, types)
-        )
+        accept = ", ".join(registered_types(types))
+        if not accept:
+            raise TypeError(f"{types[0].__name__} is not registered: register_content")
         raise UnsupportedContent(
             f"the body must be one of {accept}, not {media_type[:80]!r}", accept=accept
         )
     body = body_of(request)
     if kind is MultiPart:
         return await read_form(request)
-    if kind in {File, NDJSON}:
+    if kind.reads_stream:
         source = body.source("read_content()")
         return await kind.decode(source, limits=body.limits)
     stream = await _in_memory(request, body.limits, "read_content()")
