@@ -23,7 +23,7 @@ from aiostreams.content.models import model_of
 from aiostreams.errors import UnsupportedContent
 from aiostreams.streams.base import Stream
 from aiostreams.uploads.formmodel import check_model
-from aiostreams.web.middleware import stream_middleware, values_to_responses
+from aiostreams.web.middleware import inner_half, stream_middleware
 from aiostreams.web.receive import receive
 from aiostreams.web.request import read_form, read_json
 from aiostreams.web.state import body_of
@@ -133,7 +133,7 @@ def _called(call: Any, args: tuple[Any, ...], _request: web.Request) -> Any:
 
 async def _answer(request: web.Request, call: Handler) -> web.StreamResponse:
     if body_of(request).managed:
-        return await values_to_responses(request, call)
+        return await inner_half(request, call)
     return await _standalone(request, call)
 
 

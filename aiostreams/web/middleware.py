@@ -1,7 +1,8 @@
 """The middleware: values to responses, errors to statuses, everything closed.
 
-``stream_middleware`` is all of it in one. ``setup`` installs it in two halves, around
-the application's own middlewares, which so see a ``StreamResponse`` and nothing else.
+It has two halves. The outer one is a middleware like others. It puts the inner one
+around the handler, inside all other middlewares, whichever application they are of and
+whenever they were registered.
 """
 
 from __future__ import annotations
@@ -9,11 +10,16 @@ from __future__ import annotations
 import asyncio
 import functools
 from types import CoroutineType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from aiohttp import HttpVersion11, Payload, hdrs, web
 
-from aiostreams.errors import StreamError
+from aiostreams.errors import ClientGone, StreamError
+from aiostreams.web.compression.middleware import (
+    encode_later,
+    is_uncompressed,
+    may_encode,
+)
 from aiostreams.web.errors import error_response
 from aiostreams.web.payload import StreamPayload
 from aiostreams.web.payload_stream import PayloadStream
@@ -32,9 +38,10 @@ if TYPE_CHECKING:
     from multidict import CIMultiDict
 
     from aiostreams.limits import Limits
+    from aiostreams.web.compression.config import Compression
     from aiostreams.web.state import RequestState
 
-__all__ = ["stream_middleware", "values_to_responses"]
+__all__ = ["inner_half", "outer_half", "stream_middleware"]
 
 
 def stream_middleware(*, limits: Limits | None = None) -> Middleware:
@@ -42,23 +49,52 @@ def stream_middleware(*, limits: Limits | None = None) -> Middleware:
 
     * A body that is too large by its own account is refused before the handler.
     * A handler may return a ``Content`` or a ``Stream``.
-    * A ``StreamError`` becomes the response of its status, as a problem document
-      (RFC 9457) or plain text.
+    * A ``StreamError`` becomes the ``HTTPException`` of its status, with a problem
+      document (RFC 9457) or plain text for a body; the error is its ``__cause__``.
     * What was opened during a request is closed at its end: after the response was
       sent, since that may still read from it.
+
+    All but the last of these is done innermost, inside of every other middleware, those
+    of sub-applications too: they see a ``StreamResponse``, or an ``HTTPException``. An
+    error that one of them raises itself is answered outside.
 
     Args:
         limits: the ceilings; those of ``setup``, or the defaults, unless given.
             ``@limit`` on a handler overrides them.
     """
+    return outer_half(limits)
+
+
+def outer_half(
+    limits: Limits | None = None, compression: Compression | None = None
+) -> Middleware:
+    """Make the middleware of :func:`stream_middleware`, which may compress as well."""
 
     @web.middleware
     async def middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
         body = body_of(request, limits)
         body.managed = True
+        if compression is not None and not is_uncompressed(request):
+            body.compression = compression
+        match_info = request.match_info
         try:
-            body.refuse_declared()
-            response = await values_to_responses(request, handler)
+            if match_info.http_exception is not None:
+                response = await handler(request)  # no route: something raises that
+            elif handler is match_info.handler:
+                response = await inner_half(request, handler)
+            else:
+                response = await _with_inner_half(handler, request)(request)
+            if type(response) is MemoryResponse:
+                if body.needs_no_cleanup and response.at_hand:
+                    body.forget()
+                    return response  # as most do: nothing was opened
+            elif type(response) is web.Response:
+                await _finish(response, request)
+            else:
+                # What a middleware has returned may yet have to be made a response.
+                response = await response_of(response, request)
+                if isinstance(response, web.StreamResponse):
+                    await _finish(response, request)
         except StreamError as error:
             await body.close()
             answer = error_response(error, request)
@@ -67,19 +103,15 @@ def stream_middleware(*, limits: Limits | None = None) -> Middleware:
                 raise answer from error
             return answer
         except BaseException as error:
-            if isinstance(error, web.HTTPException):
-                _keep_framing(error, request)
             _close_if_awaiting(error, body)
             await body.close()
+            if isinstance(error, web.HTTPException):
+                await _finish(error, request)
             raise
         if body.needs_no_cleanup and _is_at_hand(response):
             body.forget()
-            if type(response) is not MemoryResponse:
-                _keep_framing(response, request)
-            return response  # as most do: nothing was opened, nothing is streamed
+            return response
         _close_if_awaiting(response, body)
-        if isinstance(response, web.StreamResponse):
-            _keep_framing(response, request)
         await _close_after(response, request, body)
         return response
 
@@ -87,18 +119,68 @@ def stream_middleware(*, limits: Limits | None = None) -> Middleware:
 
 
 @web.middleware
-async def values_to_responses(
-    request: web.Request, handler: Handler
-) -> web.StreamResponse:
-    """Make a response of a returned ``Content`` or ``Stream``, and open its source."""
-    # The type of Handler does not know yet that more than responses may come.
-    called: Any = handler(request)
-    if type(called) is not CoroutineType and isinstance(called, web.View):
-        called = _call(called)
-    result = await called
-    if type(result) is web.Response:
-        return result  # asking an ABC about it takes 0.2 us each time
-    return await response_of(result, request)
+async def inner_half(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Make a response of what a handler returns, or an ``HTTPException`` of its error.
+
+    Raises:
+        web.HTTPException: of the status of a ``StreamError``, from it.
+        ClientGone: there is nobody to answer.
+        StreamError: it is too late to answer.
+    """
+    try:
+        body_of(request).refuse_declared()
+        # The type of Handler does not know yet that more than responses may come.
+        called: Any = handler(request)
+        if type(called) is not CoroutineType and isinstance(called, web.View):
+            called = _call(called)
+        result = await called
+        if type(result) is web.Response:
+            return result  # asking an ABC about it takes 0.2 us each time
+        return await response_of(result, request)
+    except StreamError as error:
+        if isinstance(error, ClientGone) or request.writer.output_size:
+            raise
+        answer = error_response(error, request)
+        assert isinstance(answer, web.HTTPException)
+        raise answer from error
+
+
+_CHAIN: Final = "__aiostreams_chain__"
+
+
+def _with_inner_half(handler: Handler, request: web.Request) -> Handler:
+    """Put the inner half around the request's handler, inside all middlewares.
+
+    aiohttp calls a middleware with a ``functools.partial`` of the next one, whose
+    keyword ``handler`` is the one after that, and so on through all applications down
+    to the handler of the route. It makes that chain once a route; so it is remade
+    here, and kept on what it is remade from.
+    """
+    known: tuple[int, Handler] | None = getattr(handler, _CHAIN, None)
+    # update_wrapper copies attributes, so one may be of a chain further inside.
+    if known is not None and known[0] == id(handler):
+        return known[1]
+    chain = _remade(handler, request.match_info.handler)
+    if isinstance(handler, functools.partial):
+        setattr(handler, _CHAIN, (id(handler), chain))
+    return chain
+
+
+def _remade(handler: Any, last: object) -> Handler:
+    if (
+        handler is last
+        or not isinstance(handler, functools.partial)
+        or "handler" not in handler.keywords
+    ):
+        chain = functools.partial(inner_half, handler=handler)
+        return functools.update_wrapper(chain, handler)
+    if handler.func is inner_half:
+        return handler
+    inner = _remade(handler.keywords["handler"], last)
+    keywords = {**handler.keywords, "handler": inner}
+    return functools.update_wrapper(
+        functools.partial(handler.func, *handler.args, **keywords), inner
+    )
 
 
 async def _call(view: web.View) -> Any:
@@ -107,7 +189,8 @@ async def _call(view: web.View) -> Any:
     One that does not fit, or that dispatches in a way of its own, is left to itself.
     """
     name = view.request.method
-    method = getattr(view, name.lower(), None) if name in hdrs.METH_ALL else None
+    known = name in hdrs.METH_ALL or name == "QUERY"
+    method = getattr(view, name.lower(), None) if known else None
     if method is None or type(view)._iter is not web.View._iter:  # noqa: SLF001
         return await view
     return await method()
@@ -122,31 +205,44 @@ def _close_if_awaiting(answer: object, body: RequestState) -> None:
         answer.force_close()
 
 
+async def _finish(response: web.StreamResponse, request: web.Request) -> None:
+    """Have done to one of aiohttp's own responses what ours do when they are sent."""
+    if not isinstance(response, BodyResponse):
+        _keep_framing(response, request)
+        if may_encode(request, response):
+            await encode_later(request, response)
+
+
 def _keep_framing(response: web.StreamResponse, request: web.Request) -> None:
     """Hold one of aiohttp's own responses to what ours hold themselves to.
 
     What frames it is as long as it says, whatever a handler, a middleware or a signal
     says in header fields; see ``BodyResponse``.
     """
-    if isinstance(response, BodyResponse):
-        return
     if response.prepared:
-        if request.writer.length and not isinstance(response, web.Response):
+        if (
+            request.writer.length
+            and not isinstance(response, web.Response)
+            and request.method != "HEAD"
+        ):
             # Written by hand, and something of the promised length is missing.
             response.force_close()
         return
-    if drop_framing(response.headers, response.status):
+    headers = response.headers
+    if drop_framing(headers, response.status):
         response.force_close()
-    if hdrs.CONTENT_LENGTH in response.headers:
+    if hdrs.CONTENT_LENGTH in headers:
         if isinstance(response, web.Response):
             _keep_length(response)
         elif isinstance(response, web.FileResponse):
-            drop_length(response.headers)  # it has its own, but not for a 416
-    if any(app.on_response_prepare for app in request.match_info.apps):
-        given = response.headers.get(hdrs.CONTENT_LENGTH)
-        before_head(
-            request, functools.partial(_keep_framing_of, response, request, given)
-        )
+            drop_length(headers)  # it has its own, but not for a 416
+    for app in request.match_info.apps:
+        if app.on_response_prepare:
+            given = headers.get(hdrs.CONTENT_LENGTH)
+            before_head(
+                request, functools.partial(_keep_framing_of, response, request, given)
+            )
+            break
 
 
 def _keep_length(response: web.Response) -> None:

@@ -97,10 +97,8 @@ async def response_of(result: Any, request: web.Request) -> web.StreamResponse:
     response: web.StreamResponse = result
     if type(response) is MemoryResponse:
         return response  # as most are; there is nothing to open
-    if (
-        isinstance(response, BodyResponse)
-        and not response.at_hand
-        and not response.prepared
+    if isinstance(response, BodyResponse) and not (
+        response.at_hand or response.held or response.prepared
     ):
         await response.open()
         body_of(request).hold(response)

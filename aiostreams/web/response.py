@@ -49,6 +49,7 @@ from aiostreams.streams.memory import ByteStream
 from aiostreams.streams.multipart import MultiPartStream
 from aiostreams.streams.sections import ChainStream
 from aiostreams.web.compression.coding import (
+    check_acceptable,
     choose,
     is_whole,
     is_worth_it,
@@ -451,7 +452,9 @@ class BodyResponse(web.StreamResponse):
 
     async def _choose_coding(self, request: web.BaseRequest) -> None:
         compression = compression_of(request)
-        if self._wish is None and compression is None:
+        if compression is not None:
+            check_acceptable(request, self, self._size(), compression)
+        elif self._wish is None:
             return
         if (
             self.path is not None

@@ -11,8 +11,7 @@ from aiostreams.codings.zlib_backend import set_zlib_backend
 from aiostreams.limits import DEFAULT_LIMITS, Limits
 from aiostreams.uploads.formmodel import check_model
 from aiostreams.web.compression.config import DEFAULT_COMPRESSION, Compression
-from aiostreams.web.compression.middleware import compression_middleware
-from aiostreams.web.middleware import stream_middleware, values_to_responses
+from aiostreams.web.middleware import outer_half
 from aiostreams.web.state import (
     APP_LIMITS,
     APP_STORAGE,
@@ -41,10 +40,11 @@ def setup(
 ) -> web.Application:
     """Have ``app`` take and give every body as a stream.
 
-    Compression goes outermost. Errors and clean-up go around the application's own
-    middlewares, and returned values become responses inside of them: whatever their
-    order of registration, they see a ``StreamResponse``, and a ``StreamError`` that
-    one of them raises is answered like any other.
+    Errors and clean-up go around the application's own middlewares. Inside of them, and
+    of those of sub-applications, returned values become responses, and a handler's
+    ``StreamError`` the ``HTTPException`` of its status: whatever their order of
+    registration, middlewares see what they know from aiohttp, with plain bytes. A
+    ``StreamError`` that one of them raises is answered like any other.
 
     Args:
         app: not frozen yet. Sub-applications are covered by their parent; one that
@@ -84,25 +84,19 @@ def setup(
     app.on_shutdown.append(subscriptions.end)
     # Without limits: those of the innermost application that has some, as found by
     # the request, so that a sub-application may have its own, larger ones too.
-    outer = stream_middleware()
+    outer = outer_half(compression=compression)
     app.middlewares.insert(0, outer)
-    if compression is not None:
-        app.middlewares.insert(0, compression_middleware(compression))
-    app.middlewares.append(values_to_responses)
+
+    async def outermost_again(app: web.Application) -> None:
+        # Others may have been put around it since. A sub-application's list is frozen
+        # by now; then the order is what it was.
+        if not app.middlewares.frozen and app.middlewares[0] is not outer:
+            app.middlewares.remove(outer)
+            app.middlewares.insert(0, outer)
+
+    app.on_startup.append(outermost_again)
     if on_stats is not None:
-        Reporter(on_stats).install(app)
-
-    async def innermost_again(app: web.Application) -> None:
-        # Middlewares that were registered after setup() stand behind ours. A
-        # sub-application's list is frozen by now; then the order is what it was.
-        if (
-            not app.middlewares.frozen
-            and app.middlewares[-1] is not values_to_responses
-        ):
-            app.middlewares.remove(values_to_responses)
-            app.middlewares.append(values_to_responses)
-
-    app.on_startup.append(innermost_again)
+        Reporter(on_stats).install(app)  # further out
     app.on_startup.append(_adopt_zlib_backend)
     return app
 

@@ -26,6 +26,7 @@ from aiostreams.sansio.mediatype import media_type_of
 from aiostreams.sansio.negotiation import choose_coding, join_lines
 from aiostreams.streams.threads import ThreadCall
 from aiostreams.web.compression.config import Candidate, Compression
+from aiostreams.web.errors import not_acceptable
 from aiostreams.web.response_headers import OF_THE_BYTES, vary
 
 if TYPE_CHECKING:
@@ -37,7 +38,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Coding",
-    "available_codings",
+    "check_acceptable",
     "choose",
     "is_whole",
     "is_worth_it",
@@ -87,9 +88,7 @@ def choose(
             small or not is_worth_it(request, headers, size, compression)
         ):
             vary(headers)
-            coding = choose_coding(
-                accepted, available_codings(compression), coding_aliases()
-            )
+            coding = choose_coding(accepted, _available(compression), coding_aliases())
             if coding is not None and coding != "identity":
                 return coding, compression.level(coding, static=static)
     if wish is not None and _speaks_of_no_bytes(status, headers):
@@ -105,7 +104,42 @@ def may_refuse(request: web.BaseRequest) -> bool:
     return "0" in "".join(request.headers.getall(hdrs.ACCEPT_ENCODING, ()))
 
 
-def available_codings(compression: Compression) -> list[str]:
+def check_acceptable(
+    request: web.BaseRequest,
+    response: web.StreamResponse,
+    size: int | None,
+    compression: Compression,
+) -> None:
+    """Refuse a client that refuses the body as it is, and every coding there is.
+
+    Only when it asked to GET something: when a method has done its work, or failed,
+    its answer is sent as it is.
+
+    Raises:
+        web.HTTPNotAcceptable: RFC 9110 section 12.5.3.
+    """
+    if (
+        not may_refuse(request)
+        or request.method not in {"GET", "HEAD"}
+        or response.status >= 300
+        or size == 0
+        or not is_whole(response.status, response.headers)
+    ):
+        return
+    available = _available(compression)
+    accepted = request.headers.getall(hdrs.ACCEPT_ENCODING, None)
+    if choose_coding(accepted, available, coding_aliases()) is not None:
+        return
+    vary(response.headers)
+    raise not_acceptable(
+        "no acceptable content coding; there are "
+        + ", ".join([*available, "identity"]),
+        request,
+        {hdrs.VARY: response.headers[hdrs.VARY]},
+    )
+
+
+def _available(compression: Compression) -> list[str]:
     """The codings of ``compression`` whose libraries are there, best first."""
     supported = supported_codings()
     return [name for name in compression.preference if name in supported]

@@ -15,35 +15,33 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
 from aiohttp import HttpVersion11, Payload, hdrs, web
 
 from aiostreams.codings.encoded import WHOLE, EncodedStream, encode_whole
-from aiostreams.codings.registry import coding_aliases
-from aiostreams.sansio.negotiation import choose_coding
 from aiostreams.streams.memory import ByteStream
 from aiostreams.web.compression.coding import (
-    available_codings,
+    check_acceptable,
     choose,
     is_whole,
     may_refuse,
 )
 from aiostreams.web.compression.config import DEFAULT_COMPRESSION, Compression
-from aiostreams.web.errors import not_acceptable
 from aiostreams.web.marks import mark, mark_of
 from aiostreams.web.payload import StreamPayload
 from aiostreams.web.payload_stream import PayloadStream, prompt
 from aiostreams.web.respond import response_of
-from aiostreams.web.response import BodyResponse, MemoryResponse
-from aiostreams.web.response_headers import (
-    before_head,
-    mark_encoded,
-    match_variant,
-    vary,
-)
-from aiostreams.web.state import body_of, count_plain
+from aiostreams.web.response import BodyResponse
+from aiostreams.web.response_headers import before_head, mark_encoded, match_variant
+from aiostreams.web.state import body_of, compression_of, count_plain
 
 if TYPE_CHECKING:
     from aiohttp.typedefs import Handler, Middleware
     from multidict import CIMultiDict
 
-__all__ = ["compression_middleware", "uncompressed"]
+__all__ = [
+    "compression_middleware",
+    "encode_later",
+    "is_uncompressed",
+    "may_encode",
+    "uncompressed",
+]
 
 _Handler = TypeVar("_Handler")
 _OFF: Final = "__aiostreams_uncompressed__"
@@ -60,7 +58,8 @@ def uncompressed(handler: _Handler) -> _Handler:
     return mark(handler, _OFF, value=True)
 
 
-def _is_uncompressed(request: web.Request) -> bool:
+def is_uncompressed(request: web.Request) -> bool:
+    """Whether the handler of ``request`` opts out."""
     handler: Any = request.match_info.handler
     if mark_of(handler, _OFF):
         return True
@@ -89,89 +88,69 @@ def compression_middleware(
 
     @web.middleware
     async def middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
-        if _is_uncompressed(request):
-            return await handler(request)
-        body_of(request).compression = compression
+        if not is_uncompressed(request):
+            body_of(request).compression = compression
         try:
             response = await handler(request)
-            if type(response) is MemoryResponse and not may_refuse(request):
-                return response
             if not isinstance(cast("Any", response), web.StreamResponse):  # yet to be
                 response = await response_of(response, request)
         except web.HTTPException as error:
-            await _encode_later(compression, request, error)
+            if may_encode(request, error):
+                await encode_later(request, error)
             raise
-        if may_refuse(request):
-            await _refuse(compression, request, response)
-        if not isinstance(response, BodyResponse):
-            await _encode_later(compression, request, response)
+        if may_encode(request, response):
+            await encode_later(request, response)
         return response
 
     return middleware
 
 
-async def _refuse(
-    compression: Compression, request: web.Request, response: web.StreamResponse
-) -> None:
-    """Answer a client that accepts nothing that there is.
+def may_encode(request: web.Request, response: web.StreamResponse) -> bool:
+    """Whether it is for :func:`encode_later` to say what happens to ``response``.
 
-    Raises:
-        web.HTTPNotAcceptable: the client refuses the body as it is, and every coding
-            (RFC 9110 section 12.5.3).
+    It is not to that of a usual small answer, or what encodes itself.
     """
+    compression = compression_of(request)
     if (
-        not isinstance(response, (BodyResponse, web.Response))
-        or response.prepared
-        or request.method not in {"GET", "HEAD"}
-        or not response.status < 300
-        or response.content_length == 0
-        or not is_whole(response.status, response.headers)
-    ):
-        return
-    available = available_codings(compression)
-    accepted = request.headers.getall(hdrs.ACCEPT_ENCODING, None)
-    if choose_coding(accepted, available, coding_aliases()) is not None:
-        return
-    if isinstance(response, BodyResponse):
-        await response.discard()
-    elif isinstance(response.body, Payload):
-        await response.body.close()
-    vary(response.headers)
-    raise not_acceptable(
-        "no acceptable content coding; there are "
-        + ", ".join([*available, "identity"]),
-        request,
-        {hdrs.VARY: response.headers[hdrs.VARY]},
-    )
-
-
-async def _encode_later(
-    compression: Compression, request: web.Request, response: web.StreamResponse
-) -> None:
-    """Have one of aiohttp's own responses encoded when it is sent."""
-    if (
-        not isinstance(response, web.Response)
+        compression is None
+        or not isinstance(response, web.Response)
+        or isinstance(response, BodyResponse)
         or response.prepared
         or response.compression
         or response.get(_DECIDED, False)
     ):
-        return
+        return False
+    body = response.body
+    if response.status == 304 or (body is not None and type(body) is not bytes):
+        return True
+    if body is None:
+        return False
+    return len(body) >= compression.minimum_size or may_refuse(request)
+
+
+async def encode_later(request: web.Request, response: web.StreamResponse) -> None:
+    """Have a response of aiohttp's own encoded when it is sent.
+
+    Raises:
+        web.HTTPNotAcceptable: nothing that there is can be sent.
+    """
+    compression = compression_of(request)
+    assert compression is not None
+    assert isinstance(response, web.Response)
+    body = response.body
     response[_DECIDED] = True
     if response.status == 304:
         before_head(request, functools.partial(_match, request, response))
         return
-    headers, body = response.headers, response.body
-    if body is None or (
-        type(body) is bytes
-        and len(body) < compression.minimum_size
-        and not may_refuse(request)
-    ):
-        return  # the usual small answer
+    assert body is not None
+    size = body.size if isinstance(body, Payload) else len(body)
+    headers = response.headers
     try:
+        check_acceptable(request, response, size, compression)
         coding = choose(
             request,
             response,
-            body.size if isinstance(body, Payload) else len(body),
+            size,
             compression,
             static=hdrs.ETAG in headers or hdrs.LAST_MODIFIED in headers,
         )
