@@ -345,3 +345,27 @@ async def test_iter_json_gives_what_came_before_an_error() -> None:
     with pytest.raises(MalformedBody):
         await run(script, post(b'[1, {"a": 2}, "three" 4]'))
     assert got == [1, {"a": 2}, "three"]
+
+
+async def test_iter_json_of_many_small_values_lets_others_have_their_turn() -> None:
+    """Also when all of it is there already, and nothing has to be waited for."""
+    turns = 0
+
+    async def count() -> None:
+        nonlocal turns
+        while True:
+            turns += 1
+            await asyncio.sleep(0)
+
+    async def script(request: web.BaseRequest) -> Any:
+        stream = open_stream(request)
+        stream.unread(await stream.read())
+        counting = asyncio.create_task(count())
+        before = turns
+        got = [value async for value in iter_json(request)]
+        counting.cancel()
+        return len(got), turns - before
+
+    values, taken = await run(script, post(b"[" + b"1," * 200_000 + b"1]"))
+    assert values == 200_001
+    assert taken > 20
