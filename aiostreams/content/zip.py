@@ -165,15 +165,15 @@ class ZipStream(ProducedStream):
             StorageError: likewise.
             SizeMismatch: bytes do not have the CRC-32 that was given.
         """
-        self._life.check_open()
+        self.check_open()
         try:
             await self._archive.open()
         except asyncio.CancelledError:
             task = asyncio.current_task()
             if task is None or not task.cancelling():
-                self._life.check_open()  # it was close() that has cancelled it
+                self.check_open()  # it was close() that has cancelled it
             raise
-        self._life.check_open()
+        self.check_open()
         return self
 
     async def slice(self, offset: int, length: int | None = None) -> Stream:
@@ -231,7 +231,7 @@ class _ZipSlice(ProducedStream):
 
     async def slice(self, offset: int, length: int | None = None) -> Stream:
         """A part of this part."""
-        self._life.check_open()
+        self.check_open()
         size = self.size
         assert size is not None
         rest = max(0, size - offset)

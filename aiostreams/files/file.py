@@ -358,7 +358,7 @@ class FileStream(Stream):
             await self._source.close()
         else:
             assert self._target is not None
-            if self._life.writer is not None:
+            if self.busy:
                 await self._target.discard()
                 raise StreamBusy("the file was closed during a write: discarded")
             await self._target.commit()

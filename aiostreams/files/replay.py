@@ -416,7 +416,7 @@ class _Reader(Stream):
         """The next bytes there are, or the first of those that come."""
         log = self._log
         while True:
-            offset = self._start + self._life.received
+            offset = self._start + self.received
             if self._part is not None:
                 if piece := await self._part.readany():
                     return piece
@@ -443,7 +443,7 @@ class _Reader(Stream):
 
     async def slice(self, offset: int, length: int | None = None) -> Stream:
         """A part, independent of this stream and of the ``Replay``."""
-        self._life.check_open()
+        self.check_open()
         if offset < 0 or (length is not None and length < 0):
             raise ValueError(
                 f"offset and length must not be negative: {offset}, {length}"

@@ -268,7 +268,7 @@ class Part(Stream):
             await self._content.close()
         if self._sent is not None:
             # What was read ahead for the decoder may be on its way out still.
-            while self._sent.reading:  # noqa: ASYNC110 - it was cancelled just now
+            while self._sent.busy:  # noqa: ASYNC110 - it was cancelled just now
                 await asyncio.sleep(0)
 
     def __repr__(self) -> str:
@@ -285,11 +285,6 @@ class _SentContent(Stream):
         super().__init__()
         self._parent = parent
         self._decoder = decoder
-
-    @property
-    def reading(self) -> bool:
-        """Whether a task is in ``readany``."""
-        return self._life.reader is not None
 
     async def readany(self) -> bytes:
         decoder = self._decoder

@@ -6,7 +6,6 @@ next one skips what is unread of the last, which is closed.
 
 from __future__ import annotations
 
-import asyncio
 from typing import TYPE_CHECKING, Self
 
 from aiostreams.errors import StreamBusy
@@ -89,7 +88,6 @@ class PartReader:
 
 
 async def _leave(part: Part) -> None:
-    reading = part._life.reader  # noqa: SLF001 - streams know each other's lives
-    if reading is not None and reading is not asyncio.current_task():
+    if part.busy:
         raise StreamBusy(f"another task is reading {part!r}")
     await part.close()

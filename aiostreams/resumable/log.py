@@ -486,7 +486,7 @@ class SegmentStream(Stream):
 
     async def slice(self, offset: int, length: int | None = None) -> Stream:
         """A part of the same objects."""
-        self._life.check_open()
+        self.check_open()
         if offset < 0 or (length is not None and length < 0):
             raise ValueError(
                 f"offset and length must not be negative: {offset}, {length}"

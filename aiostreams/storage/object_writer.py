@@ -202,7 +202,7 @@ class ObjectWriter(Stream):
             StorageError, ObjectExists: the key is what it was.
             StreamBusy: another task was writing; likewise.
         """
-        if self._life.writer is not None:
+        if self.busy:
             await self._discard()
             raise StreamBusy(f"{self._key!r} was closed during a write: discarded")
         if self._failure is not None:

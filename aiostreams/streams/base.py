@@ -208,6 +208,16 @@ class Stream(Guarded, ABC):
         return self._life.closed
 
     @property
+    def busy(self) -> bool:
+        """Whether another task is reading or writing."""
+        return self._life.in_use()
+
+    @property
+    def ended(self) -> bool:
+        """Whether the end was read, and nothing was pushed back since."""
+        return self._life.state is State.ENDED and not self._life.buffer.held
+
+    @property
     def failed(self) -> bool:
         """Whether reading has failed; each further read raises that error again."""
         return self._life.state is State.FAILED
@@ -450,6 +460,21 @@ class Stream(Guarded, ABC):
         piece = data if type(data) is bytes else bytes(memoryview(data))
         if piece:
             self._life.buffer.put_back([piece])
+
+    def read_nowait(self, n: int = -1) -> bytes:
+        """Up to ``n`` of the bytes that are here already, or all of them, or ``b""``.
+
+        Here are bytes that were pushed back, or came with others that were read.
+
+        Raises:
+            StreamClosed: the stream was closed.
+            StreamBusy: another task is reading.
+        """
+        self._life.check_idle()
+        held = self._life.buffer.held
+        if 0 <= n < held:
+            held = n
+        return self._life.buffer.take(held) if held else b""
 
     def iter_chunked(self, n: int) -> AsyncIterator[bytes]:
         """Iterate over pieces of exactly ``n`` bytes, the last one may be shorter.

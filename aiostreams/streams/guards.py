@@ -269,6 +269,12 @@ class StreamState:
             # With its first traceback: it must not grow with each raise.
             raise self._error.with_traceback(self._traceback)
 
+    def in_use(self) -> bool:
+        """Whether a task other than this one is reading or writing."""
+        if self.reader is None and self.writer is None:
+            return False
+        return not {self.reader, self.writer} <= {None, asyncio.current_task()}
+
     # -- a call has ended ----------------------------------------------------------
 
     def arrived(self, chunk: bytes, size: int | None, task: Task | None) -> bytes:

@@ -252,9 +252,7 @@ class HTTPStream(Stream):
             StreamClosed: the stream was closed.
             StreamBusy: another task is reading.
         """
-        self._life.check_idle()
-        held = self._life.buffer.held
-        data = self._life.buffer.take(min(n, held) if n >= 0 else held) if held else b""
+        data = super().read_nowait(n)
         if 0 <= n <= len(data) or self._life.state is State.ENDED:
             return data
         if self._life.state is State.FAILED and not data:

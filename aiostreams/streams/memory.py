@@ -35,7 +35,7 @@ class ByteStream(Stream):
 
     async def readany(self) -> bytes:
         """The next piece of the bytes."""
-        start = self._life.received
+        start = self.received
         if not start and len(self._data) <= _PIECE:
             return self._data
         return self._data[start : start + _PIECE]

@@ -17,7 +17,6 @@ from typing import TYPE_CHECKING, Final
 
 from aiohttp import StreamReader, web
 
-from aiostreams.streams.guards import State
 from aiostreams.web.request_stream import RequestStream
 
 if TYPE_CHECKING:
@@ -26,7 +25,7 @@ if TYPE_CHECKING:
 
     from aiostreams.streams.base import Stream
 
-__all__ = ["CONTENT", "RequestReader", "has_ended"]
+__all__ = ["CONTENT", "RequestReader"]
 
 CONTENT: Final = "request.content"
 # The calls of aiohttp that read, by their code.
@@ -37,12 +36,6 @@ _CALLS: Final[dict[CodeType, str]] = {
 _MULTIPART: Final = "aiohttp.multipart"
 # So many frames stand between post() and the line that a part begins with, and some.
 _DEPTH: Final = 16
-
-
-def has_ended(stream: Stream) -> bool:
-    """Whether the end of ``stream`` was read, and nothing pushed back since."""
-    life = stream._life  # noqa: SLF001 - it has no public word for that
-    return life.state is State.ENDED and not life.buffer.held
 
 
 class RequestReader(StreamReader):
@@ -87,7 +80,7 @@ class RequestReader(StreamReader):
         begins anew, where the bytes are at hand.
         """
         stream = self._stream
-        if stream is not None and not has_ended(stream) and not stream.closed:
+        if stream is not None and not stream.ended and not stream.closed:
             return stream
         call, caller = _calling()
         if stream is None or stream.closed or self._is_new(call, caller):
@@ -112,15 +105,8 @@ class RequestReader(StreamReader):
             return await stream.read()
         if not n:
             return b""
-        life = stream._life  # noqa: SLF001 - what is left of a piece is not copied
-        if life.buffer.held:
-            life.check_idle()
-            return life.buffer.take(min(n, life.buffer.held))
-        piece = await stream.readany()
-        if len(piece) > n:
-            life.buffer.put(piece, n)
-            return piece[:n]
-        return piece
+        # What is left of a piece is not copied.
+        return stream.read_nowait(n) if await stream.peek(1) else b""
 
     async def readexactly(self, n: int) -> bytes:
         return await self._source().readexactly(n)
@@ -143,14 +129,9 @@ class RequestReader(StreamReader):
     def read_nowait(self, n: int = -1) -> bytes:
         """What has arrived, of a body that is read as it comes; else what is held."""
         stream = self._source()
-        life = stream._life  # noqa: SLF001 - a Stream has no word for it
-        life.check_idle()
-        if not life.buffer.held and isinstance(stream, RequestStream):
+        if isinstance(stream, RequestStream) and stream.position == stream.received:
             stream.unread(stream.read_arrived())
-        held = life.buffer.held
-        if 0 <= n < held:
-            held = n
-        return life.buffer.take(held) if held else b""
+        return stream.read_nowait(n)
 
     def unread_data(self, data: bytes) -> None:
         self._source().unread(data)
@@ -164,9 +145,8 @@ class RequestReader(StreamReader):
             return self._raw.at_eof() and not self.kept()
         if isinstance(stream, RequestStream):
             # Nothing comes after the last byte that has arrived.
-            life = stream._life  # noqa: SLF001
-            return self._raw.at_eof() and not life.buffer.held
-        return has_ended(stream)
+            return self._raw.at_eof() and stream.position == stream.received
+        return stream.ended
 
     def is_eof(self) -> bool:
         return self._raw.is_eof()

@@ -44,7 +44,6 @@ from aiostreams.limits import KiB
 from aiostreams.sansio.conditions import Conditions
 from aiostreams.sansio.plan import plan_response
 from aiostreams.sansio.validators import Validators, format_http_date
-from aiostreams.streams.guards import State
 from aiostreams.streams.memory import ByteStream
 from aiostreams.streams.multipart import MultiPartStream
 from aiostreams.streams.sections import ChainStream
@@ -748,7 +747,7 @@ class BodyResponse(web.StreamResponse):
                 writer.send_headers()  # one that has left is told by the watch
             await send(stream, writer, self._length)
         except BaseException as error:
-            if stream._life.state is State.FAILED:  # noqa: SLF001
+            if stream.failed:
                 self.failure = type(error)
             if self._length is None:
                 reset_unless_chunked(writer)

@@ -46,7 +46,7 @@ from aiostreams.streams.tasks import PostponedCancellation
 from aiostreams.streams.transforms import LimitStream, Transform
 from aiostreams.web.digests import CONTENT_DIGEST, REPR_DIGEST, verified
 from aiostreams.web.marks import mark, mark_of
-from aiostreams.web.request_reader import CONTENT, RequestReader, has_ended
+from aiostreams.web.request_reader import CONTENT, RequestReader
 from aiostreams.web.request_stream import RequestStream
 
 if TYPE_CHECKING:
@@ -190,7 +190,7 @@ class RequestState:
             return self._open(_OPEN_STREAM)
         if not stream.position:
             self.taken = None
-        elif self.taken is not None and has_ended(stream):
+        elif self.taken is not None and stream.ended:
             self._rewind()
             if not self.kept:
                 raise self._gone(_OPEN_STREAM)
@@ -233,7 +233,7 @@ class RequestState:
         """What is left of ``stream``, for one who may have it."""
         if call == self.taken == _READ_BYTES:
             return stream  # of what was left, nothing is
-        if self.taken not in _IN_PIECES or has_ended(stream) or stream.closed:
+        if self.taken not in _IN_PIECES or stream.ended or stream.closed:
             raise self._gone(call)
         if call != CONTENT:
             self.taken = call
@@ -349,7 +349,7 @@ class RequestState:
     def again(self) -> Stream | None:
         """Another stream over the body from its beginning, if its bytes are kept."""
         stream = self._stream
-        if self._recorder is not None and stream is not None and has_ended(stream):
+        if self._recorder is not None and stream is not None and stream.ended:
             self._rewind()
         if self.remembered is not None:
             content_type = content_type_of(self._request.headers)
@@ -365,7 +365,7 @@ class RequestState:
         pieces = recorder.end()
         if pieces is None:
             return
-        if has_ended(stream):
+        if stream.ended:
             self.remember(b"".join(pieces), stream)
         else:
             for piece in reversed(pieces):

@@ -684,7 +684,7 @@ async def test_closing_an_encoded_part_leaves_its_reader_to_the_next() -> None:
     with pytest.raises(StreamClosed):
         await task
     assert part._sent is not None
-    assert not part._sent.reading  # of the body, which is the next part's now
+    assert not part._sent.busy  # of the body, which is the next part's now
     await stream.close()
 
 

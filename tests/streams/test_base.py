@@ -6,6 +6,7 @@ import asyncio
 import io
 import traceback
 import zipfile
+from collections.abc import Coroutine
 from typing import Any
 
 import pytest
@@ -68,6 +69,55 @@ async def test_what_a_stream_tells_of_itself() -> None:
     for call in (stream.check_open, stream.getvalue):
         with pytest.raises(StreamClosed, match="FailStream is closed"):
             call()
+
+
+async def test_what_is_here_is_read_without_waiting() -> None:
+    stream = DripStream(b"abcdefgh", 4)
+    assert stream.read_nowait() == b"", "nothing was received yet"
+    assert await stream.read(1) == b"a"
+    assert stream.read_nowait(2) == b"bc"
+    assert stream.read_nowait(0) == b""
+    ended = [stream.ended]
+    stream.unread(b"c")
+    assert stream.read_nowait(9) == b"cd"
+    assert await stream.read() == b"efgh"
+    ended.append(stream.ended)
+    stream.unread(b"h")
+    ended.append(stream.ended)
+    assert stream.read_nowait() == b"h"
+    assert ended == [False, True, False]
+    await stream.close()
+    with pytest.raises(StreamClosed):
+        stream.read_nowait()
+
+
+async def test_a_stream_is_busy_while_another_task_reads_or_writes() -> None:
+    class Slow(StallStream):
+        async def write(self, data: bytes | bytearray | memoryview) -> None:
+            del data
+            seen.append(self.busy)
+            await asyncio.sleep(10)
+
+        async def readany(self) -> bytes:
+            seen.append(self.busy)
+            return await super().readany()
+
+        def use(self, how: str) -> Coroutine[Any, Any, object]:
+            return self.readany() if how == "read" else self.write(b"x")
+
+    seen: list[bool] = []
+    for how in ("read", "write"):
+        stream = Slow(b"")
+        seen.append(stream.busy)
+        task = asyncio.create_task(stream.use(how))
+        await asyncio.sleep(0)
+        seen.append(stream.busy)
+        with pytest.raises(StreamBusy):
+            await stream.use(how)
+        task.cancel()
+        await asyncio.wait([task])
+        seen.append(stream.busy)
+    assert seen == 2 * [False, False, True, False]
 
 
 class Neither(Stream):
