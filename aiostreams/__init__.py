@@ -67,6 +67,7 @@ from aiostreams.streams.transforms import (
     Transform,
 )
 from aiostreams.uploads.formmodel import FormField
+from aiostreams.uploads.openapi import body_schema, problem_responses
 from aiostreams.uploads.receiver import IncomingFile
 from aiostreams.uploads.rules import FileRule
 from aiostreams.uploads.stored import StoredFile
@@ -170,6 +171,7 @@ __all__ = [
     "ZipMember",
     "ZipStream",
     "add_validator",
+    "body_schema",
     "compression_middleware",
     "copy",
     "expect_continue",
@@ -182,6 +184,7 @@ __all__ = [
     "limits_of",
     "negotiate",
     "open_stream",
+    "problem_responses",
     "proxy",
     "read_bytes",
     "read_content",

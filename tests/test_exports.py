@@ -32,7 +32,7 @@ CONTRACT = set(
     LengthRequired LimitExceeded UnsupportedContent InvalidContent ClientGone
     Storage MemoryStorage DiskStorage ObjectStorage storage_from_url StoredFile
     StoredObject ObjectNotFound ObjectExists InvalidKey StorageError
-    CSV MsgPack register_content negotiate
+    body_schema problem_responses CSV MsgPack register_content negotiate
     Result RouteTableDef handler add_validator
     Zip ZipMember ZipStream Replay Channel
     KiB MiB GiB

@@ -104,6 +104,23 @@ class Model(ABC):
             InvalidContent: one does not fit.
         """
 
+    def schema(self, template: str) -> tuple[dict[str, Any], dict[str, Any]]:
+        """The JSON Schema of the type (2020-12), and the named ones that it refers to.
+
+        Args:
+            template: how it refers to one, with ``{name}`` in it.
+        """
+        del template
+        return {}, {}  # everything: nobody knows better
+
+    def member_schemas(
+        self, template: str
+    ) -> tuple[dict[str, dict[str, Any]], dict[str, Any]]:
+        """The JSON Schemas of the members by key, but of those that are files."""
+        schema, named = self.schema(template)
+        found: dict[str, dict[str, Any]] = schema.get("properties", {})
+        return found, named
+
     def members(self) -> Sequence[Member] | None:
         """The members of the type; ``None`` where it has none, or nobody knows."""
         return members_of(self.kind)

@@ -178,6 +178,43 @@ class MsgspecModel(Model):
             self._add(refusal, None, faults)
         raise faults.error()
 
+    def schema(self, template: str) -> tuple[dict[str, Any], dict[str, Any]]:
+        ((schema,), named) = self._schemas([self.kind], template)
+        prefix = template.partition("{name}")[0]
+        if set(schema) == {"$ref"} and (name := schema["$ref"].removeprefix(prefix)):
+            return dict(named[name]), named
+        return schema, named
+
+    def member_schemas(
+        self, template: str
+    ) -> tuple[dict[str, dict[str, Any]], dict[str, Any]]:
+        found = [
+            member
+            for member in members_of(self.kind) or ()
+            if members.file_in(member.hint) is None
+        ]
+        schemas, named = self._schemas([member.hint for member in found], template)
+        keys = [member.key for member in found]
+        return dict(zip(keys, schemas, strict=True)), named
+
+    def _schemas(
+        self, kinds: Sequence[Any], template: str
+    ) -> tuple[Sequence[dict[str, Any]], dict[str, Any]]:
+        more: dict[str, Any] = {}
+
+        def of_others(kind: type) -> dict[str, Any]:
+            model = self._others(kind)
+            if model is None:
+                return {}
+            schema, named = model.schema(template)
+            more.update(named)
+            return schema
+
+        schemas, named = self._msgspec.json.schema_components(
+            kinds, schema_hook=of_others, ref_template=template
+        )
+        return schemas, {**named, **more}
+
     def fill(self, values: Mapping[str, Any], texts: Collection[str] = ()) -> Any:
         faults = Faults()
         made = WRONG

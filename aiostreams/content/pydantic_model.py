@@ -131,6 +131,17 @@ class PydanticModel(Model):
             raise MalformedBody("JSON: nested too deeply") from error
         return self._validated(value, self._adapter.validate_json, text)
 
+    def schema(self, template: str) -> tuple[dict[str, Any], dict[str, Any]]:
+        schema = self._adapter.json_schema(
+            ref_template=template.replace("{name}", "{model}")
+        )
+        named = schema.pop("$defs", {})
+        prefix = template.partition("{name}")[0]
+        # A model that refers to itself is one of the named ones.
+        if set(schema) == {"$ref"} and (name := schema["$ref"].removeprefix(prefix)):
+            return dict(named[name]), named
+        return schema, named
+
     def fill(self, values: Mapping[str, Any], texts: Collection[str] = ()) -> Any:
         del texts  # lenient is what it is by default
         value = dict(values)

@@ -57,9 +57,11 @@ if TYPE_CHECKING:
 
 __all__ = [
     "FormField",
+    "FormMember",
     "bind",
     "check_model",
     "file_rules",
+    "form_members",
     "json_fields",
     "takes_file",
 ]
@@ -87,7 +89,7 @@ class FormField:
 
 
 @dataclass(frozen=True, slots=True)
-class _Field:
+class FormMember:
     """How one member of a model is read from a form.
 
     Attributes:
@@ -219,7 +221,7 @@ def bind(
             f"duplicates is 'first', 'last' or 'refuse', not {duplicates!r}"
         )
     compiled = model_of(model)
-    known = _fields(compiled, file_type)
+    known = form_members(compiled, file_type)
     texts = _grouped(fields)
     texts.pop(_CHARSET, None)
     given = _grouped(files)
@@ -274,7 +276,7 @@ def _grouped(pairs: Iterable[tuple[str, Any]]) -> dict[str, list[Any]]:
 
 
 def _value(
-    field: _Field, texts: list[str], files: list[Any], duplicates: Duplicates
+    field: FormMember, texts: list[str], files: list[Any], duplicates: Duplicates
 ) -> Any:
     if field.rule is None:
         if files:
@@ -286,7 +288,7 @@ def _value(
 
 
 def _named(
-    error: InvalidContent, known: Iterable[_Field], wrong: set[str]
+    error: InvalidContent, known: Iterable[FormMember], wrong: set[str]
 ) -> Iterator[Fault]:
     """What a library says, by the names of fields; not where one is wrong anyway."""
     names = {pointer_to([field.key]): field for field in known}
@@ -340,13 +342,13 @@ def file_rules(model: Any, *, file_type: type = StoredFile) -> Mapping[str, File
         ImportError: the extra that the model needs is missing.
         TypeError: the model has a type that no form can give.
     """
-    known = _fields(model_of(model), file_type) or ()
+    known = form_members(model_of(model), file_type) or ()
     return {field.name: field.rule for field in known if field.rule is not None}
 
 
 def takes_file(model: Any, name: str) -> bool:
     """Whether a file of that field is one of the model's."""
-    known = _fields(model_of(model), StoredFile)
+    known = form_members(model_of(model), StoredFile)
     return known is None or any(
         field.name == name and field.rule is not None for field in known
     )
@@ -362,7 +364,7 @@ def json_fields(model: Any, *, file_type: type = StoredFile) -> frozenset[str]:
         ImportError: the extra that the model needs is missing.
         TypeError: the model has a type that no form can give.
     """
-    known = _fields(model_of(model), file_type) or ()
+    known = form_members(model_of(model), file_type) or ()
     return frozenset(field.name for field in known if field.shape.is_json)
 
 
@@ -370,14 +372,14 @@ def json_fields(model: Any, *, file_type: type = StoredFile) -> frozenset[str]:
 
 
 @lru_cache(maxsize=256)
-def _fields(model: Model, file_type: type) -> tuple[_Field, ...] | None:
+def form_members(model: Model, file_type: type) -> tuple[FormMember, ...] | None:
     """How the members of a model are read; ``None`` where these are not known."""
     members = model.members()
     if members is None:
         if model.opaque:
             return None
         raise TypeError(f"{name_of(model.kind)} has no members that a form could give")
-    fields: dict[str, _Field] = {}
+    fields: dict[str, FormMember] = {}
     for member in members:
         field = _field(member, f"{name_of(model.kind)}.{member.attribute}", file_type)
         if field.name in fields:
@@ -388,7 +390,7 @@ def _fields(model: Model, file_type: type) -> tuple[_Field, ...] | None:
     return tuple(fields.values())
 
 
-def _field(member: Member, where: str, file_type: type) -> _Field:
+def _field(member: Member, where: str, file_type: type) -> FormMember:
     kind, metadata = peel(member.hint)
     choices, nullable = union_of(kind)
     if len(choices) == 1:
@@ -410,7 +412,7 @@ def _field(member: Member, where: str, file_type: type) -> _Field:
         if (found := file_in(member.hint)) is not None:
             raise TypeError(f"{where} has {name_of(found)} where JSON has no files")
         shape = shape_of(member.hint)
-        return _Field(name, member.key, member.required, shape)
+        return FormMember(name, member.key, member.required, shape)
     if len(rules) > 1:
         raise TypeError(f"{where} has {len(rules)} rules for its files")
     rule = rules[0] if rules else FileRule()
@@ -424,7 +426,7 @@ def _field(member: Member, where: str, file_type: type) -> _Field:
     except ValueError as error:
         raise TypeError(f"{where}: {error}") from error
     shape = Shape(frozenset(), nullable, empty=False, several=make is not None)
-    return _Field(name, member.key, member.required, shape, rule, make)
+    return FormMember(name, member.key, member.required, shape, rule, make)
 
 
 def _is_file(kind: Any, files: type) -> bool:
