@@ -23,6 +23,7 @@ from __future__ import annotations
 import functools
 import os
 import warnings
+from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Self
 
 from aiostreams.errors import StreamBusy
@@ -231,6 +232,13 @@ class FileStream(Stream):
         """The bytes to read, once open; ``None`` when writing."""
         return None if self._source is None else self._source.size
 
+    def measure(self) -> int | None:
+        """The bytes to read, by what is at the path if it is not open yet."""
+        source = self._source
+        if source is None or source.size is not None or self._reopened is None:
+            return self.size
+        return source.left_of(Path(self._path).stat().st_size)
+
     @property
     def position(self) -> int:
         """How many bytes have been read, or written."""
@@ -259,13 +267,14 @@ class FileStream(Stream):
     def etag(self) -> str | None:
         """A strong entity tag of the file as it was opened; ``None`` before that.
 
-        Of inode, size and modification time in nanoseconds: another file at the
-        same path has another tag, also within the same second.
+        Of modification time in nanoseconds and size: machines that have the same
+        files, with their times, give the same tags. Who replaces a file by one of
+        the same size, and gives that the time of the old one, is not noticed.
         """
         stat = self.stat_result
         if stat is None:
             return None
-        return f"{stat.st_ino:x}-{stat.st_size:x}-{stat.st_mtime_ns:x}"
+        return f"{stat.st_mtime_ns:x}-{stat.st_size:x}"
 
     @property
     def last_modified(self) -> float | None:
@@ -418,8 +427,12 @@ class FileReader:
         """Read this file, of which ``end`` bytes count."""
         self._ahead = ReadAhead(file)
         self.stat_result = file.stat_result
+        self.size = self.left_of(end)
+
+    def left_of(self, end: int) -> int:
+        """How many of ``end`` bytes are to be read."""
         rest = max(0, end - self.offset)
-        self.size = rest if self._length is None else min(self._length, rest)
+        return rest if self._length is None else min(self._length, rest)
 
     async def open(self, *, read: bool = False) -> None:
         """Open the file, unless it is, or somebody closes meanwhile."""

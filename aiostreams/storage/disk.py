@@ -495,7 +495,7 @@ def _describe(key: str, found: os.stat_result, attributes: Attributes) -> Stored
         attributes.content_type,
         found.st_mtime,
         # As FileStream.etag has it.
-        f"{found.st_ino:x}-{found.st_size:x}-{found.st_mtime_ns:x}",
+        f"{found.st_mtime_ns:x}-{found.st_size:x}",
         attributes.metadata,
     )
 

@@ -141,6 +141,17 @@ class Stream(Guarded, ABC):
         """The length of the whole stream in bytes, or ``None`` when unknown."""
         return self.__size
 
+    def measure(self) -> int | None:
+        """Tell ``size``, also where that takes a look at a file that is not open yet.
+
+        For whoever has to know it where nothing can be awaited. The look blocks, as
+        one ``os.stat`` does; what is opened later may have another size.
+
+        Raises:
+            OSError: there is no such file, or it may not be looked at.
+        """
+        return self.size
+
     @property
     def content_type(self) -> str | None:
         """The media type with its parameters (RFC 9110 section 8.3), or ``None``."""

@@ -157,15 +157,22 @@ class MultiPartStream(Stream):
     @property
     def size(self) -> int | None:
         """The number of bytes, or ``None`` when a part does not know its own."""
+        return self._sum(lambda stream: stream.size)
+
+    def measure(self) -> int | None:
+        """The same, with a look at files that are not open yet."""
+        return self._sum(lambda stream: stream.measure())
+
+    def _sum(self, size_of: Callable[[Stream], int | None]) -> int | None:
         total = 0
         for source in self._sources:
             if isinstance(source, bytes):
                 total += len(source)
-            else:
-                size = source.size
-                if size is None:
-                    return None
-                total += size
+                continue
+            size = size_of(source.stream)
+            if size is None:
+                return None
+            total += size
         return total
 
     async def open(self) -> Self:

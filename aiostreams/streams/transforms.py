@@ -62,6 +62,12 @@ class Transform(Stream):
         """The size of the source, or ``None`` where that is changed."""
         return self.source.size if self.__keeps_size else None
 
+    def measure(self) -> int | None:
+        """That of the source, if the size is the source's."""
+        if type(self).size is Transform.size and self.__keeps_size:
+            return self.source.measure()
+        return self.size
+
     @property
     def content_type(self) -> str | None:
         """The content type of the source."""

@@ -16,6 +16,7 @@ whether it is ``consumed``; what can be made once more is not.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import socket
 import struct
@@ -120,11 +121,23 @@ class StreamPayload(Payload):
 
     @property
     def size(self) -> int | None:
-        """What is left of the stream, in bytes, or ``None`` when unknown."""
+        """What is left of the stream, in bytes, or ``None`` when unknown.
+
+        aiohttp cannot wait for the answer: a file that is not open yet is looked at,
+        as its own payloads do it.
+        """
         if not self._writing:
             self._renew()
-        size = self.stream.size
-        return self._told if size is None else size - self.stream.position
+        stream = self.stream
+        size = stream.size
+        if size is not None:
+            return size - stream.position
+        if self._told is None and not (
+            self._writing or stream.closed or stream.position
+        ):
+            with contextlib.suppress(OSError):  # who reads it will say so
+                self._told = stream.measure()
+        return self._told
 
     @property
     def consumed(self) -> bool:

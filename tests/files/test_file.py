@@ -70,7 +70,7 @@ def chunks(data: bytes, size: int = 64 * KiB) -> list[bytes]:
 
 def tag(path: Path) -> str:
     found = path.stat()
-    return f"{found.st_ino:x}-{found.st_size:x}-{found.st_mtime_ns:x}"
+    return f"{found.st_mtime_ns:x}-{found.st_size:x}"
 
 
 async def save(

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
 from typing import Any, Literal
 from unittest.mock import Mock
 
+import aiohttp
 import pytest
 from aiohttp import ClientConnectionError, ClientSession, MultipartWriter, web
 from multidict import CIMultiDict
@@ -16,9 +18,13 @@ from aiostreams import (
     JSON,
     NDJSON,
     ByteStream,
+    File,
+    FileStream,
     HTTPStream,
     IterStream,
     KiB,
+    MultiPart,
+    ProgressStream,
     SizeMismatch,
     iter_ndjson,
     iter_parts,
@@ -260,3 +266,67 @@ async def test_a_part_may_be_encoded_by_its_writer(
     body = ByteStream(b"".join(sink.written), content_type=writer.content_type)
     async for part in iter_parts(body):
         assert (await part.read()).replace(b"\r\n", b"\n") == text.encode()
+
+
+# -- the length of what is not open yet ------------------------------------------------
+
+
+LONG_FILE = b"0123456789" * 1000
+UNOPENED: dict[str, Callable[[Path], Any]] = {
+    "File": File,
+    "FileStream": FileStream,
+    "part of a file": lambda path: FileStream(path, offset=10, length=20),
+    "MultiPart": lambda path: MultiPart({"a": "1"}, {"f": File(path), "g": File(path)}),
+    "transformed": lambda path: ProgressStream(FileStream(path), lambda *_: None),
+}
+
+
+@pytest.mark.parametrize("make", UNOPENED.values(), ids=UNOPENED)
+async def test_a_file_has_its_length_though_nobody_has_opened_it(
+    make: Callable[[Path], Any], tmp_path: Path
+) -> None:
+    path = tmp_path / "file.bin"
+    path.write_bytes(LONG_FILE)
+    async with make(path) as stream:
+        await stream.open()
+        expected = stream.size
+    lengths: list[int | None] = []
+
+    async def handler(request: web.Request) -> web.Response:
+        lengths.append(request.content_length)
+        assert "Transfer-Encoding" not in request.headers
+        assert len(await request.read()) == expected
+        return web.Response(body=make(path))
+
+    async with serving(handler) as (host, port), aiohttp.ClientSession() as session:
+        for _ in range(2):
+            url = f"http://{host}:{port}/"
+            async with session.post(url, data=make(path)) as response:
+                assert response.content_length == expected
+                assert len(await response.read()) == expected
+    assert lengths == [expected] * 2
+
+
+async def test_a_file_that_is_not_there_fails_when_it_is_sent(tmp_path: Path) -> None:
+    async def handler(request: web.Request) -> web.Response:
+        return web.Response(text=str(len(await request.read())))
+
+    async with serving(handler) as (host, port), aiohttp.ClientSession() as session:
+        with pytest.raises((aiohttp.ClientError, OSError)):
+            await session.post(
+                f"http://{host}:{port}/", data=File(tmp_path / "missing")
+            )
+
+
+async def test_a_file_that_changes_before_it_is_opened_is_not_sent_as_whole(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "file.bin"
+    path.write_bytes(LONG_FILE)
+    payload = StreamPayload(File(path))
+    assert payload.size == len(LONG_FILE)
+    path.write_bytes(LONG_FILE[:-1])
+    writer: Any = Writer(payload)
+    with pytest.raises(SizeMismatch):
+        await payload.write_with_length(writer, payload.size)
+    await payload.close()
