@@ -39,7 +39,7 @@ PACKAGE = ROOT / "aiostreams"
 # tested there, where a change of how the rooms are divided breaks no test.
 OWN: Mapping[str, tuple[str, ...]] = {
     # What a multipart body is made of, and what is made of it.
-    "sansio/parthead.py": ("sansio/test_multipart.py",),
+    "sansio/parthead.py": ("sansio/test_multipart.py", "multipart/test_multipart.py"),
     "multipart/body.py": ("multipart/test_part.py",),
     "multipart/parts.py": ("multipart/test_part.py",),
     "multipart/received.py": ("multipart/test_multipart.py",),

@@ -14,9 +14,10 @@ from typing import Any
 from unittest.mock import Mock
 
 import pytest
-from aiohttp import StreamReader
+from aiohttp import EMPTY_PAYLOAD, StreamReader
 
-from aiostreams.streams.http import HTTPStream
+from aiostreams.errors import SizeMismatch
+from aiostreams.streams.http import HTTPStream, content_type_of
 
 pytestmark = pytest.mark.filterwarnings("ignore:unread_data:DeprecationWarning")
 
@@ -254,3 +255,49 @@ async def test_borders_after_lines() -> None:
     assert await anext(aiter(stream)) == b"four\n"
     chunks = [chunk async for chunk in stream.iter_chunks()]
     assert chunks == [(b"", True), (b"five", True)]
+
+
+async def sized(size: int, *pieces: bytes) -> tuple[HTTPStream, StreamReader]:
+    """A stream that has given a line of the first chunk and holds the rest of it."""
+    fed = reader()
+    fed.begin_http_chunk_receiving()
+    fed.feed_data(pieces[0])
+    stream = HTTPStream(fed, size=size)
+    assert await stream.readline() == b"a\n"
+    for piece in pieces[1:]:
+        fed.feed_data(piece)
+    return stream, fed
+
+
+@pytest.mark.parametrize("size", [4, 5])
+async def test_a_body_longer_than_its_size_gives_what_it_promised(size: int) -> None:
+    """What is held comes first, and the error with the next read, by either call."""
+    stream, _ = await sized(size, b"a\nbc", b"defg")
+    assert await stream.readany() == b"bcdefg"[: size - 2]
+    for _ in range(2):
+        with pytest.raises(SizeMismatch):
+            await stream.readany()
+    stream, fed = await sized(size, b"a\nbc", b"defg")
+    fed.end_http_chunk_receiving()
+    given = b""
+    with pytest.raises(SizeMismatch):
+        while True:
+            data, _ = await stream.readchunk()
+            given += data
+    assert given == b"bcdefg"[: size - 2]
+
+
+async def test_what_is_not_there_has_no_borders() -> None:
+    for call in ("readline", "readchunk"):
+        stream = HTTPStream(EMPTY_PAYLOAD)
+        assert await stream.peek(1) == b""
+        assert await stream.read(5) == b""
+        assert await getattr(stream, call)() in (b"", (b"", False))
+
+
+async def test_a_content_type_that_is_not_utf8() -> None:
+    assert content_type_of({"Content-Type": "text/plain; a=\udce9"}) == (
+        "text/plain; a=\ufffd"
+    )
+    assert content_type_of({"Content-Type": "text/plain"}) == "text/plain"
+    assert content_type_of({}) is None
