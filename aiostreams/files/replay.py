@@ -10,6 +10,9 @@ and neither costs memory that grows.
 
 Nothing that reads is known to the writer but who waits. The file goes with the last
 reference to the log: that of the ``Replay`` or of a reader.
+
+It is for applications, and stands by itself for that; of the package the proxy's cache
+alone uses it.
 """
 
 from __future__ import annotations

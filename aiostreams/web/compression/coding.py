@@ -22,8 +22,9 @@ from aiohttp import hdrs, web
 from aiostreams.codings.registry import coding_aliases, find_coding, supported_codings
 from aiostreams.errors import StreamError
 from aiostreams.files.file import FileStream
+from aiostreams.sansio.caching import cache_directives
 from aiostreams.sansio.mediatype import media_type_of
-from aiostreams.sansio.negotiation import choose_coding, join_lines
+from aiostreams.sansio.negotiation import choose_coding
 from aiostreams.streams.threads import ThreadCall
 from aiostreams.web.compression.config import Candidate, Compression
 from aiostreams.web.errors import not_acceptable
@@ -161,10 +162,7 @@ def is_whole(status: int, headers: CIMultiDict[str]) -> bool:
     if not _speaks_of_no_bytes(status, headers):
         return False
     control = headers.getall(hdrs.CACHE_CONTROL, None)
-    return control is None or "no-transform" not in {
-        directive.strip().lower()
-        for directive in (join_lines(control) or "").split(",")
-    }
+    return control is None or "no-transform" not in cache_directives(control)
 
 
 def _speaks_of_no_bytes(status: int, headers: CIMultiDict[str]) -> bool:
