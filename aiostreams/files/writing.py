@@ -42,8 +42,8 @@ MOST = 2 * MiB
 # network, are not, so that they hold little.
 _FAST = 32 * MiB
 
-# Smaller chunks are copied together: cheaper than a vector element each, and a
-# slice of a large buffer that is kept would keep all of that buffer.
+# Smaller chunks are copied together: cheaper than an object or a vector element each,
+# and a slice of a large buffer that is kept would keep all of that buffer.
 _SMALL = 8 * KiB
 
 # How many buffers one writev takes.

@@ -14,7 +14,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from aiostreams.errors import ObjectExists, ObjectNotFound
-from aiostreams.limits import KiB, MiB
+from aiostreams.files.writing import ChunkList
+from aiostreams.limits import MiB
 from aiostreams.storage.base import (
     Storage,
     StoredObject,
@@ -31,8 +32,6 @@ if TYPE_CHECKING:
 
 __all__ = ["MemoryStorage"]
 
-# Chunks shorter than this are copied together: each object costs some 50 bytes.
-_SMALL = 8 * KiB
 # More than this is joined in a thread.
 _LARGE = 1 * MiB
 
@@ -139,7 +138,7 @@ class _MemoryWriter(Stream):
     ) -> None:
         super().__init__(content_type=content_type)
         self._commit = commit
-        self._chunks: list[bytes | bytearray] = []
+        self._chunks = ChunkList()
         self._written = 0
 
     @property
@@ -150,16 +149,12 @@ class _MemoryWriter(Stream):
     async def write(self, data: bytes | bytearray | memoryview) -> None:
         """Keep a copy of ``data``."""
         piece = bytes(data)
-        last = self._chunks[-1] if self._chunks else b""
-        if isinstance(last, bytearray) and len(last) < _SMALL:
-            last += piece
-        else:
-            self._chunks.append(bytearray(piece) if len(piece) < _SMALL else piece)
+        self._chunks.add(piece)
         self._written += len(piece)
 
     async def close(self) -> None:
         """Store the object."""
-        chunks, self._chunks = self._chunks, []
+        chunks = self._chunks.take()
         if self._written < _LARGE:
             self._commit(b"".join(chunks))
             return
@@ -169,7 +164,7 @@ class _MemoryWriter(Stream):
 
     async def abort(self) -> None:
         """Forget what was written."""
-        self._chunks = []
+        self._chunks.take()
 
 
 class _MemoryReader(ByteStream):

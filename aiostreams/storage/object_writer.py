@@ -30,13 +30,16 @@ from aiostreams.errors import (
     StreamBusy,
     StreamError,
 )
-from aiostreams.limits import GiB, KiB, MiB
+from aiostreams.files.writing import ChunkList
+from aiostreams.limits import GiB, MiB
 from aiostreams.storage.obstore import enter, explain, finish, load
 from aiostreams.streams.base import Stream
 from aiostreams.streams.tasks import settle
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine
+
+    from aiostreams.streams.iterable import BytesLike
 
 __all__ = ["MAX_COPY", "MAX_PARTS", "TOKEN", "ObjectWriter", "Place", "part_plan"]
 
@@ -46,10 +49,8 @@ MAX_COPY = 5 * GiB
 # The name of the metadata that says which upload an object is of.
 TOKEN = "aiostreams"  # noqa: S105 - no secret
 
-# Passing bytes to obstore costs as much as copying 100 KiB; and smaller chunks than
-# this are copied together at once.
+# Passing bytes to obstore costs as much as copying 100 KiB.
 _BATCH = 1 * MiB
-_SMALL = 8 * KiB
 
 _logger = logging.getLogger("aiostreams.uploads")
 
@@ -108,8 +109,7 @@ class ObjectWriter(Stream):
         self._limit = self._part_size * MAX_PARTS
         if not overwrite and storage.copies_at_most_5_gib:
             self._limit = min(self._limit, MAX_COPY)
-        self._chunks: list[bytes | bytearray] = []
-        self._held = 0
+        self._chunks = ChunkList()
         self._written = 0
         self._temporary: str | None = None
         self._writer: Any = None
@@ -144,16 +144,12 @@ class ObjectWriter(Stream):
             await self._discard()
         if self._failure is not None:
             raise self._failure
-        ready = self._held >= (self._part_size if self._writer is None else _BATCH)
+        ready = self._chunks.held >= (
+            self._part_size if self._writer is None else _BATCH
+        )
         if ready:
             await self._hand_over()
-        piece = bytes(data)
-        last = self._chunks[-1] if self._chunks else b""
-        if isinstance(last, bytearray) and len(last) < _SMALL:
-            last += piece
-        elif piece:
-            self._chunks.append(bytearray(piece) if size < _SMALL else piece)
-        self._held += size
+        self._chunks.add(bytes(data))
         self._written += size
 
     async def _hand_over(self) -> None:
@@ -164,10 +160,10 @@ class ObjectWriter(Stream):
                 self._failure = error
                 await self._discard()
                 raise error
-        chunks, self._chunks, self._held = self._chunks, [], 0
+        chunks = self._chunks.take()
         self._sending = self._storage.start(self._send(chunks))
 
-    async def _send(self, chunks: list[bytes | bytearray]) -> None:
+    async def _send(self, chunks: list[BytesLike]) -> None:
         try:
             enter()
             if self._writer is None:
@@ -223,7 +219,7 @@ class ObjectWriter(Stream):
 
     async def _discard(self) -> None:
         self._over = True
-        self._chunks = []
+        self._chunks.take()
         if self._sending is not None:
             await finish(self._storage.start(self._give_up()))
 
@@ -241,13 +237,13 @@ class ObjectWriter(Stream):
                 raise explain(error, "store", self._key) from error
             raise
         finally:
-            self._chunks = []
+            self._chunks.take()
 
     async def _put(self) -> None:
         """Store by one request what fits into one part."""
         enter()
         mode = "overwrite" if self._overwrite else "create"
-        body = b"".join(self._chunks)
+        body = self._chunks.join()
         try:
             await load().put_async(
                 self._storage.store,
@@ -263,7 +259,7 @@ class ObjectWriter(Stream):
     async def _complete(self) -> None:
         """Store the parts as one object, under the key."""
         writer, store = self._writer, self._storage.store
-        await writer.write(b"".join(self._chunks))
+        await writer.write(self._chunks.join())
         self._writer = None  # from here on it aborts by itself
         if self._overwrite:
             try:

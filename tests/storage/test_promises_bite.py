@@ -48,7 +48,7 @@ class Keeping(MemoryStorage):
     async def create(self, key: str, **kwargs: Any) -> Stream:
         class Writer(_MemoryWriter):
             async def abort(self) -> None:
-                self._commit(b"".join(self._chunks))
+                self._commit(self._chunks.join())
 
         stream = await super().create(key, **kwargs)
         assert isinstance(stream, _MemoryWriter)
