@@ -65,15 +65,18 @@ def open_stream(request: web.BaseRequest) -> Stream:
     """The decoded, limited body; the same object at every call.
 
     Its content codings are undone (RFC 9110 section 8.4), its bytes counted against
-    the ceilings of the route, and a client that is too slow is given up. It is closed
-    at the end of the request. Reading raises what is wrong with the body:
+    the ceilings of the route, and a client that is too slow is given up. What
+    ``wrap_body`` puts around it is there. ``request.content``, and aiohttp's other
+    calls, read the same. It is closed at the end of the request. Reading raises what is wrong with the body:
     ``MalformedBody``, ``LimitExceeded``, ``BodyTimeout`` or ``ClientGone``.
 
     Raises:
         LimitExceeded: Content-Length is above ``max_body``; nothing was read.
         LengthRequired: there is none, and the route requires one.
         UnsupportedContent: it has a content coding that nobody here undoes.
-        MalformedBody: a digest field (RFC 9530) cannot be read.
+        MalformedBody: a digest field (RFC 9530) cannot be read, or it is a PUT with
+            Content-Range and the route does not say ``@limit(partial_put=True)``.
+        RuntimeError: another call has read the body, and its bytes are gone.
     """
     return body_of(request).stream
 
@@ -94,7 +97,7 @@ async def read_bytes(
         LimitExceeded: the body is larger; when Content-Length says so, nothing is
             read.
         StreamError: as raised by the stream.
-        RuntimeError: ``read_form`` has read the body before.
+        RuntimeError: another call has read the body, and its bytes are gone.
     """
     return await _read_bytes(request, limits, "read_bytes()")
 
