@@ -67,7 +67,8 @@ def open_stream(request: web.BaseRequest) -> Stream:
     Its content codings are undone (RFC 9110 section 8.4), its bytes counted against
     the ceilings of the route, and a client that is too slow is given up. What
     ``wrap_body`` puts around it is there. ``request.content``, and aiohttp's other
-    calls, read the same. It is closed at the end of the request. Reading raises what is wrong with the body:
+    calls, read the same. It is closed at the end of the request. Reading raises what
+    is wrong with the body:
     ``MalformedBody``, ``LimitExceeded``, ``BodyTimeout`` or ``ClientGone``.
 
     Raises:
