@@ -48,18 +48,12 @@ OWN: Mapping[str, tuple[str, ...]] = {
     # that is how the base, and what all of them share, is tested.
     "streams/base.py": ("streams/test_laws.py", "streams/test_machine.py"),
     "streams/guards.py": ("streams/test_base.py", "streams/test_machine.py"),
-    "streams/life.py": (
-        "streams/test_base.py",
-        "streams/test_guards.py",
-        "streams/test_machine.py",
-    ),
-    "streams/blocking.py": ("streams/test_base.py",),
+    "streams/as_file.py": ("streams/test_base.py",),
     "streams/memory.py": ("streams/test_iterable.py", "streams/test_laws.py"),
     "streams/iterable.py": ("streams/test_laws.py",),
     "streams/transforms.py": ("streams/test_laws.py", "streams/test_machine.py"),
     "streams/sections.py": ("streams/test_transforms.py", "streams/test_laws.py"),
     "streams/hashing.py": ("streams/test_transforms.py",),
-    "streams/pump.py": ("streams/test_copy.py",),
     # A file: every call fails in turn, every wait is cancelled in turn.
     "files/draft.py": ("files/test_file.py",),
     "files/reading.py": ("files/test_file.py", "files/test_spooled.py"),

@@ -150,7 +150,7 @@ def test_without_extras_the_rest_works(bare: Environment) -> None:
         "tests/content/test_models.py", "tests/content/test_fieldtext.py",
         "tests/codings/test_registry.py", "tests/codings/test_zlib_backend.py",
         "tests/uploads/test_formmodel.py", "tests/storage/test_url.py",
-        "tests/web/test_errors.py", "tests/web/test_iterjson.py",
+        "tests/web/test_errors.py", "tests/web/test_iter_json.py",
         "tests/example_app/test_app.py",
     )  # fmt: skip
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-1000:]
