@@ -96,6 +96,7 @@ from aiostreams.web.respond import negotiate, respond
 from aiostreams.web.setup import run_app, setup
 from aiostreams.web.state import limit, limits_of, storage_of
 from aiostreams.web.wrap_body import keep_body, signed_body, wrap_body
+from aiostreams.web.wrap_response import wrap_response
 
 __all__ = [
     "CSV",
@@ -202,4 +203,5 @@ __all__ = [
     "stream_middleware",
     "uncompressed",
     "wrap_body",
+    "wrap_response",
 ]

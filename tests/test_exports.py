@@ -26,7 +26,7 @@ CONTRACT = set(
     TeeStream ProgressStream ChainStream SliceStream Transform copy
     Content JSON NDJSON Text HTML Form File Files MultiPart EventStream
     open_stream read_bytes read_text read_json read_form read_content iter_parts
-    iter_json iter_ndjson receive Part respond wrap_body keep_body
+    iter_json iter_ndjson receive Part respond wrap_body wrap_response keep_body
     setup stream_middleware compression_middleware Compression Limits limit run_app
     StreamError StreamClosed StreamBusy SizeMismatch MalformedBody BodyTimeout
     LengthRequired LimitExceeded UnsupportedContent InvalidContent ClientGone

@@ -144,6 +144,8 @@ class BodyResponse(web.StreamResponse):
         stream: the body; owned.
         path: where a local file is that it sends, else ``None``.
         digest: the algorithms of the digests to send.
+        given: what its handler says that the representation is known by.
+        wish: the argument of ``enable_compression``, if that was called.
         held: whether the request knows that something is open here, and closes it
             if another response is sent.
         failure: the class of the error that sending the body ended in.
@@ -167,9 +169,8 @@ class BodyResponse(web.StreamResponse):
     failure: type[BaseException] | None = None
 
     _closers: tuple[Callable[[], Awaitable[None]], ...] = ()
-    _given: Validators | None = None
-    # The argument of enable_compression(), if that was called.
-    _wish: tuple[bool | web.ContentCoding | None] | None = None
+    given: Validators | None = None
+    wish: tuple[bool | web.ContentCoding | None] | None = None
     _coding: Coding | None = None
     # A body of aiohttp's that was assigned, and is read by ``stream``.
     _payload: Payload | None = None
@@ -200,7 +201,7 @@ class BodyResponse(web.StreamResponse):
             )
         self.stream: Stream = stream
         if validators is not None:
-            self._given = validators
+            self.given = validators
         fields = self.headers
         if hdrs.CONTENT_TYPE not in fields:
             fields[hdrs.CONTENT_TYPE] = (
@@ -238,22 +239,28 @@ class BodyResponse(web.StreamResponse):
     @body.setter
     def body(self, body: Any) -> None:
         self.call_on_close(self.stream.close)
-        self._payload = self.path = None
         if body is None:
-            self.stream = ByteStream()
+            self.replace(ByteStream())
         elif isinstance(body, (bytes, bytearray)):
-            self.stream = ByteStream(body)
+            self.replace(ByteStream(body))
         else:
             try:
                 made = payload.PAYLOAD_REGISTRY.get(body)
             except payload.LookupError:
                 raise ValueError(f"unsupported body type {type(body)!r}") from None
-            self._payload = made
-            self.stream = (
+            self.replace(
                 made.stream if isinstance(made, StreamPayload) else PayloadStream(made)
             )
+            self._payload = made
             for name, value in made.headers.items():
                 self.headers.setdefault(name, value)
+
+    def replace(self, stream: Stream) -> None:
+        """Send ``stream``, and nothing that was known of the one before counts."""
+        self.stream = stream
+        self._payload = self.path = None
+        if not stream.seekable:
+            self.digest = ()
 
     @property
     def text(self) -> str | None:
@@ -333,7 +340,7 @@ class BodyResponse(web.StreamResponse):
         aiohttp would encode a range, and end a 304 or the answer to a HEAD with
         bytes of its encoder, which the client takes for the next response.
         """
-        self._wish = (force,)
+        self.wish = (force,)
 
     async def write(self, data: bytes | bytearray | memoryview) -> None:
         """Refuse: what is sent comes from ``stream``.
@@ -356,7 +363,7 @@ class BodyResponse(web.StreamResponse):
     @property
     def validators(self) -> Validators:
         """What the representation is known by: as given, else as its source says."""
-        return find_validators(self.headers, self._given or Validators(), self.stream)
+        return find_validators(self.headers, self.given or Validators(), self.stream)
 
     # -- up to the header section ------------------------------------------------------
 
@@ -394,8 +401,8 @@ class BodyResponse(web.StreamResponse):
         if (
             type(stream) is not ByteStream
             or self.status != 200
-            or self._given is not None
-            or self._wish is not None
+            or self.given is not None
+            or self.wish is not None
             or self.digest
             or not self.evaluates
             or _says_more(stream)
@@ -453,7 +460,7 @@ class BodyResponse(web.StreamResponse):
         compression = compression_of(request)
         if compression is not None:
             check_acceptable(request, self, self._size(), compression)
-        elif self._wish is None:
+        elif self.wish is None:
             return
         if (
             self.path is not None
@@ -482,7 +489,7 @@ class BodyResponse(web.StreamResponse):
             self._size(),
             compression,
             static=validators.etag is not None or validators.last_modified is not None,
-            wish=self._wish,
+            wish=self.wish,
         )
 
     async def _send_instead(self, coding: str, stream: Stream) -> None:
@@ -495,9 +502,9 @@ class BodyResponse(web.StreamResponse):
         await source.close()
         self.headers[hdrs.CONTENT_ENCODING] = coding
         weaken_etag(self.headers)
-        given = self._given
+        given = self.given
         if given is not None and given.etag is not None:
-            self._given = Validators(
+            self.given = Validators(
                 etag=given.etag.weakened(), last_modified=given.last_modified
             )
 
