@@ -6,8 +6,18 @@ For ``setup(app, on_stats=...)``.
 from __future__ import annotations
 
 from aiostreams.web.stats.log import log_stats
-from aiostreams.web.stats.model import BodyStats
-from aiostreams.web.stats.opentelemetry import opentelemetry_stats
+from aiostreams.web.stats.model import BodyStats, RequestTracer
+from aiostreams.web.stats.opentelemetry import (
+    opentelemetry_stats,
+    opentelemetry_tracing,
+)
 from aiostreams.web.stats.prometheus import prometheus_stats
 
-__all__ = ["BodyStats", "log_stats", "opentelemetry_stats", "prometheus_stats"]
+__all__ = [
+    "BodyStats",
+    "RequestTracer",
+    "log_stats",
+    "opentelemetry_stats",
+    "opentelemetry_tracing",
+    "prometheus_stats",
+]

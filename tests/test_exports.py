@@ -54,8 +54,10 @@ FACES = {
     "aiostreams.sniffing": ["magic_sniffer", "sniff"],
     "aiostreams.stats": [
         "BodyStats",
+        "RequestTracer",
         "log_stats",
         "opentelemetry_stats",
+        "opentelemetry_tracing",
         "prometheus_stats",
     ],
     "aiostreams.storage": ["check_attributes", "check_key", "check_prefix"],

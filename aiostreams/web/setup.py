@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Iterable
 
     from aiostreams.storage.base import Storage
-    from aiostreams.web.stats.model import StatsCallback
+    from aiostreams.web.stats.model import OnStats
 
 __all__ = ["run_app", "setup"]
 
@@ -35,7 +35,7 @@ def setup(
     limits: Limits = DEFAULT_LIMITS,
     storage: Storage | None = None,
     compression: Compression | None = DEFAULT_COMPRESSION,
-    on_stats: StatsCallback | Iterable[StatsCallback] | None = None,
+    on_stats: OnStats | None = None,
     models: Iterable[Any] = (),
 ) -> web.Application:
     """Have ``app`` take and give every body as a stream.
@@ -57,8 +57,10 @@ def setup(
             exactly once, however it ended; one callback or several, plain or async.
             A plain one must be quick, an async one runs as a task of its own; what
             they raise is logged. ``log_stats()``, ``prometheus_stats()`` and
-            ``opentelemetry_stats()`` make some. A request that aiohttp's parser
-            refuses never becomes one of an application, and is not told.
+            ``opentelemetry_stats()`` make some. A ``RequestTracer``, as
+            ``opentelemetry_tracing()`` is, may stand among them. A request that
+            aiohttp's parser refuses never becomes one of an application, and is not
+            told.
         models: the types that handlers validate bodies into; each is looked at now,
             where a mistake in it would be found by the first request.
 

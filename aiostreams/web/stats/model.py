@@ -14,18 +14,23 @@ Upper bounds of histograms: what to tell apart, of times and of sizes.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
-from typing import Final, Literal, TypeAlias
+from typing import TYPE_CHECKING, Final, Literal, Protocol, TypeAlias
 
 from aiostreams.limits import GiB, KiB, MiB
+
+if TYPE_CHECKING:
+    from aiohttp import web
 
 __all__ = [
     "ADVISED_DURATIONS",
     "DURATIONS",
     "SIZES",
     "BodyStats",
+    "OnStats",
     "Outcome",
+    "RequestTracer",
     "StatsCallback",
 ]
 
@@ -93,6 +98,27 @@ class BodyStats:
 
 # Plain or async. Called once for each request, when it is over.
 StatsCallback: TypeAlias = Callable[[BodyStats], Awaitable[None] | None]
+
+
+class RequestTracer(Protocol):
+    """What hears of the beginning of each request, and of its end."""
+
+    def begin(self, request: web.Request) -> Callable[[BodyStats], None] | None:
+        """Called before any middleware and handler, in the request's own task.
+
+        Returns:
+            What is called when the request is over; ``None``: nothing.
+        """
+        ...
+
+    def install(self, app: web.Application) -> None:
+        """Called once, by ``setup``."""
+        ...
+
+
+OnStats: TypeAlias = (
+    StatsCallback | RequestTracer | Iterable[StatsCallback | RequestTracer]
+)
 
 
 # Seconds, as OpenTelemetry's conventions advise for HTTP; services compare by them.

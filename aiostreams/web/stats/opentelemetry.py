@@ -1,27 +1,41 @@
-"""``opentelemetry_stats``: the metrics of OpenTelemetry's conventions for HTTP.
+"""Metrics and traces by OpenTelemetry's conventions for HTTP.
 
 Names, units, attributes and boundaries are those of the semantic conventions where
 they have any: ``http.server.request.duration``, ``http.server.request.body.size`` and
 ``http.server.response.body.size``. What goes beyond them is called ``aiostreams.``.
 
 Only the API is needed. Without an SDK behind it nothing is recorded, and where to is
-the SDK's matter. A span of the request is not touched: those who make one end it when
-the handler returns, which is before the body was sent.
+the SDK's matter.
+
+A span that others make ends when the handler returns, which is before the body was
+sent; the one of ``opentelemetry_tracing`` ends with the last byte of the response.
 """
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING, Any
 
+from aiohttp import web
+
 from aiostreams.extras import require
+from aiostreams.web.state import body_of, tally_of
 from aiostreams.web.stats.model import ADVISED_DURATIONS, SIZES
+from aiostreams.web.stats.reporter import route_of, standard_method
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from aiohttp.typedefs import Handler
     from opentelemetry.metrics import MeterProvider
+    from opentelemetry.trace import TracerProvider
 
-    from aiostreams.web.stats.model import BodyStats, StatsCallback
+    from aiostreams.web.stats.model import BodyStats, RequestTracer, StatsCallback
 
-__all__ = ["opentelemetry_stats"]
+__all__ = ["opentelemetry_stats", "opentelemetry_tracing"]
+
+# OpenTelemetry's own instrumentation of aiohttp's server.
+_INSTRUMENTATION = "opentelemetry.instrumentation.aiohttp_server"
 
 
 def opentelemetry_stats(meter_provider: MeterProvider | None = None) -> StatsCallback:
@@ -121,6 +135,137 @@ class _Instruments:
             coded = {**where, "aiostreams.coding": " ".join(stats.response_codings)}
             self._encoded["response", "encoded"].add(stats.response_body_size, coded)
             self._encoded["response", "decoded"].add(stats.response_decoded_size, coded)
+
+
+def opentelemetry_tracing(
+    tracer_provider: TracerProvider | None = None,
+) -> RequestTracer:
+    """Spans for ``setup(on_stats=...)``: one for each request, to its last byte.
+
+    Needs the extra ``opentelemetry``. The span is a child of the one that the request's
+    header fields name (``traceparent``, or what the global propagator reads), and the
+    parent of all that the handler makes. It has the attributes that the conventions
+    ask for, the sizes of both bodies, and as ``aiostreams.`` the outcome, codings,
+    decoded sizes, parts, and how long the request waited for the client, in seconds.
+
+    Where OpenTelemetry's own instrumentation of aiohttp's server is active, no second
+    span is made: its span gets what is known when the handler returns.
+
+    Args:
+        tracer_provider: the global one unless given.
+
+    Raises:
+        ImportError: opentelemetry-api is not installed.
+    """
+    trace: Any = require(
+        "opentelemetry.trace", extra="opentelemetry", what="opentelemetry_tracing"
+    )
+    return _Tracing(trace, trace.get_tracer("aiostreams", None, tracer_provider))
+
+
+class _Tracing:
+    """Begins and ends the spans."""
+
+    def __init__(self, trace: Any, tracer: Any) -> None:
+        self._trace = trace
+        self._tracer = tracer
+        self._context: Any = require(
+            "opentelemetry.context", extra="opentelemetry", what="opentelemetry_tracing"
+        )
+        self._propagate: Any = require(
+            "opentelemetry.propagate",
+            extra="opentelemetry",
+            what="opentelemetry_tracing",
+        )
+
+    def install(self, app: web.Application) -> None:
+        """Where another one makes the span, add to it from the inside."""
+
+        @web.middleware
+        async def adding(request: web.Request, handler: Handler) -> web.StreamResponse:
+            try:
+                return await handler(request)
+            finally:
+                self._add(request)
+
+        async def innermost(app: web.Application) -> None:
+            if _is_instrumented() and not app.middlewares.frozen:
+                app.middlewares.append(adding)
+
+        app.on_startup.append(innermost)
+
+    def begin(self, request: web.Request) -> Callable[[BodyStats], None] | None:
+        """Make the span, and make it the current one of the request's task."""
+        if _is_instrumented():
+            return None
+        method, route = standard_method(request), route_of(request)
+        attributes: dict[str, str | int] = {
+            "http.request.method": method,
+            "url.scheme": request.scheme,
+            "url.path": request.path,
+        }
+        if route is not None:
+            attributes["http.route"] = route
+        # The method of the conventions' names for methods that nobody knows.
+        name = "HTTP" if method == "_OTHER" else method
+        span = self._tracer.start_span(
+            name if route is None else f"{name} {route}",
+            self._propagate.extract(request.headers),
+            self._trace.SpanKind.SERVER,
+            attributes,
+        )
+        # It is not detached: the task ends with the request.
+        self._context.attach(self._trace.set_span_in_context(span))
+
+        def end(stats: BodyStats) -> None:
+            _describe(span, stats)
+            if (error := _error_type(stats)) is not None:
+                span.set_attribute("error.type", error)
+                span.set_status(self._trace.StatusCode.ERROR)
+            span.end()
+
+        return end
+
+    def _add(self, request: web.Request) -> None:
+        span = self._trace.get_current_span()
+        body, tally = body_of(request), tally_of(request)
+        span.set_attribute("aiostreams.request.wait", body.waited)
+        if tally is not None:
+            span.set_attribute(
+                "aiostreams.request.parts", sum(count.parts for count in tally.counts)
+            )
+
+
+def _is_instrumented() -> bool:
+    module = sys.modules.get(_INSTRUMENTATION)
+    if module is None:
+        return False
+    instrumentor: Any = module.AioHttpServerInstrumentor()
+    return bool(instrumentor.is_instrumented_by_opentelemetry)
+
+
+def _describe(span: Any, stats: BodyStats) -> None:
+    """What is known of a request that is over, as attributes of its span."""
+    span.set_attributes(
+        {
+            "network.protocol.version": stats.http_version,
+            "http.request.body.size": stats.request_body_size,
+            "http.response.body.size": stats.response_body_size,
+            "aiostreams.outcome": stats.outcome,
+            "aiostreams.request.wait": stats.request_wait,
+            "aiostreams.request.parts": stats.request_parts,
+        }
+    )
+    if stats.status is not None:
+        span.set_attribute("http.response.status_code", stats.status)
+    for way, codings, decoded in (
+        ("request", stats.request_codings, stats.request_decoded_size),
+        ("response", stats.response_codings, stats.response_decoded_size),
+    ):
+        if codings:
+            span.set_attribute(f"aiostreams.{way}.codings", codings)
+            if decoded is not None:
+                span.set_attribute(f"aiostreams.{way}.decoded_size", decoded)
 
 
 def _error_type(stats: BodyStats) -> str | None:

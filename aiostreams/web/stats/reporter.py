@@ -40,14 +40,19 @@ from aiostreams.web.stats.log import STATS_LOGGER
 from aiostreams.web.stats.model import BodyStats
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Iterable, Sequence
+    from collections.abc import Awaitable, Callable, Sequence
 
     from aiohttp.typedefs import Handler
 
     from aiostreams.web.state import RequestState
-    from aiostreams.web.stats.model import Outcome, StatsCallback
+    from aiostreams.web.stats.model import (
+        OnStats,
+        Outcome,
+        RequestTracer,
+        StatsCallback,
+    )
 
-__all__ = ["Reporter", "summarize"]
+__all__ = ["Reporter", "route_of", "standard_method", "summarize"]
 
 _logger = logging.getLogger(STATS_LOGGER)
 # How long a server that stops waits for async callbacks, in seconds.
@@ -67,8 +72,15 @@ class Reporter:
         stopping: whether the server is about to cancel what is under way.
     """
 
-    def __init__(self, callbacks: StatsCallback | Iterable[StatsCallback]) -> None:
-        self._callbacks = (callbacks,) if callable(callbacks) else tuple(callbacks)
+    def __init__(self, callbacks: OnStats) -> None:
+        single = callable(callbacks) or hasattr(callbacks, "begin")
+        several: tuple[Any, ...] = (callbacks,) if single else tuple(callbacks)  # type: ignore[arg-type]
+        self._tracers: tuple[RequestTracer, ...] = tuple(
+            one for one in several if hasattr(one, "begin")
+        )
+        self._callbacks: tuple[StatsCallback, ...] = tuple(
+            one for one in several if not hasattr(one, "begin")
+        )
         self._under_way = 0
         self._telling: set[asyncio.Task[None]] = set()
         self.stopping: bool = False
@@ -102,6 +114,8 @@ class Reporter:
                 app.middlewares.remove(reporting)
                 app.middlewares.insert(0, reporting)
 
+        for tracer in self._tracers:
+            tracer.install(app)
         app.middlewares.insert(0, reporting)
         app.on_startup.append(outermost_again)
         app.on_response_prepare.append(self._begin)
@@ -119,6 +133,11 @@ class Reporter:
         if self not in tally.listeners:
             tally.listeners.append(self)
             self._under_way += 1
+            for tracer in self._tracers:
+                # An application inside of another one may have the same.
+                known = {getattr(one, "tracer", None) for one in tally.listeners}
+                if tracer not in known:
+                    tally.listeners.append(_Traced(tracer, request))
         return tally
 
     async def _begin(self, request: web.Request, response: web.StreamResponse) -> None:
@@ -168,6 +187,28 @@ class Reporter:
             for task in self._telling:
                 task.cancel()
             _logger.warning("callbacks for stats hang: %d", len(self._telling))
+
+
+class _Traced:
+    """A request that a tracer has heard begin."""
+
+    stopping = False
+
+    def __init__(self, tracer: RequestTracer, request: web.Request) -> None:
+        self.tracer = tracer
+        self._end: Callable[[BodyStats], None] | None = None
+        try:
+            self._end = tracer.begin(request)
+        except Exception:
+            _logger.exception("tracer failed: %r", tracer)
+
+    def report(self, stats: BodyStats, told: list[object]) -> None:
+        del told
+        if self._end is not None:
+            try:
+                self._end(stats)
+            except Exception:
+                _logger.exception("tracer failed: %r", self.tracer)
 
 
 def _listen(writer: AbstractStreamWriter, tally: Tally | None) -> None:
@@ -226,13 +267,11 @@ def summarize(
             request, tally, response, whole=whole
         )
     parts = sum(count.parts for count in tally.counts)
-    method, version = request.method, request.version
-    resource = request.match_info.route.resource
     return BodyStats(
-        method=method if method in hdrs.METH_ALL else _OTHER,
-        route=None if resource is None else resource.canonical,
+        method=standard_method(request),
+        route=route_of(request),
         scheme=request.scheme,
-        http_version="1.1" if version == HttpVersion11 else "1.0",
+        http_version="1.1" if request.version == HttpVersion11 else "1.0",
         status=status,
         outcome=outcome,
         error=error,
@@ -247,6 +286,17 @@ def summarize(
         response_start=start,
         duration=now - tally.started,
     )
+
+
+def standard_method(request: web.Request) -> str:
+    """The request method; ``"_OTHER"`` for one that nobody knows."""
+    return request.method if request.method in hdrs.METH_ALL else _OTHER
+
+
+def route_of(request: web.Request) -> str | None:
+    """The path of the route as it was registered, if one matched."""
+    resource = request.match_info.route.resource
+    return None if resource is None else resource.canonical
 
 
 def _is_whole(task: asyncio.Task[Any]) -> bool:
