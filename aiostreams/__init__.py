@@ -68,7 +68,7 @@ from aiostreams.streams.transforms import (
 )
 from aiostreams.uploads.formmodel import FormField
 from aiostreams.uploads.openapi import body_schema, problem_responses
-from aiostreams.uploads.receiver import IncomingFile
+from aiostreams.uploads.receiver import IncomingFile, by_digest
 from aiostreams.uploads.rules import FileRule
 from aiostreams.uploads.stored import StoredFile
 from aiostreams.web.channel import Channel
@@ -173,6 +173,7 @@ __all__ = [
     "ZipStream",
     "add_validator",
     "body_schema",
+    "by_digest",
     "compression_middleware",
     "copy",
     "expect_continue",

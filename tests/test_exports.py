@@ -31,6 +31,7 @@ CONTRACT = set(
     StreamError StreamClosed StreamBusy SizeMismatch MalformedBody BodyTimeout
     LengthRequired LimitExceeded UnsupportedContent InvalidContent ClientGone
     Storage MemoryStorage DiskStorage ObjectStorage storage_from_url StoredFile
+    by_digest
     StoredObject ObjectNotFound ObjectExists InvalidKey StorageError
     body_schema problem_responses CSV MsgPack register_content negotiate
     Result RouteTableDef handler add_validator
@@ -60,7 +61,12 @@ FACES = {
         "opentelemetry_tracing",
         "prometheus_stats",
     ],
-    "aiostreams.storage": ["check_attributes", "check_key", "check_prefix"],
+    "aiostreams.storage": [
+        "StagedObject",
+        "check_attributes",
+        "check_key",
+        "check_prefix",
+    ],
 }
 
 

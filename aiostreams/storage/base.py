@@ -14,23 +14,36 @@ idea of a name and a file system: every storage calls ``check_key`` first.
 from __future__ import annotations
 
 import re
+import secrets
+import time
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Self
 
-from aiostreams.errors import InvalidKey, ObjectExists
+from aiostreams.errors import InvalidKey, ObjectExists, ObjectNotFound
 from aiostreams.files.draft import TEMPORARY_PREFIX
 from aiostreams.limits import KiB
 from aiostreams.streams.copy import copy
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Mapping
+    from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
     from types import TracebackType
 
     from aiostreams.streams.base import Stream
 
-__all__ = ["Storage", "StoredObject", "check_attributes", "check_key", "check_prefix"]
+__all__ = [
+    "STAGED",
+    "StagedObject",
+    "Storage",
+    "StoredObject",
+    "check_attributes",
+    "check_key",
+    "check_prefix",
+]
+
+# Where staged bytes wait in a storage that can't keep them out of sight.
+STAGED = "aiostreams-staged/"
 
 # S3's and Google's ceiling; Azure has the same, in characters.
 _MAX_KEY = 1024
@@ -159,6 +172,65 @@ class Storage(ABC):
         )
         async with sink:
             await sink.write(data)
+
+    async def stage(
+        self,
+        key: str,
+        *,
+        content_type: str | None = None,
+        metadata: Mapping[str, str] | None = None,
+        overwrite: bool = False,
+        size: int | None = None,
+    ) -> StagedObject:
+        """An object that is written now, and gets its key later or is removed.
+
+        Until it is published it is not at ``key``. The bytes wait under a key below
+        ``aiostreams-staged/``, and are moved from there, unless the storage knows
+        a better way. What a killed process leaves there, :meth:`sweep` removes.
+
+        Args:
+            key: where it will be; one that is taken may be refused early.
+            content_type: its media type.
+            metadata: a few words about it.
+            overwrite: whether an object that is there is replaced.
+            size: how long it will be at most, in bytes, if that is known.
+
+        Raises:
+            InvalidKey, ValueError, StorageError: as :meth:`create`.
+        """
+        check_key(key)
+        metadata = check_attributes(content_type, metadata)
+
+        async def create(staged: str) -> Stream:
+            return await self.create(
+                staged,
+                content_type=content_type,
+                metadata=metadata,
+                overwrite=True,  # the key is random
+                size=size,
+            )
+
+        return _StagedByKey(self, key, create, overwrite=overwrite)
+
+    async def sweep(self, older_than: float = 86400.0) -> int:
+        """Remove what a killed process has left while it stored objects.
+
+        Args:
+            older_than: how many seconds ago it must have been written last.
+
+        Returns:
+            How much was removed.
+
+        Raises:
+            StorageError: the storage failed.
+        """
+        before = time.time() - older_than
+        removed = 0
+        async for stored in self.list(STAGED):
+            if stored.modified is not None and stored.modified < before:
+                await self.delete(stored.key)
+                removed += 1
+        return removed
 
     @abstractmethod
     async def open(self, key: str) -> Stream:
@@ -312,6 +384,107 @@ class Storage(ABC):
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__}>"
+
+
+class StagedObject(ABC):
+    """An object that is on its way to its key; see :meth:`Storage.stage`.
+
+    Args:
+        storage: its storage.
+        key: where it will be.
+        overwrite: whether an object that is there is replaced.
+
+    Attributes:
+        key: where it will be; may be changed until it is published.
+        published: whether it is there.
+    """
+
+    def __init__(self, storage: Storage, key: str, *, overwrite: bool) -> None:
+        self._storage = storage
+        self.key: str = key
+        self._overwrite = overwrite
+        self.published: bool = False
+
+    @abstractmethod
+    async def create(self) -> Stream:
+        """The stream to write, once. Its ``close()`` makes the bytes complete.
+
+        Raises:
+            StorageError, ObjectExists: as :meth:`Storage.create`.
+        """
+
+    @abstractmethod
+    async def open(self) -> Stream:
+        """A stream over the bytes, which can seek; it may fail once they are moved.
+
+        Raises:
+            ObjectNotFound: they are not staged any more.
+            StorageError: the storage failed.
+        """
+
+    async def publish(self) -> None:
+        """Give the object its key, at once or not at all. Not to be cancelled.
+
+        Raises:
+            InvalidKey: the key is outside the grammar.
+            ObjectExists: the key is taken.
+            StorageError: the storage failed.
+        """
+        await self._publish()
+        self.published = True
+
+    async def undo(self) -> None:
+        """Remove it, from its key as well if it was published.
+
+        Raises:
+            StorageError: the storage failed.
+        """
+        if self.published:
+            await self._storage.delete(self.key)
+            self.published = False
+        else:
+            await self._discard()
+
+    @abstractmethod
+    async def _publish(self) -> None: ...
+
+    @abstractmethod
+    async def _discard(self) -> None: ...
+
+
+class _StagedByKey(StagedObject):
+    """An object at another key of its storage, to be moved from there."""
+
+    def __init__(
+        self,
+        storage: Storage,
+        key: str,
+        create: Callable[[str], Awaitable[Stream]],
+        *,
+        overwrite: bool,
+    ) -> None:
+        super().__init__(storage, key, overwrite=overwrite)
+        self._create = create
+        self._staged: str | None = None
+
+    async def create(self) -> Stream:
+        self._staged = STAGED + secrets.token_hex(16)
+        return await self._create(self._staged)
+
+    async def open(self) -> Stream:
+        if self._staged is None:
+            raise ObjectNotFound("the bytes are not staged any more")
+        return await self._storage.open(self._staged)
+
+    async def _publish(self) -> None:
+        assert self._staged is not None
+        await self._storage.move(self._staged, self.key, overwrite=self._overwrite)
+        self._staged = None
+
+    async def _discard(self) -> None:
+        staged, self._staged = self._staged, None
+        if staged is not None:
+            await self._storage.delete(staged)
 
 
 def check_key(key: str) -> tuple[str, ...]:

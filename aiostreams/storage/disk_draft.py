@@ -31,8 +31,16 @@ import os
 from typing import TYPE_CHECKING
 
 from aiostreams.errors import ObjectExists
-from aiostreams.files.draft import REFUSALS, Draft, set_mode, sync_directory
+from aiostreams.files.draft import (
+    REFUSALS,
+    Draft,
+    link_new,
+    rename_new,
+    set_mode,
+    sync_directory,
+)
 from aiostreams.files.file import FileStream, FileWriter
+from aiostreams.files.reading import OpenFile
 from aiostreams.streams.base import Stream
 from aiostreams.streams.threads import ThreadCall
 
@@ -65,10 +73,12 @@ class ObjectDraft(Draft):
 
     Attributes:
         published: whether it is in its place, and nothing failed afterwards.
+        staging: set it to have a commit make the file complete and leave it under its
+            temporary name, until :meth:`release` or :meth:`drop`.
     """
 
     __slots__ = ("_at_once", "_attributes", "_folders", "_found", "_identity",
-                 "_needed", "_parents", "published")  # fmt: skip
+                 "_needed", "_parents", "_staged", "published", "staging")  # fmt: skip
 
     # Said once in a process, not with each object.
     _warned = False
@@ -91,7 +101,25 @@ class ObjectDraft(Draft):
         self._identity: os.stat_result | None = None
         self._at_once = False
         self._found: os.stat_result | None = None
+        self._staged: str | None = None
         self.published: bool = False
+        self.staging: bool = False
+
+    def open_staged(self) -> OpenFile:
+        """Open the complete file that waits. Blocking.
+
+        Raises:
+            FileNotFoundError: none does.
+            OSError: it can't be opened.
+        """
+        staged = self._staged
+        if staged is None:
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
+        folder = self._folders.open(self._parents)
+        try:
+            return OpenFile.open(staged, dir_fd=folder, follow_symlinks=False)
+        finally:
+            close(folder)
 
     def store(self, data: BytesLike) -> None:
         """Do all of it at once: nothing can change meanwhile that could not after.
@@ -173,12 +201,91 @@ class ObjectDraft(Draft):
         self._identity = os.stat(
             self._temporary, dir_fd=self._directory, follow_symlinks=False
         )
+        if self.staging:
+            self._staged, self._temporary = self._temporary, None
+            return
         try:
             super()._publish()
         except BaseException:
             self._remove_own(self._directory)
             raise
         self.published = True
+
+    def release(self, segments: tuple[str, ...]) -> None:
+        """Give the file that was staged its name. Blocking.
+
+        Args:
+            segments: the key; not necessarily that of the beginning.
+
+        Raises:
+            StorageError: the disk failed; the file is gone.
+            ObjectExists: the key is taken; likewise.
+        """
+        staged, self._staged = self._staged, None
+        assert staged is not None
+        old, new = self._parents, segments[:-1]
+        here = -1
+        try:
+            here = self._folders.open(old)
+            self._parents, self.name = new, segments[-1]
+            self._link_staged(staged, here, same=old == new)
+            self.published = True
+        except OSError as error:
+            raise self._explain(error) from error
+        finally:
+            if here < 0:
+                _logger.warning("temporary file left behind: %s", staged)
+            else:
+                self._directory, self._temporary = here, staged
+                super().discard()
+            if old != new or not self.published:
+                self._folders.prune(old)
+            if not self.published:
+                self._folders.prune(new)
+
+    def _link_staged(self, staged: str, here: int, *, same: bool) -> None:
+        for _ in range(_TRIES):
+            there = here if same else self._folders.open(self._parents, make=True)
+            self._directory = there
+            try:
+                if self._overwrite:
+                    self._replaced()
+                    os.replace(staged, self.name, src_dir_fd=here, dst_dir_fd=there)
+                elif not link_new(staged, here, self.name, there):
+                    rename_new(staged, here, self.name, there)
+                if self._fsync:
+                    self._sync(there)
+            except FileNotFoundError:
+                if same:
+                    raise
+                # The folder was pruned before the file was in it.
+            else:
+                return
+            finally:
+                self._directory = -1
+                if not same:
+                    close(there)
+        raise OSError(errno.ESTALE, "its folder vanishes again and again")
+
+    def _sync(self, folder: int) -> None:
+        try:
+            sync_directory(folder)
+        except BaseException:
+            self._remove_own(folder)
+            raise
+
+    def drop(self) -> None:
+        """Remove the file that was staged. Blocking."""
+        staged, self._staged = self._staged, None
+        if staged is None:
+            return
+        try:
+            self._directory = self._folders.open(self._parents)
+        except OSError as error:
+            _logger.warning("file left behind: %s: %s", staged, error.strerror)
+            return
+        self._temporary = staged
+        self.discard()
 
     def _check_folder(self) -> None:
         folder = self._folders.open(self._parents)
@@ -218,7 +325,7 @@ class ObjectDraft(Draft):
     def discard(self) -> None:
         """Remove every trace, also the folders that are empty now."""
         super().discard()
-        if not self.published:
+        if not self.published and self._staged is None:
             self._prune()
 
     def _prune(self) -> None:
@@ -260,6 +367,7 @@ class DiskWriter(FileStream):
         except asyncio.CancelledError:
             if self._draft.published:
                 await ThreadCall(self._draft.retract).finish()
+            await ThreadCall(self._draft.drop).finish()
             raise
 
 

@@ -17,6 +17,7 @@ from aiostreams.errors import ObjectExists, ObjectNotFound
 from aiostreams.files.writing import ChunkList
 from aiostreams.limits import MiB
 from aiostreams.storage.base import (
+    StagedObject,
     Storage,
     StoredObject,
     check_attributes,
@@ -69,19 +70,43 @@ class MemoryStorage(Storage):
             self._check_free(key)
 
         def commit(data: bytes) -> None:
-            if not overwrite:
-                self._check_free(key)
-            stored = StoredObject(
-                key,
-                len(data),
-                content_type,
-                time.time(),
-                secrets.token_hex(8),
-                metadata,
-            )
-            self._objects[key] = _Object(stored, data)
+            self.add(_made(key, data, content_type, metadata), overwrite=overwrite)
 
         return _MemoryWriter(commit, content_type)
+
+    async def stage(
+        self,
+        key: str,
+        *,
+        content_type: str | None = None,
+        metadata: Mapping[str, str] | None = None,
+        overwrite: bool = False,
+        size: int | None = None,
+    ) -> StagedObject:
+        """An object that gets its key later, see :meth:`Storage.stage`."""
+        if type(self).create is not MemoryStorage.create:
+            # What a subclass does with the bytes is not passed by.
+            return await super().stage(
+                key,
+                content_type=content_type,
+                metadata=metadata,
+                overwrite=overwrite,
+                size=size,
+            )
+        check_key(key)
+        metadata = check_attributes(content_type, metadata)
+        if not overwrite:
+            self._check_free(key)
+        make = functools.partial(
+            _made, key, content_type=content_type, metadata=metadata
+        )
+        return _StagedInMemory(self, key, content_type, make, overwrite=overwrite)
+
+    def add(self, found: _Object, *, overwrite: bool) -> None:
+        """Put an object at its key, for what writes it."""
+        if not overwrite:
+            self._check_free(found.stored.key)
+        self._objects[found.stored.key] = found
 
     async def open(self, key: str) -> Stream:
         """A readable stream over the object, see :meth:`Storage.open`."""
@@ -128,6 +153,55 @@ class MemoryStorage(Storage):
     def _check_free(self, key: str) -> None:
         if key in self._objects:
             raise ObjectExists(f"{key!r} exists already")
+
+
+def _made(
+    key: str, data: bytes, content_type: str | None, metadata: Mapping[str, str]
+) -> _Object:
+    etag = secrets.token_hex(8)
+    stored = StoredObject(key, len(data), content_type, time.time(), etag, metadata)
+    return _Object(stored, data)
+
+
+class _StagedInMemory(StagedObject):
+    """An object that its storage does not know yet."""
+
+    _storage: MemoryStorage
+
+    def __init__(
+        self,
+        storage: MemoryStorage,
+        key: str,
+        content_type: str | None,
+        make: Callable[..., _Object],
+        *,
+        overwrite: bool,
+    ) -> None:
+        super().__init__(storage, key, overwrite=overwrite)
+        self._content_type = content_type
+        self._make = make
+        self._object: _Object | None = None
+
+    async def create(self) -> Stream:
+        return _MemoryWriter(self._keep, self._content_type)
+
+    def _keep(self, data: bytes) -> None:
+        self._object = self._make(data=data)
+
+    async def open(self) -> Stream:
+        if self._object is None:
+            raise ObjectNotFound("the bytes are not staged any more")
+        return _MemoryReader(self._object)
+
+    async def _publish(self) -> None:
+        assert self._object is not None
+        stored = dataclasses.replace(self._object.stored, key=self.key)
+        found = _Object(stored, self._object.data)
+        self._storage.add(found, overwrite=self._overwrite)
+        self._object = None
+
+    async def _discard(self) -> None:
+        self._object = None
 
 
 class _MemoryWriter(Stream):

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import secrets
 import time
 from datetime import timedelta
@@ -25,6 +26,7 @@ from aiostreams.errors import (
 from aiostreams.files.draft import TEMPORARY_PREFIX
 from aiostreams.limits import GiB, MiB
 from aiostreams.storage.base import (
+    StagedObject,
     Storage,
     StoredObject,
     check_attributes,
@@ -42,14 +44,17 @@ from aiostreams.storage.obstore import (
     load,
     with_defaults,
 )
+from aiostreams.streams.copy import copy
 from aiostreams.streams.tasks import settle
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Coroutine, Mapping
+    from collections.abc import AsyncGenerator, Callable, Coroutine, Mapping
 
     from aiostreams.streams.base import Stream
 
 __all__ = ["ObjectStorage"]
+
+_logger = logging.getLogger("aiostreams.uploads")
 
 _MIN_PART = 5 * MiB
 _MAX_PART = 5 * GiB
@@ -143,19 +148,76 @@ class ObjectStorage(Storage):
         Raises:
             StorageError: the store keeps no metadata.
         """
+        attributes = self._attributes(key, content_type, metadata)
+        return self._writer(
+            key, self.path(key), attributes, content_type, size, overwrite=overwrite
+        )
+
+    async def stage(
+        self,
+        key: str,
+        *,
+        content_type: str | None = None,
+        metadata: Mapping[str, str] | None = None,
+        overwrite: bool = False,
+        size: int | None = None,
+    ) -> StagedObject:
+        """An object that gets its key later, see :meth:`Storage.stage`.
+
+        It waits below ``.aiostreams-temporary``. To publish it costs a copy by the
+        store and a request that deletes; on S3, the bytes of more than 5 GiB pass
+        through this process once more.
+        """
+        if type(self).create is not ObjectStorage.create:
+            # What a subclass does with the bytes is not passed by.
+            return await super().stage(
+                key,
+                content_type=content_type,
+                metadata=metadata,
+                overwrite=overwrite,
+                size=size,
+            )
+        attributes = self._attributes(key, content_type, metadata)
+        if not overwrite and await self.exists(self.path(key), key):
+            raise ObjectExists(f"{key!r} exists already")
+
+        def write(path: str) -> ObjectWriter:
+            return self._writer(
+                key, path, attributes, content_type, size, overwrite=True
+            )
+
+        return _StagedInStore(self, key, write, overwrite=overwrite)
+
+    def _attributes(
+        self, key: str, content_type: str | None, metadata: Mapping[str, str] | None
+    ) -> dict[str, str] | None:
+        """What the store is to keep of an object; ``None`` where it keeps nothing."""
         check_key(key)
         metadata = check_attributes(content_type, metadata)
-        attributes: dict[str, str] | None = None
-        if self._kind != "LocalStore":
-            attributes = {name: _encode(value) for name, value in metadata.items()}
-            if content_type is not None:
-                attributes["Content-Type"] = content_type
-        elif metadata:
-            raise StorageError(f"{self._kind} keeps no metadata")
+        if self._kind == "LocalStore":
+            if metadata:
+                raise StorageError(f"{self._kind} keeps no metadata")
+            return None
+        attributes = {name: _encode(value) for name, value in metadata.items()}
+        if content_type is not None:
+            attributes["Content-Type"] = content_type
+        return attributes
+
+    def _writer(
+        self,
+        key: str,
+        path: str,
+        attributes: dict[str, str] | None,
+        content_type: str | None,
+        size: int | None,
+        *,
+        overwrite: bool,
+    ) -> ObjectWriter:
         return ObjectWriter(
             self,
             key,
             attributes,
+            path=path,
             content_type=content_type,
             overwrite=overwrite,
             plan=part_plan(self._part_size, self._concurrency, size),
@@ -164,7 +226,10 @@ class ObjectStorage(Storage):
     async def open(self, key: str) -> Stream:
         """A readable stream over the object, see :meth:`Storage.open`."""
         check_key(key)
-        path = self.path(key)
+        return await self.open_path(self.path(key), key)
+
+    async def open_path(self, path: str, key: str) -> Stream:
+        """A readable stream over what is at a path, for what is staged there."""
         found = await self.look(path, key)
         stored = _describe(key, found.meta, found.attributes)
         return ObjectReader(
@@ -190,11 +255,29 @@ class ObjectStorage(Storage):
         """
         if await self._is_itself(source, target, overwrite=overwrite):
             return
-        found = await self.look(self.path(source), source)
+        await self.copy_path(self.path(source), target, overwrite=overwrite)
+
+    async def copy_path(self, source: str, target: str, *, overwrite: bool) -> None:
+        """Have the store copy what is at a path.
+
+        Raises:
+            ObjectNotFound, ObjectExists, StorageError: as :meth:`copy`.
+        """
+        found = await self.look(source, source)
         too_large = self.copies_at_most_5_gib and found.meta["size"] > MAX_COPY
         # LocalStore links, and leaves a file behind when it replaces such a link.
         if too_large or self._kind == "LocalStore":
-            await super().copy(source, target, overwrite=overwrite)
+            stored = _describe(target, found.meta, found.attributes)
+            async with await self.open_path(source, target) as stream:
+                sink = await self.create(
+                    target,
+                    content_type=stored.content_type,
+                    metadata=stored.metadata,
+                    overwrite=overwrite,
+                    size=stored.size,
+                )
+                async with sink:
+                    await copy(stream, sink)
             return
         if not overwrite and await self.exists(self.path(target), target):
             raise ObjectExists(f"{target!r} exists already")
@@ -214,7 +297,7 @@ class ObjectStorage(Storage):
         enter()
         try:
             await load().copy_async(
-                self.store, self.path(source), self.path(target), overwrite=overwrite
+                self.store, source, self.path(target), overwrite=overwrite
             )
         except Exception as error:
             explained = explain(error, "copy", source)
@@ -296,7 +379,7 @@ class ObjectStorage(Storage):
                         removed += 1
         except Exception as error:
             raise explain(error, "sweep", _TEMPORARY) from error
-        return removed
+        return removed + await super().sweep(older_than)
 
     async def close(self) -> None:
         """Wait for what is under way, at most 10 seconds.
@@ -369,6 +452,46 @@ class ObjectStorage(Storage):
             explained = explain(error, "delete", path)
             if not isinstance(explained, ObjectNotFound):
                 raise explained from error
+
+
+class _StagedInStore(StagedObject):
+    """An object at a temporary path of its store."""
+
+    _storage: ObjectStorage
+
+    def __init__(
+        self,
+        storage: ObjectStorage,
+        key: str,
+        write: Callable[[str], ObjectWriter],
+        *,
+        overwrite: bool,
+    ) -> None:
+        super().__init__(storage, key, overwrite=overwrite)
+        self._write = write
+        self._path: str | None = None
+
+    async def create(self) -> Stream:
+        self._path = self._storage.temporary_path()
+        return self._write(self._path)
+
+    async def open(self) -> Stream:
+        if self._path is None:
+            raise ObjectNotFound("the bytes are not staged any more")
+        return await self._storage.open_path(self._path, self.key)
+
+    async def _publish(self) -> None:
+        assert self._path is not None
+        await self._storage.copy_path(self._path, self.key, overwrite=self._overwrite)
+        try:
+            await self._discard()
+        except StorageError as error:  # the object is where it is to be
+            _logger.warning("staged bytes left behind: %s", error)
+
+    async def _discard(self) -> None:
+        path, self._path = self._path, None
+        if path is not None:
+            await self._storage.remove(path)
 
 
 def _encode(value: str) -> str:

@@ -75,7 +75,6 @@ class Place(Protocol):
     def store(self) -> Any: ...
     @property
     def copies_at_most_5_gib(self) -> bool: ...
-    def path(self, key: str) -> str: ...
     def temporary_path(self) -> str: ...
     def start(self, step: Coroutine[Any, Any, None]) -> asyncio.Task[None]: ...
     async def look(self, path: str, key: str) -> Any: ...
@@ -92,6 +91,7 @@ class ObjectWriter(Stream):
         key: str,
         attributes: dict[str, str] | None,
         *,
+        path: str,
         content_type: str | None,
         overwrite: bool,
         plan: tuple[int, int],
@@ -99,7 +99,7 @@ class ObjectWriter(Stream):
         super().__init__(content_type=content_type)
         self._storage = storage
         self._key = key
-        self._path = storage.path(key)
+        self._path = path
         self._token = secrets.token_hex(16)
         self._attributes = attributes
         if attributes is not None:

@@ -52,6 +52,7 @@ __all__ = [
     "promise_15_many_at_once",
     "promise_16_copies_are_objects_of_their_own",
     "promise_17_moves_lose_nothing",
+    "promise_18_staged_objects_wait_for_their_keys",
 ]
 
 # Beyond one part of every object store (5 MiB), and not a multiple of anything.
@@ -651,6 +652,38 @@ async def _race_of_moves(room: _Room, turn: int, *, same: bool) -> None:
     _promise(await room.is_free(f"race/{turn}"), "the source is there still")
 
 
+async def promise_18_staged_objects_wait_for_their_keys(make: Make) -> None:
+    """A staged object can be read, and is at its key once it is published."""
+    async with _room(make) as room:
+        key = room.key("staged")
+        for size in (0, 3, 5 * MiB + 7):
+            data = SAMPLE * (size // len(SAMPLE)) + SAMPLE[: size % len(SAMPLE)]
+            staged = await room.storage.stage(key, content_type="text/plain")
+            async with await staged.create() as sink:
+                await sink.write(data)
+            _promise(await room.is_free("staged"), "a staged object is at its key")
+            async with await staged.open() as stream:
+                _promise(await stream.read() == data, "other bytes are staged")
+            await staged.publish()
+            _promise(await room.load("staged") == data, "other bytes were published")
+            await _raises(ObjectNotFound, staged.open(), "what was published")
+            await staged.undo()
+            _promise(await room.is_free("staged"), "undone, and still there")
+        for other in (False, True):
+            staged = await room.storage.stage(key)
+            async with await staged.create() as sink:
+                await sink.write(b"mine")
+            if not other:
+                await staged.undo()
+                _promise(await room.is_free("staged"), "discarded, and at its key")
+                await _raises(ObjectNotFound, staged.open(), "what was discarded")
+                continue
+            await room.store("staged", b"theirs")
+            await _raises(ObjectExists, staged.publish(), "a taken key")
+            await staged.undo()
+            _promise(await room.load("staged") == b"theirs", "another's was undone")
+
+
 PROMISES: tuple[Callable[[Make], Awaitable[None]], ...] = (
     promise_01_what_was_written_is_stored,
     promise_02_nothing_shows_before_close,
@@ -669,6 +702,7 @@ PROMISES: tuple[Callable[[Make], Awaitable[None]], ...] = (
     promise_15_many_at_once,
     promise_16_copies_are_objects_of_their_own,
     promise_17_moves_lose_nothing,
+    promise_18_staged_objects_wait_for_their_keys,
 )
 """What every ``Storage`` keeps, each a coroutine function of ``make``."""
 

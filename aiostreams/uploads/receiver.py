@@ -1,16 +1,19 @@
 """The receiving of files: one after the other into storage, all of them or none.
 
 A ``Receiver`` takes one file at a time: its first bytes are looked at, and refused
-before the rest is read; then it is copied to its storage while it arrives, hashed on
-the way. What was stored is remembered until the request has gone well; ``undo()``
-removes it, and waits for that through every cancellation.
+before the rest is read; then it is staged in its storage while it arrives, hashed on
+the way. Small ones are held in memory. When the request has gone well, ``publish()``
+gives all of them their keys, one after the other; ``undo()`` removes them. Both are
+waited for through every cancellation.
 
 A file is stored under a new key only, never over another one: what ``undo()`` removes
-was made by this request.
+was made by this request. Should the process be killed between two keys, the files that
+have theirs remain: no storage gives several keys in one step.
 """
 
 from __future__ import annotations
 
+import asyncio
 import contextvars
 import dataclasses
 import functools
@@ -18,16 +21,25 @@ import inspect
 import logging
 import re
 import secrets
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
-from aiostreams.errors import LimitExceeded, pointer_to
+from aiostreams.errors import (
+    LimitExceeded,
+    ObjectExists,
+    ObjectNotFound,
+    pointer_to,
+)
+from aiostreams.limits import KiB
 from aiostreams.sansio.disposition import safe_filename
 from aiostreams.sansio.mediatype import OCTET_STREAM
 from aiostreams.sansio.sniff.types import SNIFF_BYTES, named_type
+from aiostreams.storage.base import StagedObject, check_attributes, check_key
 from aiostreams.storage.disk_draft import DiskWriter
+from aiostreams.streams.base import Stream
 from aiostreams.streams.copy import copy
 from aiostreams.streams.hashing import Hashes, HashStream, hash_whole
-from aiostreams.streams.tasks import finish, start
+from aiostreams.streams.memory import ByteStream
+from aiostreams.streams.tasks import finish, settle, start
 from aiostreams.streams.threads import ThreadCall
 from aiostreams.uploads.rules import Ceiling, CeilingStream, FileRule
 from aiostreams.uploads.stored import StoredFile
@@ -38,17 +50,22 @@ if TYPE_CHECKING:
 
     from aiostreams.limits import Limits
     from aiostreams.storage.base import Storage
-    from aiostreams.streams.base import Stream
 
     Sniffer: TypeAlias = Callable[[bytes], str | None]
     KeyMaker: TypeAlias = "Callable[[IncomingFile], str | Awaitable[str]]"
+    Words: TypeAlias = Mapping[str, str]
+    MetadataMaker: TypeAlias = (
+        "Words | Callable[[IncomingFile], Words | Awaitable[Words]]"
+    )
 
-__all__ = ["IncomingFile", "Receiver"]
+__all__ = ["DigestKey", "HeldObject", "IncomingFile", "Receiver", "by_digest"]
 
 _logger = logging.getLogger("aiostreams.uploads")
 
 # How long the removal of a failed request's files may take, in seconds.
 _PATIENCE: Final = 30.0
+# How many bytes of small files are held in memory, of a form that is not as a whole.
+_HELD: Final = 64 * KiB
 _LONGEST_EXTENSION: Final = 12
 _SIMPLE_NAME: Final = re.compile("[A-Za-z0-9]{1,99}\\.([A-Za-z0-9]{1,12})")
 
@@ -88,6 +105,11 @@ class Receiver:
         sniffer: tells a media type by the first bytes; the table of this package
             unless given.
         quota: the most bytes that all files together may have.
+        metadata: a few words about each file, or what makes them.
+        staged: whether the files wait for ``publish()``.
+
+    Raises:
+        ValueError: keys that are digests are not staged.
     """
 
     def __init__(
@@ -101,11 +123,19 @@ class Receiver:
         rules: Mapping[str, FileRule],
         sniffer: Sniffer | None,
         quota: int | None,
+        metadata: MetadataMaker | None,
+        staged: bool,
     ) -> None:
         self._storage = storage
         self._accept = accept
         self._key = key or _random_key
         self._own_keys = key is None
+        self._metadata = metadata
+        self._staging = staged
+        if isinstance(key, DigestKey):
+            if not staged:
+                raise ValueError("by_digest() needs staged=True: its keys come last")
+            hashes = list(dict.fromkeys((*hashes, key.algorithm)))
         self._hashes = tuple(hashes)
         self._limits = limits
         # Those of other fields, so that each is made once.
@@ -115,7 +145,11 @@ class Receiver:
         self._quota = quota
         self._counts: dict[str, int] = {}
         self._received = 0
-        # In order; the last one's sink may be open still.
+        # How many bytes may still be held in memory.
+        self._room = _HELD
+        # The keys of this request, each with its storage.
+        self._places: set[tuple[int, str]] = set()
+        self._staged: list[StagedObject] = []
         self.stored: list[StoredFile] = []
 
     async def store(
@@ -139,29 +173,19 @@ class Receiver:
         source = CeilingStream(stream, ceiling, field, incoming.filename)
         try:
             head = await source.read(SNIFF_BYTES)
-            content_type, key = await self._identify(rule, field, incoming, head)
+            file = await self._identify(rule, field, incoming, head, storage)
             source.unread(head)
-            sink = await self._create(
-                storage, key, content_type, ceiling.size if size is None else size
-            )
-            async with sink:
+            most = ceiling.size if size is None else size
+            if min(most, len(head) if len(head) < SNIFF_BYTES else most) <= self._room:
+                staged: StagedObject = await self._hold(file, incoming)
+            else:
+                staged = await self._stage(file, incoming, most)
+            async with await staged.create() as sink:
                 hashes, hashed = self._hashed(source, sink)
                 count = await copy(hashed, sink)
-                file = StoredFile(
-                    field,
-                    incoming.filename,
-                    content_type,
-                    count,
-                    {},
-                    key,
-                    incoming.content_type,
-                    storage,
-                )
-                self._remember(file, committed=False)
         except LimitExceeded as error:
             raise source.named(error)  # noqa: B904 - has its cause, or is itself
-        file = dataclasses.replace(file, digests=hashes.digests)
-        return self._remember(file, committed=True)
+        return await self._keep(file, staged, count, hashes.digests)
 
     async def store_bytes(
         self, field: str, incoming: IncomingFile, data: bytes
@@ -177,24 +201,81 @@ class Receiver:
             StreamError: as :meth:`store`.
         """
         rule, storage, _ = self._admit(field, incoming, len(data))
-        content_type, key = await self._identify(
-            rule, field, incoming, data[:SNIFF_BYTES]
+        head = data[:SNIFF_BYTES]
+        file = await self._identify(rule, field, incoming, head, storage)
+        staged = await self._hold(file, incoming)
+        staged.data = data
+        digests = await hash_whole(data, self._hashes)
+        return await self._keep(file, staged, len(data), digests)
+
+    async def _hold(self, file: StoredFile, incoming: IncomingFile) -> HeldObject:
+        """Have a small file held in memory until the end: that saves a file."""
+        assert file.storage is not None
+        metadata = await self._words(incoming)
+        self._check_new(file)
+        held = HeldObject(
+            file.storage,
+            file.key,
+            file.content_type,
+            metadata,
+            overwrite=self._own_keys,
         )
-        file = StoredFile(
-            field,
-            incoming.filename,
-            content_type,
-            len(data),
-            await hash_whole(data, self._hashes),
-            key,
-            incoming.content_type,
-            storage,
+        self._staged.append(held)
+        return held
+
+    async def _stage(
+        self, file: StoredFile, incoming: IncomingFile, size: int
+    ) -> StagedObject:
+        assert file.storage is not None
+        metadata = await self._words(incoming)
+        self._check_new(file)
+        stage = file.storage.stage if self._staging else _direct(file.storage)
+        staged = await stage(
+            file.key,
+            content_type=file.content_type,
+            metadata=metadata,
+            # A random key is nobody else's. That spares an object store the check,
+            # for which it would have to copy the object.
+            overwrite=self._own_keys,
+            size=size,
         )
-        self._remember(file, committed=False)
-        await storage.put(
-            key, data, content_type=content_type, overwrite=self._own_keys
+        # Before it is written: one that fails midway is undone as well.
+        self._staged.append(staged)
+        return staged
+
+    async def _words(self, incoming: IncomingFile) -> Mapping[str, str] | None:
+        if not callable(self._metadata):
+            return self._metadata
+        words = self._metadata(incoming)
+        return await words if inspect.isawaitable(words) else words
+
+    def _check_new(self, file: StoredFile) -> None:
+        """Refuse a key that another file of this request has."""
+        place = id(file.storage), file.key
+        if place in self._places:
+            raise ObjectExists(f"{file.key!r} is the key of two files of one request")
+        self._places.add(place)
+
+    async def _keep(
+        self,
+        file: StoredFile,
+        staged: StagedObject,
+        size: int,
+        digests: Mapping[str, str],
+    ) -> StoredFile:
+        if isinstance(staged, HeldObject):
+            self._room -= size
+        key = file.key
+        if isinstance(self._key, DigestKey):
+            key = staged.key = self._key.key(digests)
+        file = dataclasses.replace(
+            file, size=size, digests=digests, key=key, staged=staged
         )
-        return self._remember(file, committed=True)
+        self.stored.append(file)
+        self._received += size
+        if not self._staging:
+            await staged.publish()
+        return file
 
     def _admit(
         self, field: str, incoming: IncomingFile, size: int | None
@@ -215,9 +296,14 @@ class Receiver:
         return rule, storage, ceiling
 
     async def _identify(
-        self, rule: FileRule, field: str, incoming: IncomingFile, head: bytes
-    ) -> tuple[str, str]:
-        """The media type, if it is welcome, and the key."""
+        self,
+        rule: FileRule,
+        field: str,
+        incoming: IncomingFile,
+        head: bytes,
+        storage: Storage,
+    ) -> StoredFile:
+        """The file, with its media type, if that is welcome, and its key."""
         declared, filename = incoming.content_type, incoming.filename
         if self._sniffer is None:
             content_type = rule.check_type(field, head, declared, filename)
@@ -235,19 +321,7 @@ class Receiver:
         if content_type == OCTET_STREAM and not self._own_keys and rule.accept is None:
             # Neither the bytes nor the client know: a key may be called "report.csv".
             content_type = named_type(head, declared, key)
-        return content_type, key
-
-    async def _create(
-        self, storage: Storage, key: str, content_type: str, size: int
-    ) -> Stream:
-        return await storage.create(
-            key,
-            content_type=content_type,
-            # A random key is nobody else's. That spares an object store the check,
-            # for which it would have to copy the object.
-            overwrite=self._own_keys,
-            size=size,
-        )
+        return StoredFile(field, filename, content_type, 0, {}, key, declared, storage)
 
     def _hashed(
         self, source: Stream, sink: Stream
@@ -263,21 +337,6 @@ class Receiver:
             return hashes, source
         hashing = HashStream(source, *self._hashes)
         return hashing, hashing
-
-    def _remember(self, file: StoredFile, *, committed: bool) -> StoredFile:
-        """Have the file removed if the request fails.
-
-        Under a key of our own that begins before it is committed: a commit that is
-        cancelled may have been one. Under a key that may be another's that would be
-        a crime.
-        """
-        if committed and self._own_keys:
-            self.stored[-1] = file
-        elif committed or self._own_keys:
-            self.stored.append(file)
-        if committed:
-            self._received += file.size
-        return file
 
     def rule(self, field: str) -> FileRule:
         """What holds for the files of a field."""
@@ -305,29 +364,217 @@ class Receiver:
                 return Ceiling(left, self._quota)
         return Ceiling(size)
 
+    async def publish(self) -> None:
+        """Give every file its key. A cancellation is raised afterwards.
+
+        Should it fail, some may have theirs: ``undo()`` is to be called.
+
+        Raises:
+            ObjectExists: a key is taken.
+            StorageError: a storage failed.
+        """
+        publishing = start(self._publish())
+        try:
+            await settle(publishing)
+        except asyncio.CancelledError:
+            try:
+                await finish(publishing, timeout=_PATIENCE)
+            finally:
+                if not publishing.done():
+                    publishing.cancel()
+                elif not publishing.cancelled():
+                    publishing.exception()  # mark as seen
+            raise
+        publishing.result()
+
+    async def _publish(self) -> None:
+        for staged in self._staged.copy():
+            if staged.published:
+                continue
+            try:
+                await staged.publish()
+            except ObjectExists:
+                if not isinstance(self._key, DigestKey):
+                    raise
+                # The same bytes are there. They are another's, and so are never undone.
+                self._staged.remove(staged)
+                await staged.undo()
+                staged.published = True
+
     async def undo(self) -> None:
         """Remove everything that was stored; whoever cancels waits for it."""
-        stored, self.stored = self.stored, []
-        if not stored:
+        self.stored = []
+        staged, self._staged = self._staged, []
+        if not staged:
             return
-        removing = start(_remove(stored))
+        removing = start(_remove(staged))
         try:
             await finish(removing, timeout=_PATIENCE)
         finally:
             if removing.done():
-                _logger.debug("upload undone: %d files", len(stored))
+                _logger.debug("upload undone: %d files", len(staged))
             else:
                 removing.cancel()
-                _logger.error("files of a failed upload remain: %d", len(stored))
+                _logger.error("files of a failed upload remain: %d", len(staged))
 
 
-async def _remove(stored: list[StoredFile]) -> None:
-    for file in reversed(stored):
-        assert file.storage is not None
+async def _remove(stored: list[StagedObject]) -> None:
+    for staged in reversed(stored):
         try:
-            await file.storage.delete(file.key)
+            await staged.undo()
         except Exception:
-            _logger.exception("a file of a failed upload remains: %r", file.key)
+            _logger.exception("a file of a failed upload remains: %r", staged.key)
+
+
+class HeldObject(StagedObject):
+    """A small object in memory, which its storage gets when it is published.
+
+    Attributes:
+        data: its bytes.
+    """
+
+    def __init__(
+        self,
+        storage: Storage,
+        key: str,
+        content_type: str,
+        metadata: Mapping[str, str] | None,
+        *,
+        overwrite: bool,
+    ) -> None:
+        check_key(key)
+        super().__init__(storage, key, overwrite=overwrite)
+        self._content_type = content_type
+        self._metadata = check_attributes(content_type, metadata)
+        self._begun = False
+        self.data: bytes | None = None
+
+    async def create(self) -> Stream:
+        return _HeldWriter(self)
+
+    async def open(self) -> Stream:
+        if self.data is None:
+            raise ObjectNotFound("the bytes are not staged any more")
+        return ByteStream(self.data, content_type=self._content_type)
+
+    async def _publish(self) -> None:
+        assert self.data is not None
+        self._begun = True
+        await self._storage.put(
+            self.key,
+            self.data,
+            content_type=self._content_type,
+            metadata=self._metadata,
+            overwrite=self._overwrite,
+        )
+        self.data = None
+
+    async def _discard(self) -> None:
+        self.data = None
+        if self._begun and self._overwrite:
+            # A cancelled put may have been one, and the key is nobody else's.
+            await self._storage.delete(self.key)
+
+
+class _HeldWriter(Stream):
+    """Collects the bytes of a small object."""
+
+    def __init__(self, held: HeldObject) -> None:
+        super().__init__()
+        self._held = held
+        self._chunks: list[bytes] = []
+
+    async def write(self, data: bytes | bytearray | memoryview) -> None:
+        self._chunks.append(bytes(data))
+
+    async def close(self) -> None:
+        self._held.data = b"".join(self._chunks)
+
+    async def abort(self) -> None:
+        self._chunks = []
+
+
+class _DirectObject(StagedObject):
+    """An object that is at its key as soon as it is written."""
+
+    def __init__(
+        self, storage: Storage, key: str, *, overwrite: bool, **attributes: Any
+    ) -> None:
+        super().__init__(storage, key, overwrite=overwrite)
+        self._attributes = attributes
+
+    async def create(self) -> Stream:
+        return await self._storage.create(
+            self.key, overwrite=self._overwrite, **self._attributes
+        )
+
+    async def open(self) -> Stream:
+        return await self._storage.open(self.key)
+
+    async def _publish(self) -> None:
+        pass
+
+    async def _discard(self) -> None:
+        if self._overwrite:
+            # As above. Under a key that may be another's that would be a crime.
+            await self._storage.delete(self.key)
+
+
+def _direct(storage: Storage) -> Callable[..., Awaitable[StagedObject]]:
+    async def stage(key: str, *, overwrite: bool, **attributes: Any) -> StagedObject:
+        return _DirectObject(storage, key, overwrite=overwrite, **attributes)
+
+    return stage
+
+
+# Those of which nobody can make two files with one digest.
+_STRONG: Final = frozenset({
+    "sha256", "sha384", "sha512", "sha3_256", "sha3_384", "sha3_512", "blake2b",
+    "blake2s",
+})  # fmt: skip
+
+
+class DigestKey:
+    """A key that is the file's digest; see :func:`by_digest`.
+
+    Attributes:
+        algorithm: which one.
+    """
+
+    def __init__(self, algorithm: str, prefix: str) -> None:
+        self.algorithm: str = algorithm
+        self._prefix = prefix
+
+    def __call__(self, incoming: IncomingFile) -> str:
+        """A key for the time until the digest is known."""
+        del incoming
+        return self._prefix + secrets.token_hex(16)
+
+    def key(self, digests: Mapping[str, str]) -> str:
+        """The key."""
+        return self._prefix + digests[self.algorithm]
+
+
+def by_digest(algorithm: str = "sha256", prefix: str = "") -> DigestKey:
+    """For ``receive(key=...)``: store each content once, under its digest.
+
+    A file that is there already is kept and shared: it is not stored again, and not
+    removed when the request fails. Who deletes one must know that nobody else has it.
+
+    Args:
+        algorithm: ``sha256``, or another that withstands collisions; it is added to
+            ``hash``.
+        prefix: what the key begins with, such as ``"blobs/"``.
+
+    Raises:
+        ValueError: the algorithm is none of these.
+        InvalidKey: no key begins like that.
+    """
+    if algorithm not in _STRONG:
+        strong = ", ".join(sorted(_STRONG))
+        raise ValueError(f"{algorithm!r} can't make keys; one of {strong} can")
+    check_key(prefix + "0" * 64)
+    return DigestKey(algorithm, prefix)
 
 
 def _random_key(incoming: IncomingFile) -> str:

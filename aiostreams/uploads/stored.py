@@ -12,7 +12,7 @@ from aiostreams.multipart.multidict import ImmutableMultiDict
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from aiostreams.storage.base import Storage
+    from aiostreams.storage.base import StagedObject, Storage
     from aiostreams.streams.base import Stream
 
 __all__ = ["StoredFile", "StoredFiles"]
@@ -35,6 +35,7 @@ class StoredFile(FormFile):
         key: where it is in its storage.
         declared_type: what the client called it, or ``None``.
         storage: where it is.
+        staged: for ``open()``: where its bytes are until it is at its key.
     """
 
     field: str
@@ -45,6 +46,9 @@ class StoredFile(FormFile):
     key: str
     declared_type: str | None = None
     storage: Storage | None = dataclasses.field(default=None, repr=False, compare=False)
+    staged: StagedObject | None = dataclasses.field(
+        default=None, repr=False, compare=False
+    )
 
     def __post_init__(self) -> None:
         # A plain dict: a read-only view can be neither written as JSON nor copied.
@@ -64,10 +68,14 @@ class StoredFile(FormFile):
     async def open(self) -> Stream:
         """A stream over the stored bytes, which can seek.
 
+        Inside the block of ``receive`` these are staged; read the stream there.
+
         Raises:
             ObjectNotFound: it was deleted meanwhile.
             StorageError: the storage failed.
         """
+        if self.staged is not None and not self.staged.published:
+            return await self.staged.open()
         assert self.storage is not None
         return await self.storage.open(self.key)
 

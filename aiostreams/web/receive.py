@@ -48,7 +48,7 @@ if TYPE_CHECKING:
     from aiostreams.storage.base import Storage
     from aiostreams.streams.base import Stream
     from aiostreams.streams.transforms import ProgressCallback
-    from aiostreams.uploads.receiver import KeyMaker, Sniffer
+    from aiostreams.uploads.receiver import KeyMaker, MetadataMaker, Sniffer
     from aiostreams.uploads.rules import FileRule
     from aiostreams.uploads.stored import StoredFile
 
@@ -95,6 +95,8 @@ def receive(
     files: Mapping[str, FileRule] | None = None,
     quota: int | None = None,
     sniffer: Sniffer | None = None,
+    metadata: MetadataMaker | None = None,
+    staged: bool = True,
 ) -> Receiving[Upload]: ...
 @overload
 def receive(
@@ -112,6 +114,8 @@ def receive(
     files: Mapping[str, FileRule] | None = None,
     quota: int | None = None,
     sniffer: Sniffer | None = None,
+    metadata: MetadataMaker | None = None,
+    staged: bool = True,
 ) -> Receiving[T]: ...
 def receive(
     request: web.BaseRequest,
@@ -128,17 +132,25 @@ def receive(
     files: Mapping[str, FileRule] | None = None,
     quota: int | None = None,
     sniffer: Sniffer | None = None,
+    metadata: MetadataMaker | None = None,
+    staged: bool = True,
 ) -> Receiving[Any]:
     """Receive a form with files, or a body that is one file, into a storage.
 
         async with receive(request, accept={"image/*"}) as upload:
             return JSON({"keys": [file.key for file in upload.files.values()]})
 
-    All or nothing: when the block is left by an exception, or the upload fails by a
-    limit, a disconnect, a cancellation or the storage, every file of the request is
-    removed. An ``HTTPException`` below 400, such as a redirect that is raised, is an
-    answer and keeps them. A form is multipart or urlencoded; a body of another type is
+    All or nothing: the files are staged, and get their keys when the block ends well.
+    Inside it ``StoredFile.open()`` reads what is staged, and at the keys is nothing.
+    When the block is left by an exception, or the upload fails by a limit, a
+    disconnect, a cancellation or the storage, every file of the request is removed. An
+    ``HTTPException`` below 400, such as a redirect that is raised, is an answer and
+    ends the block well. A form is multipart or urlencoded; a body of another type is
     stored as the file of the field ``"file"``.
+
+    The files get their keys one after the other. Should one fail, those before it are
+    removed; should the process be killed just then, those before it remain. Otherwise
+    a killed process leaves staged bytes only, which ``sweep()`` of the storage removes.
 
     Args:
         request: whose body.
@@ -163,6 +175,12 @@ def receive(
         quota: the most bytes that all files together may have.
         sniffer: tells the media type by up to 4 KiB of a file; runs in a worker
             thread. Replaces the table of this package.
+        metadata: a few words that are stored with each file, or what makes them, like
+            ``key``: ``lambda file: {"filename": file.safe_filename}`` keeps the name,
+            of any script. See :class:`Storage` for what they may be.
+        staged: ``False`` gives each file its key as soon as it is stored, and removes
+            it if the block fails. That spares an object store a copy and a request
+            for each file of more than 64 KiB; a disk or memory is spared nothing.
 
     Raises:
         UnsupportedContent: on entering the block: a body or a file of a type that
@@ -171,7 +189,8 @@ def receive(
         MalformedBody: likewise: it breaks its syntax.
         InvalidContent: likewise: it does not make a ``form``, or has more or fewer
             files than a rule asks for.
-        ObjectExists: likewise: ``key`` gave one that is taken.
+        ObjectExists: ``key`` gave one that is taken; on entering the block or at its
+            end.
         StorageError: likewise: the storage failed, or is full.
         StreamError: as raised by the stream.
         RuntimeError: there is no storage; or, on entering the block, another call has
@@ -190,6 +209,8 @@ def receive(
         rules=rules,
         sniffer=sniffer,
         quota=quota,
+        metadata=metadata,
+        staged=staged,
     )
     return Receiving(
         request, receiver, limits, on_progress, form, (unknown, duplicates)
@@ -237,8 +258,14 @@ class Receiving(Generic[T]):
         exc: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        if not ends_well(exc):
+        try:
+            if ends_well(exc):
+                await self._receiver.publish()
+                return
+        except BaseException:
             await self._receiver.undo()
+            raise
+        await self._receiver.undo()
 
     async def _receive(self) -> Any:
         content_type = self._request.headers.get(hdrs.CONTENT_TYPE, "")
