@@ -9,9 +9,10 @@ from typing import Any
 import pytest
 from aiohttp import StreamReader
 from aiohttp.base_protocol import BaseProtocol
+from aiohttp.test_utils import make_mocked_request
 
 from aiostreams.content.zip import ZipMember, ZipStream
-from aiostreams.limits import GiB
+from aiostreams.limits import DEFAULT_LIMITS, GiB
 from aiostreams.streams.base import Stream
 from aiostreams.streams.hashing import HashStream, SignedStream
 from aiostreams.streams.http import HTTPStream
@@ -29,6 +30,7 @@ from aiostreams.streams.transforms import (
 from aiostreams.testing import LAWS, SpyStream
 from aiostreams.testing.laws import SAMPLE, Make
 from aiostreams.web.request import iter_parts
+from aiostreams.web.request_stream import RequestStream
 from aiostreams.web.state import Recorder
 
 
@@ -58,25 +60,47 @@ class Discard(Stream):
         await asyncio.sleep(0)
 
 
+def fed(pieces: int) -> tuple[StreamReader, asyncio.Task[None]]:
+    """aiohttp's reader, and the task that feeds it while it is read."""
+    loop = asyncio.get_running_loop()
+    reader = StreamReader(BaseProtocol(loop), 2**16, loop=loop)
+    reader._protocol.transport = asyncio.Transport()  # counts as connected
+
+    async def feed() -> None:
+        for start in range(0, len(SAMPLE), pieces):
+            await asyncio.sleep(0)
+            reader.feed_data(SAMPLE[start : start + pieces])
+        reader.feed_eof()
+
+    return reader, asyncio.create_task(feed())
+
+
 def over_reader(pieces: int) -> Make:
-    """An HTTPStream over aiohttp's reader, fed while it is read."""
+    """An HTTPStream over aiohttp's reader."""
 
     async def make() -> Stream:
-        loop = asyncio.get_running_loop()
-        reader = StreamReader(BaseProtocol(loop), 2**16, loop=loop)
-        reader._protocol.transport = asyncio.Transport()  # counts as connected
-
-        async def feed() -> None:
-            for start in range(0, len(SAMPLE), pieces):
-                await asyncio.sleep(0)
-                reader.feed_data(SAMPLE[start : start + pieces])
-            reader.feed_eof()
-
+        reader, feeder = fed(pieces)
         stream = HTTPStream(reader)
-        stream._feeder = asyncio.create_task(feed())  # type: ignore[attr-defined]
+        stream._feeder = feeder  # type: ignore[attr-defined]
         return stream
 
     return make
+
+
+def over_request(pieces: int) -> Make:
+    """The wire of a request."""
+
+    async def make() -> Stream:
+        reader, feeder = fed(pieces)
+        request = make_mocked_request("POST", "/", CHUNKED, payload=reader)
+        stream = RequestStream(request, reader, DEFAULT_LIMITS)
+        stream._feeder = feeder  # type: ignore[attr-defined]
+        return stream
+
+    return make
+
+
+CHUNKED = {"Transfer-Encoding": "chunked"}
 
 
 async def generator(source: Stream) -> AsyncIterator[bytes]:
@@ -164,6 +188,8 @@ MAKES: dict[str, Make] = {
     "SliceStream of bytes": lambda: SliceStream(ByteStream(SAMPLE), 3, 100),
     "HTTPStream, byte by byte": over_reader(1),
     "HTTPStream, whole": over_reader(10_000),
+    "RequestStream, byte by byte": over_request(1),
+    "RequestStream, whole": over_request(10_000),
     "Part": as_part("Content-Disposition: form-data; name=a; filename=b", FORM),
     "Part in a coding": as_part("Content-Transfer-Encoding: binary", "multipart/mixed"),
     "Part of known size": part_of_bytes,
