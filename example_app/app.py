@@ -13,6 +13,7 @@ with a body is a ``StreamError``, which ``setup()`` has answered as
     GET    /files          what is there, as JSON, or all of it as NDJSON
     GET    /files/{key}    download, with ranges, ETag and 304
     DELETE /files/{key}
+    GET    /archive        several of them (?key=...&key=...) as one zip
     GET    /preview/{key}  an image, sound, video or text, to be shown
     GET    /sha256/{key}   the digest of what is stored
     GET    /events         what happens, as server-sent events

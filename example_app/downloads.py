@@ -6,6 +6,7 @@ object in a bucket; so a video can be sought in, and a download be resumed.
 
 from __future__ import annotations
 
+import contextlib
 from typing import TYPE_CHECKING
 
 from aiohttp import hdrs, web
@@ -13,9 +14,12 @@ from aiohttp import hdrs, web
 from aiostreams import (
     JSON,
     HashStream,
+    InvalidContent,
     KiB,
     Text,
     UnsupportedContent,
+    Zip,
+    ZipMember,
     respond,
     storage_of,
 )
@@ -30,6 +34,8 @@ __all__ = ["routes"]
 
 # How much of a text is shown.
 TEXT_SHOWN = 64 * KiB
+# How many files may be in one archive.
+MOST_CHOSEN = 100
 
 routes = web.RouteTableDef()
 
@@ -47,6 +53,30 @@ async def download(request: web.Request) -> web.StreamResponse:
             range=request.headers.get(hdrs.RANGE, "")[:60],
         )
     return respond(stored, filename=key.rpartition("/")[2], headers=UPLOAD_HEADERS)
+
+
+@routes.get("/archive")
+async def archive(request: web.Request) -> web.StreamResponse:
+    """Send the files that were chosen, as one archive of a known length."""
+    keys = dict.fromkeys(request.query.getall("key", ()))
+    if not 0 < len(keys) <= MOST_CHOSEN:
+        raise InvalidContent(f"choose 1 to {MOST_CHOSEN} files, not {len(keys)}")
+    storage = storage_of(request)
+    members: dict[str, ZipMember] = {}
+    async with contextlib.AsyncExitStack() as opened:
+        for number, key in enumerate(keys):
+            modified = (await storage.stat(key)).modified
+            stored = await storage.open(key)
+            opened.push_async_callback(stored.close)
+            name = shown_path(key)
+            if name in members:
+                name = f"{number}/{name}"
+            members[name] = ZipMember(name, stored, modified=modified)
+        response = respond(Zip([*members.values()]), headers=UPLOAD_HEADERS)
+        opened.pop_all()  # it is the archive that closes them now
+    if request.method == hdrs.METH_GET:
+        request.app[EVENTS].publish("download", name=f"{len(members)} files")
+    return response
 
 
 @routes.get("/preview/{key:.+}")

@@ -1,10 +1,9 @@
 """What happens, told to everybody who listens: server-sent events.
 
-The newest events are kept, and who follows them only has a place among them: a
-listener costs no queue, and one that is slow misses what has been dropped meanwhile
-instead of holding it in memory. A browser that was cut off comes back with the last id
-it has seen, and is told what came after it. An id is no more than that: one that is
-not known any more, or from before a restart, brings all that is kept.
+A ``Channel`` keeps the newest of them: a listener costs no queue, and one that is slow
+misses what has been dropped meanwhile. A browser that was cut off comes back with the
+last id it has seen, and is told what came after it. An id is no more than that: one
+that is not known any more, or from before a restart, brings all that is kept.
 
 With several workers an event is not published here but sent to the supervisor, which
 gives it back to every worker, this one too (``workers.py``); so all of them tell the
@@ -20,12 +19,11 @@ import logging
 import secrets
 import signal
 import time
-from collections import deque
 from typing import TYPE_CHECKING, Any, Final
 
 from aiohttp import web
 
-from aiostreams import Event, EventStream, KiB, respond
+from aiostreams import Channel, Event, EventStream, KiB, respond
 
 if TYPE_CHECKING:
     import socket
@@ -56,10 +54,7 @@ class Events:
     """The newest events, and those who follow them."""
 
     def __init__(self) -> None:
-        self._kept: deque[dict[str, Any]] = deque(maxlen=HISTORY)
-        self._count = 0  # of all that were told, ever
-        self._news = asyncio.Event()
-        self._ended = False
+        self._channel = Channel(history=HISTORY, max_behind=HISTORY)
         self._new_id = numbered()
         # Where an event goes instead of to `tell`, when there are other workers.
         self.relay: Callable[[dict[str, Any]], None] | None = None
@@ -80,39 +75,13 @@ class Events:
 
     def tell(self, event: dict[str, Any]) -> None:
         """Tell those who follow here of an event that has its id."""
-        self._kept.append(event)
-        self._count += 1
-        news, self._news = self._news, asyncio.Event()
-        news.set()
+        self._channel.publish(Event(id=event["id"], data=event, retry=RETRY))
 
-    def end(self) -> None:
-        """Let those who follow go."""
-        self._ended = True
-        self._news.set()
-
-    async def follow(self, after: str | None) -> AsyncIterator[Event]:
-        """What was told after the event with this id, and then whatever comes.
-
-        Args:
-            after: the last event that is known; ``None`` for none.
-        """
-        yield Event(retry=RETRY)
-        place = self._place_after(after)
-        while not self._ended:
-            oldest = self._count - len(self._kept)
-            place = max(place, oldest)
-            if place == self._count:
-                await self._news.wait()
-                continue
-            event = self._kept[place - oldest]
-            place += 1
-            yield Event(id=event["id"], data=event)
-
-    def _place_after(self, after: str | None) -> int:
-        for back, event in enumerate(reversed(self._kept)):
-            if event["id"] == after:
-                return self._count - back
-        return 0
+    def follow(self, request: web.Request) -> EventStream:
+        """What was told after the event that this browser has seen, and what comes."""
+        # A page that opens its stream anew has no way to send the header field.
+        after = request.headers.get("Last-Event-ID") or request.query.get("after")
+        return self._channel.subscribe(request, after=after)
 
 
 EVENTS = web.AppKey("events", Events)
@@ -143,12 +112,7 @@ def install(app: web.Application, channel: socket.socket | None) -> None:
         listening.cancel()
         writer.close()
 
-    async def end(app: web.Application) -> None:
-        # Before aiohttp waits for its handlers: these would never come to an end.
-        app[EVENTS].end()
-
     app.cleanup_ctx.append(connected)
-    app.on_shutdown.append(end)
 
 
 async def listen(reader: asyncio.StreamReader, events: Events) -> None:
@@ -162,6 +126,4 @@ async def listen(reader: asyncio.StreamReader, events: Events) -> None:
 @routes.get("/events")
 async def follow(request: web.Request) -> web.StreamResponse:
     """Send what happens, from where the browser left off."""
-    # A page that opens its stream anew has no way to send the header field.
-    after = request.headers.get("Last-Event-ID") or request.query.get("after")
-    return respond(EventStream(request.app[EVENTS].follow(after)))
+    return respond(request.app[EVENTS].follow(request))

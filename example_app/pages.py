@@ -168,6 +168,7 @@ def file_row(stored: StoredObject) -> Markup:
     return FILE(
         # Another version under the same key is another file.
         id=f"{stored.key}|{stored.etag}",
+        key=stored.key,
         name=name,
         url=url,
         kind=described["kind"] or "",

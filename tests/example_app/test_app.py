@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import io
 import os
 import random
+import zipfile
 from collections.abc import AsyncIterator
 from pathlib import Path
+from urllib.parse import unquote
 
 import pytest
 from aiohttp import ClientSession
@@ -405,3 +408,29 @@ async def test_running_refuses_another_type(url: URL, client: ClientSession) -> 
         url / "api/running", json={"value": 1}, headers=headers
     ) as response:
         await problem(response, 415)
+
+
+async def test_chosen_files_are_one_archive(url: URL, client: ClientSession) -> None:
+    files = form(("a.txt", b"first"), ("a.txt", b"second"), ("sun.png", PNG))
+    async with client.post(url / "files", data=files) as posted:
+        stored = (await posted.json())["files"]
+    keys = [file["url"].removeprefix("/files/") for file in stored]
+    query = [("key", unquote(key)) for key in (*keys, keys[0])]
+    async with client.get((url / "archive").with_query(query)) as response:
+        assert response.status == 200
+        assert response.headers["Accept-Ranges"] == "bytes"
+        name = response.headers["Content-Disposition"]
+        data = await response.read()
+        assert len(data) == response.content_length
+    assert name == 'attachment; filename="files.zip"'
+    archive = zipfile.ZipFile(io.BytesIO(data))
+    assert archive.testzip() is None
+    contents = [archive.read(info) for info in archive.infolist()]
+    assert contents == [b"first", b"second", PNG]
+    for wrong, status in ((["missing"], 404), ([], 422), (["../a"], 400)):
+        address = (url / "archive").with_query([("key", key) for key in wrong])
+        async with client.get(address) as response:
+            await problem(response, status)
+    many = [("key", str(n)) for n in range(101)]
+    async with client.get((url / "archive").with_query(many)) as response:
+        assert "not 101" in await problem(response, 422)

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from aiohttp import ClientSession, web
+from aiohttp.test_utils import make_mocked_request
 from yarl import URL
 
 from aiostreams import (
@@ -26,15 +27,14 @@ from tests.servers import connected, post, serving
 from .service import PNG, form
 
 
+def follow(events: Events, after: str | None = None) -> AsyncIterator[Event]:
+    headers = {} if after is None else {"Last-Event-ID": after}
+    return aiter(events.follow(make_mocked_request("GET", "/", headers=headers)))
+
+
 async def take(followed: AsyncIterator[Event], count: int) -> list[Any]:
-    """So many events, without the one that only sets the time to reconnect."""
-    found: list[Any] = []
     async with asyncio.timeout(5):
-        while len(found) < count:
-            event = await anext(followed)
-            if event.data is not None:
-                found.append(event.data)
-    return found
+        return [(await anext(followed)).data for _ in range(count)]
 
 
 def names(found: list[Any]) -> list[str]:
@@ -45,22 +45,26 @@ async def test_who_comes_late_hears_what_was_and_then_what_comes() -> None:
     events = Events()
     for number in range(3):
         events.publish("stored", name=str(number))
-    first, second = events.follow(None), events.follow(None)
+    first, second = follow(events), follow(events)
     heard = await take(first, 3)
     assert names(heard) == ["0", "1", "2"]
+    assert names(await take(second, 1)) == ["0"]
     waiting = asyncio.create_task(take(first, 2))
     await asyncio.sleep(0)
     events.publish("stored", name="3")
     events.publish("stored", name="4")
     assert names(await waiting) == ["3", "4"]
-    assert names(await take(second, 5)) == list("01234")
-    again = events.follow(heard[1]["id"])
+    assert names(await take(second, 4)) == list("1234")
+    again = follow(events, heard[1]["id"])
     assert names(await take(again, 3)) == list("234")
+    by_page = events.follow(make_mocked_request("GET", f"/?after={heard[2]['id']}"))
+    assert names(await take(aiter(by_page), 2)) == list("34")
 
 
 async def test_who_is_slow_misses_what_was_dropped_and_no_more() -> None:
     events = Events()
-    slow = events.follow(None)
+    events.publish("stored", name="first")
+    slow = follow(events)
     await anext(slow)
     for number in range(HISTORY + 50):
         events.publish("stored", name=str(number))
@@ -72,7 +76,7 @@ async def test_who_is_slow_misses_what_was_dropped_and_no_more() -> None:
 async def test_who_knows_something_else_hears_everything(known: str) -> None:
     events = Events()
     events.publish("stored", name="0")
-    assert names(await take(events.follow(known), 1)) == ["0"]
+    assert names(await take(follow(events, known), 1)) == ["0"]
 
 
 async def test_ids_are_those_of_one_run_only() -> None:
@@ -81,7 +85,7 @@ async def test_ids_are_those_of_one_run_only() -> None:
         events = Events()
         for _ in range(3):
             events.publish("stored")
-        ids |= {event["id"] for event in await take(events.follow(None), 3)}
+        ids |= {event["id"] for event in await take(follow(events), 3)}
     assert len(ids) == 60
 
 
@@ -154,7 +158,6 @@ async def test_server_ends_though_somebody_listens(client: ClientSession) -> Non
     await site.start()
     port = runner.addresses[0][1]
     async with client.get(f"http://127.0.0.1:{port}/events") as response:
-        await response.content.readline()
         async with asyncio.timeout(5):
             await runner.cleanup()
             await response.read()  # to a proper end
