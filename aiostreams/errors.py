@@ -8,7 +8,7 @@
     ├── BodyTimeout        TimeoutError  408  the client is too slow
     ├── LengthRequired                   411  no Content-Length where one is needed
     ├── LimitExceeded      ValueError    413  over a ceiling of Limits
-    ├── UnsupportedContent               415  a type or coding nobody here reads
+    ├── UnsupportedContent               415  unsupported media type or content coding
     ├── InvalidContent     ValueError    422  well-formed, fails its schema or digest
     ├── InvalidSignature                 403  not signed by a key that is trusted
     ├── ClientGone         ConnectionError    the client left; nothing can be sent

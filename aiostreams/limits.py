@@ -1,8 +1,8 @@
-"""Every ceiling of the package, in one frozen place, finite by default.
+"""The limits of the package, in one frozen object, finite by default.
 
-Whatever grows with what a client sends is stopped by one of these. Bytes are
-counted while streaming, for every way of reading: a ceiling of n lets n pass and
-refuses n + 1. ``sys.maxsize`` lifts a ceiling for good.
+Whatever grows with what a client sends is bounded by one of these. Bytes are counted
+while streaming, for every way of reading. Limits are inclusive: n pass, n + 1 are
+refused. ``sys.maxsize`` removes a limit.
 """
 
 from __future__ import annotations

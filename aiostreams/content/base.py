@@ -1,14 +1,13 @@
 """Content: a parsed value that becomes a Stream, and is read from one.
 
 ``encode()`` does all that can fail for reasons of the value itself (a number that
-JSON has no word for, a lone surrogate), so that such an error comes before any byte
+JSON cannot express, a lone surrogate), so that such an error comes before any byte
 is sent. ``decode()`` holds a whole body in memory, so it never reads without a
 ceiling: :func:`read_all` asks the declared size first and counts while reading.
 Parsing a large body moves to a worker thread (:func:`offload`), so that the event
 loop takes turns with it.
 
-Whether a body's Content-Type is the right one is asked by whoever chose the class;
-here only its ``charset`` counts.
+A body's Content-Type must be checked by the caller; here only its ``charset`` counts.
 """
 
 from __future__ import annotations

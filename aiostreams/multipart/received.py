@@ -42,7 +42,7 @@ class ReceivedFile(File):
         size: the number of bytes.
     """
 
-    # Made by the hundred, so what few will ask for is made when they do.
+    # Built lazily: a form can have hundreds of files.
 
     def __init__(
         self,

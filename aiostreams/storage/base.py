@@ -1,4 +1,4 @@
-"""What a place for objects promises: a small class that anyone can write again.
+"""The interface of a storage for objects, small enough to be easy to implement.
 
 An object is a run of bytes under a key, with a media type and a few words of
 metadata; it is written once, appears whole or not at all, and never changes. A
@@ -526,11 +526,11 @@ def check_prefix(prefix: str) -> tuple[tuple[str, ...], str]:
 
 def _check_text(text: str) -> None:
     if _FORBIDDEN.search(text):
-        raise InvalidKey("a key has no control characters and no backslash")
+        raise InvalidKey("the key has a control character or a backslash")
     try:
         size = len(text.encode())
     except UnicodeEncodeError:
-        raise InvalidKey("a key is valid Unicode") from None
+        raise InvalidKey("the key is not valid Unicode") from None
     if size > _MAX_KEY:
         raise InvalidKey(f"the key has {size} bytes, limit {_MAX_KEY}")
 

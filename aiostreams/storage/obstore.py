@@ -1,4 +1,4 @@
-"""The one door to ``obstore``, and the guards at it.
+"""All access to ``obstore``, with the safeguards it needs.
 
 ``obstore`` (extra ``s3``) speaks to S3, Google, Azure and others in Rust, on threads
 of its own. What a caller of it has to know, and this module takes care of:

@@ -516,7 +516,8 @@ class _DirectObject(StagedObject):
 
     async def _discard(self) -> None:
         if self._overwrite:
-            # As above. Under a key that may be another's that would be a crime.
+            # As above. Never for keys without overwrite: they may name an object
+            # of another request.
             await self._storage.delete(self.key)
 
 

@@ -1,19 +1,17 @@
-"""What holds for the files of one field of a form.
+"""The rules for the files of one field of a form, and the errors of a broken one.
 
 A rule is data: whoever receives a form enforces it while the bytes arrive, and asks
 the methods here what to say when it is broken, so that it is said in one way. Rules
 are given by field name (``receive(files={"avatar": FileRule(...)})``) or stand with
 the field of a model (``Annotated[StoredFile, FileRule(...)]``).
 
-How large one file may be, and what is said of one that is larger.
+For the size of a file the lowest of three limits counts: that of ``Limits``, that of
+the field's rule, and what the files before it have left of the quota. A message names
+the file as its sender knows it, by field and filename, and the quota if that is what
+is used up. ``limit`` and ``seen`` of the error are about this file in each case.
 
-The lowest of three ceilings counts: that of ``Limits``, that of the field's rule, and
-what the files before have left of the quota. A message names the file as its sender
-knows it, by field and filename, and the quota where that is what is used up. ``limit``
-and ``seen`` of the error are about this file in each case.
-
-A name is put into words when there is an error, not for each file. A log gets the
-field alone: what people call their files is nobody else's business.
+A message is made when there is an error, not for each file. A log gets the field
+alone: a filename is private to the person who sent it.
 """
 
 from __future__ import annotations
@@ -85,8 +83,7 @@ class FileRule:
                 raise ValueError(f"{name} must not be negative, got {number}")
         if self.max_count is not None and self.max_count < self.min_count:
             raise ValueError(
-                f"at least {self.min_count} and at most {self.max_count} files "
-                "cannot be had"
+                f"min_count {self.min_count} exceeds max_count {self.max_count}"
             )
 
     def check_type(

@@ -1,16 +1,16 @@
-"""Whether the client is still there, while it is sent a response made of its request.
+"""The detection of a disconnect while a response is being streamed.
 
-As long as a handler runs, aiohttp tells the request's reader that the connection was
-lost. Once the handler has returned it does not, and a body that answers while it reads
-(an echo, a proxy, a transcoder) would wait for a client that has left until its time is
-up, or for ever.
+While a handler runs, aiohttp informs the request's reader when the connection is lost.
+Once the handler has returned it does not, and a body that is made from the request
+while it is read (an echo, a proxy, a transcoder) would wait for a client that has left
+until its timeout, or forever.
 
-A body that somebody makes while it is sent (events, rows, what a generator gives) has
-the same trouble: as long as nothing happens nothing is written, and only a write would
-tell. It is closed.
+A body that is generated while it is sent (events, rows, a generator's pieces) has the
+same problem: as long as there is no event nothing is written, and only a write would
+show the disconnect. Such a body is closed.
 
-So the connection is looked at once a second while such a response is sent: nothing
-calls back. What is there already, with a size or a place to seek to, does not wait.
+aiohttp has no callback for this, so the connection is checked once a second while such
+a response is sent. A body with a known size, or one that can seek, is not checked.
 """
 
 from __future__ import annotations

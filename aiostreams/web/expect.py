@@ -25,7 +25,7 @@ __all__ = ["expect_continue"]
 async def expect_continue(request: Request) -> StreamResponse | None:
     """An ``expect_handler`` that lets the handler decide (RFC 9110 section 10.1.1).
 
-    A body that is too large by its own account is refused here. Otherwise the
+    A body whose Content-Length exceeds ``max_body`` is refused here. Otherwise the
     handler runs, and ``100 Continue`` is sent with its first read from
     ``open_stream`` or another helper; a handler that answers without reading has
     answered before the body was sent.

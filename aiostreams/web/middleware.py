@@ -47,7 +47,7 @@ __all__ = ["inner_half", "outer_half", "stream_middleware"]
 def stream_middleware(*, limits: Limits | None = None) -> Middleware:
     """Bodies in and out as streams, for one application.
 
-    * A body that is too large by its own account is refused before the handler.
+    * A body whose Content-Length exceeds ``max_body`` is refused before the handler.
     * A handler may return a ``Content`` or a ``Stream``.
     * A ``StreamError`` becomes the ``HTTPException`` of its status, with a problem
       document (RFC 9457) or plain text for a body; the error is its ``__cause__``.

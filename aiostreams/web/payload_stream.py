@@ -1,7 +1,7 @@
-"""A Stream over an aiohttp payload: what pushes becomes what is pulled.
+"""A Stream over an aiohttp payload: adapts a push-style Payload to a pull-style Stream.
 
-aiohttp's payloads know only how to write themselves to a connection. Here a task runs
-that, against a writer that holds 64 KiB: one task from begin to end, because an async
+aiohttp's payloads can only write themselves to a connection. Here a task does that,
+to a writer that holds 64 KiB: one task from begin to end, because an async
 generator may hold a timeout or a cancel scope over its yields. The reader gets all
 that is there as soon as the payload waits for anything, so rows from memory cost no
 turn of the event loop each, and a feed stays live.

@@ -1,15 +1,13 @@
-"""Fields of a response that speak of its body, and when they would not be true.
+"""Header fields of a response: those that describe its body, and those that frame it.
 
-A handler says them of the whole representation. A coding, a range, or an answer that
-sends nothing of it makes some of them wrong: RFC 9110 sections 8 and 15.4.5, RFC 9530.
-
-The validators of a response: what its handler gave, else what its source says.
-
-A handler may give them as arguments of ``respond`` or as header fields; either way
-the conditions of a request are evaluated against what the response is sent with.
-
-Fields that frame the message (RFC 9112 sections 6 and 9), which are the server's to
-say: what a handler, a middleware or a signal says there is dropped, with a log record.
+* Fields that describe the body are set by a handler for the complete representation. A
+  coding, a range, or a response without content makes some of them wrong; these are
+  dropped (RFC 9110 sections 8 and 15.4.5, RFC 9530).
+* Validators come from the handler, else from the source. A handler may give them as
+  arguments of ``respond`` or as header fields; either way the conditions of a request
+  are evaluated against what the response is sent with.
+* Fields that frame the message (RFC 9112 sections 6 and 9) are the server's to set:
+  what a handler, a middleware or a signal sets there is dropped, with a log record.
 """
 
 from __future__ import annotations

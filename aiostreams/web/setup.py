@@ -38,7 +38,7 @@ def setup(
     on_stats: OnStats | None = None,
     models: Iterable[Any] = (),
 ) -> web.Application:
-    """Have ``app`` take and give every body as a stream.
+    """Install aiostreams on an application: every body becomes a stream.
 
     Errors and clean-up go around the application's own middlewares. Inside of them, and
     of those of sub-applications, returned values become responses, and a handler's

@@ -161,7 +161,7 @@ class RequestState:
         return request
 
     def refuse_declared(self) -> None:
-        """Refuse a body that is too large by its own account, before reading.
+        """Refuse a body whose Content-Length exceeds ``max_body``, before reading.
 
         Raises:
             LimitExceeded: Content-Length is above ``max_body``.

@@ -33,6 +33,11 @@ __all__ = [
 PAGE = ROOT / "docs" / "benchmarks.md"
 README = ROOT / "README.md"
 
+_SUMMARY_HEAD = (
+    "| Request | aiostreams "
+    "| Alternatives, and the CPU that aiostreams takes compared with them |"
+)
+
 _AREAS = {
     "drain": "Reading a body",
     "put_to_disk": "A body into a file",
@@ -270,7 +275,7 @@ def chosen(document: Plain) -> str:
     machine = document["machine"]
     quick = " **A quick run: to be replaced.**" if document["quick"] else ""
     return (
-        f"{_table('| a request | ours | theirs, and ours to theirs |', lines)}\n\n"
+        f"{_table(_SUMMARY_HEAD, lines)}\n\n"
         f"CPU time of the server for one request, the median of {document['rounds']} "
         f"rounds on {machine['processor']}, {machine['cores']} cores, Python "
         f"{document['versions']['python']}.{quick}"

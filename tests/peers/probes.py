@@ -300,7 +300,7 @@ class Probe:
 PROBES = {
     probe.ask.__name__: probe
     for probe in (
-        Probe("A form, or an upload, that is well", whole_form),
+        Probe("A well-formed form or upload", whole_form),
         Probe("A body of 2 GiB, by default", body_limit, generous=False),
         Probe("A form of 5,000 fields, by default", many_parts, generous=False),
         Probe("Memory for a file of 64 MiB in one request", memory),

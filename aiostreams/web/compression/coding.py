@@ -113,8 +113,8 @@ def check_acceptable(
 ) -> None:
     """Refuse a client that refuses the body as it is, and every coding there is.
 
-    Only when it asked to GET something: when a method has done its work, or failed,
-    its answer is sent as it is.
+    Only when it asked to GET something. Responses to other methods, and errors, are
+    sent uncompressed.
 
     Raises:
         web.HTTPNotAcceptable: RFC 9110 section 12.5.3.

@@ -83,7 +83,7 @@ def compression_middleware(
     length of the compressed body tells about the secret: ``@uncompressed``.
 
     A client that refuses every coding, and the body as it is, gets a 406 when it asked
-    to GET something. When a method has done its work, or failed, it is sent as it is.
+    to GET something. Responses to other methods, and errors, are sent uncompressed.
     """
 
     @web.middleware

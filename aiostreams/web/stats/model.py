@@ -1,7 +1,7 @@
-"""What one request was, in numbers: told to callbacks when it is over.
+"""Per-request statistics, passed to callbacks at the end.
 
-``BodyStats`` is plain data, made by the ``Tally`` of a request and read by whoever
-``setup(on_stats=...)`` names. Everything in it that could be a label of a metric
+``BodyStats`` is plain data, made by the ``Tally`` of a request and read by the
+callbacks of ``setup(on_stats=...)``. Everything in it that could be a label of a metric
 (method, route, codings, outcome, error) has few values whatever clients send: a client
 must not be able to make a monitoring system remember it.
 
@@ -9,7 +9,7 @@ Sizes are those of the content in RFC 9110's sense (section 6.4): without the he
 section, and without the framing of a chunked body. OpenTelemetry's
 ``http.server.request.body.size`` and ``.response.body.size`` are the same.
 
-Upper bounds of histograms: what to tell apart, of times and of sizes.
+The upper bounds of histograms, of times and of sizes, are here for every backend.
 """
 
 from __future__ import annotations
