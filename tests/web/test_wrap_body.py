@@ -181,8 +181,9 @@ async def of_keep_body(request: web.Request) -> Any:
 async def of_receive(request: web.Request) -> Any:
     storage = MemoryStorage()
     async with receive(request, storage) as upload:
-        stored = await storage.open(upload.files["file"].key)
-        return json.loads(await stored.read())
+        key = upload.files["file"].key
+    stored = await storage.open(key)
+    return json.loads(await stored.read())
 
 
 async def of_read(request: web.Request) -> Any:
