@@ -21,6 +21,7 @@ from tests.benchmarks import (
     drain,
     forms,
     json_bodies,
+    json_models,
     put_to_disk,
     uploads,
 )
@@ -31,7 +32,10 @@ from tests.benchmarks.results import PUBLISHED, Plain, missed, result, save
 from tests.benchmarks.rows import Row
 from tests.benchmarks.table import crowd_table, summary, table
 
-_AREAS = (drain, put_to_disk, json_bodies, forms, codings, downloads, adapter, uploads)
+_AREAS = (
+    drain, put_to_disk, json_bodies, json_models, forms, codings, downloads, adapter,
+    uploads,
+)  # fmt: skip
 _QUICK = Effort(rounds=2, starts=1, seconds=0.02)
 
 
@@ -62,7 +66,9 @@ def arguments() -> argparse.Namespace:
 
 
 def _area(module: object) -> str:
-    return str(getattr(module, "__name__", "")).rpartition(".")[2]
+    """Where its rows are shown: under its own name, or another's."""
+    name = str(getattr(module, "__name__", "")).rpartition(".")[2]
+    return str(getattr(module, "AREA", name))
 
 
 def _rows(name: str) -> list[tuple[str, Row]]:

@@ -13,7 +13,7 @@ from tests.benchmarks.client import Request, get, put
 from tests.benchmarks.contestants import aiohttp_app, aiostreams_app, starlette_app
 from tests.benchmarks.rows import Entry, Peer, Row, at_most
 
-__all__ = ["ROWS", "document"]
+__all__ = ["ROWS", "document", "reading"]
 
 _LIMITS = Limits(max_memory=2 * MiB)
 _TYPE = "Content-Type: application/json\r\n"
@@ -105,12 +105,17 @@ async def starlette_answer(request: Any) -> Any:
     return JSONResponse(document(_size_of(request)))
 
 
-def _reading(size: int, name: str) -> Row:
-    request = put(
+def reading(size: int) -> Request:
+    """A request with the rows as JSON, answered by their number."""
+    return put(
         functools.partial(_text, size),
         fields=_TYPE,
         answer=str(len(document(size))).encode(),
     )
+
+
+def _reading(size: int, name: str) -> Row:
+    request = reading(size)
     return Row(
         f"read_json of {name}",
         2,
