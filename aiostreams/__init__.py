@@ -66,6 +66,7 @@ from aiostreams.streams.transforms import (
     TeeStream,
     Transform,
 )
+from aiostreams.uploads.clamd import clamd
 from aiostreams.uploads.formmodel import FormField
 from aiostreams.uploads.openapi import body_schema, problem_responses
 from aiostreams.uploads.receiver import IncomingFile, by_digest
@@ -174,6 +175,7 @@ __all__ = [
     "add_validator",
     "body_schema",
     "by_digest",
+    "clamd",
     "compression_middleware",
     "copy",
     "expect_continue",

@@ -41,15 +41,17 @@ from aiostreams.streams.hashing import Hashes, HashStream, hash_whole
 from aiostreams.streams.memory import ByteStream
 from aiostreams.streams.tasks import finish, settle, start
 from aiostreams.streams.threads import ThreadCall
+from aiostreams.uploads.checks import Checks, all_checks
 from aiostreams.uploads.rules import Ceiling, CeilingStream, FileRule
 from aiostreams.uploads.stored import StoredFile
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Mapping, Sequence
+    from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
     from typing import TypeAlias
 
     from aiostreams.limits import Limits
     from aiostreams.storage.base import Storage
+    from aiostreams.uploads.checks import Check
 
     Sniffer: TypeAlias = Callable[[bytes], str | None]
     KeyMaker: TypeAlias = "Callable[[IncomingFile], str | Awaitable[str]]"
@@ -107,6 +109,7 @@ class Receiver:
         quota: the most bytes that all files together may have.
         metadata: a few words about each file, or what makes them.
         staged: whether the files wait for ``publish()``.
+        check: what sees the bytes of every file, and may refuse it.
 
     Raises:
         ValueError: keys that are digests are not staged.
@@ -125,12 +128,14 @@ class Receiver:
         quota: int | None,
         metadata: MetadataMaker | None,
         staged: bool,
+        check: Check | Iterable[Check] | None,
     ) -> None:
         self._storage = storage
         self._accept = accept
         self._key = key or _random_key
         self._own_keys = key is None
         self._metadata = metadata
+        self._check = all_checks(check)
         self._staging = staged
         if isinstance(key, DigestKey):
             if not staged:
@@ -180,9 +185,11 @@ class Receiver:
                 staged: StagedObject = await self._hold(file, incoming)
             else:
                 staged = await self._stage(file, incoming, most)
-            async with await staged.create() as sink:
+            checks = self._checks(rule, file)
+            async with await staged.create() as sink, checks:
                 hashes, hashed = self._hashed(source, sink)
-                count = await copy(hashed, sink)
+                count = await copy(hashed, checks.before(sink))
+                await checks.verdict()
         except LimitExceeded as error:
             raise source.named(error)  # noqa: B904 - has its cause, or is itself
         return await self._keep(file, staged, count, hashes.digests)
@@ -206,7 +213,14 @@ class Receiver:
         staged = await self._hold(file, incoming)
         staged.data = data
         digests = await hash_whole(data, self._hashes)
+        async with self._checks(rule, file) as checks:
+            await checks.write(data)
+            await checks.verdict()
         return await self._keep(file, staged, len(data), digests)
+
+    def _checks(self, rule: FileRule, file: StoredFile) -> Checks:
+        checks = (*all_checks(rule.check), *self._check)
+        return Checks(checks, file, self._limits.idle_timeout)
 
     async def _hold(self, file: StoredFile, incoming: IncomingFile) -> HeldObject:
         """Have a small file held in memory until the end: that saves a file."""

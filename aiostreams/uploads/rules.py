@@ -35,12 +35,14 @@ from aiostreams.sansio.sniff.types import (
     sniff,
 )
 from aiostreams.streams.transforms import LimitStream
+from aiostreams.uploads.checks import all_checks
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection
+    from collections.abc import Callable, Collection, Iterable
 
     from aiostreams.storage.base import Storage
     from aiostreams.streams.base import Stream
+    from aiostreams.uploads.checks import Check
 
 __all__ = ["Ceiling", "CeilingStream", "FileRule", "call_file"]
 
@@ -59,6 +61,8 @@ class FileRule:
         min_count: how many files the field must have.
         max_count: how many it may have; ``None`` leaves it to ``Limits.max_parts``.
         storage: where they go, in place of the storage of the whole form.
+        check: sees the bytes of each file while they arrive, and may refuse it, as
+            that of ``receive``; or several. Kept as a ``tuple``.
 
     Raises:
         ValueError: a number is negative, the counts exclude each other, or a pattern
@@ -70,8 +74,10 @@ class FileRule:
     min_count: int = 0
     max_count: int | None = None
     storage: Storage | None = None
+    check: Check | Iterable[Check] | None = ()
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "check", all_checks(self.check))
         accept = self.accept
         if accept is not None:
             listed = accept.split(",") if isinstance(accept, str) else accept

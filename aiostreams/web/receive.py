@@ -48,6 +48,7 @@ if TYPE_CHECKING:
     from aiostreams.storage.base import Storage
     from aiostreams.streams.base import Stream
     from aiostreams.streams.transforms import ProgressCallback
+    from aiostreams.uploads.checks import Check
     from aiostreams.uploads.receiver import KeyMaker, MetadataMaker, Sniffer
     from aiostreams.uploads.rules import FileRule
     from aiostreams.uploads.stored import StoredFile
@@ -97,6 +98,7 @@ def receive(
     sniffer: Sniffer | None = None,
     metadata: MetadataMaker | None = None,
     staged: bool = True,
+    check: Check | Iterable[Check] | None = None,
 ) -> Receiving[Upload]: ...
 @overload
 def receive(
@@ -116,6 +118,7 @@ def receive(
     sniffer: Sniffer | None = None,
     metadata: MetadataMaker | None = None,
     staged: bool = True,
+    check: Check | Iterable[Check] | None = None,
 ) -> Receiving[T]: ...
 def receive(
     request: web.BaseRequest,
@@ -134,6 +137,7 @@ def receive(
     sniffer: Sniffer | None = None,
     metadata: MetadataMaker | None = None,
     staged: bool = True,
+    check: Check | Iterable[Check] | None = None,
 ) -> Receiving[Any]:
     """Receive a form with files, or a body that is one file, into a storage.
 
@@ -181,6 +185,11 @@ def receive(
         staged: ``False`` gives each file its key as soon as it is stored, and removes
             it if the block fails. That spares an object store a copy and a request
             for each file of more than 64 KiB; a disk or memory is spared nothing.
+        check: ``async check(stream, file)`` sees the bytes of each file while they
+            arrive, before the block begins; or several, each of which sees all. It
+            need not read to the end. What it raises refuses the upload: a
+            ``StreamError`` or an ``HTTPException`` answers as itself, anything else is
+            a 500. ``file`` is a :class:`StoredFile` without size and digests.
 
     Raises:
         UnsupportedContent: on entering the block: a body or a file of a type that
@@ -191,7 +200,8 @@ def receive(
             files than a rule asks for.
         ObjectExists: ``key`` gave one that is taken; on entering the block or at its
             end.
-        StorageError: likewise: the storage failed, or is full.
+        StorageError: likewise: the storage failed, or is full; of status 503: a
+            ``check`` neither read nor returned for ``Limits.idle_timeout``.
         StreamError: as raised by the stream.
         RuntimeError: there is no storage; or, on entering the block, another call has
             read the body, and its bytes are gone.
@@ -211,6 +221,7 @@ def receive(
         quota=quota,
         metadata=metadata,
         staged=staged,
+        check=check,
     )
     return Receiving(
         request, receiver, limits, on_progress, form, (unknown, duplicates)

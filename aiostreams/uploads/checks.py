@@ -1,0 +1,173 @@
+"""Checks of a file while it arrives: each reads a stream of its own.
+
+    Checks.write -> one _Feed for each check -> the stream that the check reads
+
+A piece is handed on when every check has room for it, so the slowest sets the pace,
+and each holds ``_AHEAD`` bytes and one piece at most. A check that has returned gets no
+more. It is a file of its own because a rule names a check, and a receiver runs it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from typing import TYPE_CHECKING, Final, Self
+
+from aiostreams.errors import StorageError
+from aiostreams.limits import KiB
+from aiostreams.streams.iterable import IterStream
+from aiostreams.streams.tasks import end, start
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable
+    from types import TracebackType
+    from typing import TypeAlias
+
+    from aiostreams.streams.base import Sink, Stream
+    from aiostreams.uploads.stored import StoredFile
+
+    Check: TypeAlias = Callable[[Stream, StoredFile], Awaitable[object]]
+
+__all__ = ["Checks", "all_checks"]
+
+_AHEAD: Final = 256 * KiB
+
+
+def all_checks(check: Check | Iterable[Check] | None) -> tuple[Check, ...]:
+    """The checks that an argument ``check=`` means."""
+    if check is None:
+        return ()
+    return (check,) if callable(check) else tuple(check)
+
+
+class Checks:
+    """The checks of one file; ``async with`` ends those that still run.
+
+    Args:
+        checks: what is to see the bytes.
+        file: what is known of it before it is read: no size, no digests.
+        timeout: for how many seconds a check may neither read nor return.
+    """
+
+    def __init__(
+        self, checks: Iterable[Check], file: StoredFile, timeout: float | None
+    ) -> None:
+        self._feeds = [_Feed(check, file, timeout) for check in checks]
+        self._sink: Sink | None = None
+
+    def before(self, sink: Sink) -> Sink:
+        """A sink that gives each piece to the checks, and then to ``sink``."""
+        if not self._feeds:
+            return sink
+        self._sink = sink
+        return self
+
+    async def write(self, data: bytes | bytearray | memoryview) -> None:
+        """Give a piece to all checks.
+
+        Raises:
+            StorageError: a check takes too long.
+            Exception: what a check has raised.
+        """
+        piece = bytes(data)
+        for feed in self._feeds:
+            await feed.offer(piece)
+        if self._sink is not None:
+            await self._sink.write(piece)
+
+    async def verdict(self) -> None:
+        """Say that this was all, and wait for every check.
+
+        Raises:
+            StorageError: a check takes too long.
+            Exception: what a check has raised.
+        """
+        for feed in self._feeds:
+            feed.finish()
+        for feed in self._feeds:
+            await feed.verdict()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        for feed in self._feeds:
+            await end(feed.task)
+
+
+class _Feed:
+    """The bytes on their way to one check."""
+
+    def __init__(self, check: Check, file: StoredFile, timeout: float | None) -> None:
+        self._timeout = timeout
+        self._pieces: deque[bytes] = deque()
+        self._held = 0
+        self._over = False
+        self._given = asyncio.Event()
+        self._moved = asyncio.Event()
+        self.task: asyncio.Task[None] = start(self._run(check, file))
+        self.task.add_done_callback(lambda _: self._moved.set())
+
+    async def _run(self, check: Check, file: StoredFile) -> None:
+        async with IterStream(
+            self._generate(), content_type=file.content_type
+        ) as stream:
+            await check(stream, file)
+
+    async def _generate(self) -> AsyncGenerator[bytes, None]:
+        while True:
+            while self._pieces:
+                piece = self._pieces.popleft()
+                self._held -= len(piece)
+                self._moved.set()
+                yield piece
+            if self._over:
+                self._moved.set()
+                return
+            self._given.clear()
+            await self._given.wait()
+
+    async def offer(self, piece: bytes) -> None:
+        while self._held >= _AHEAD and not self.task.done():
+            await self._wait()
+        if self.task.done():
+            self._result()
+            return
+        self._pieces.append(piece)
+        self._held += len(piece)
+        self._given.set()
+
+    def finish(self) -> None:
+        self._over = True
+        self._given.set()
+
+    async def verdict(self) -> None:
+        while not self.task.done():
+            await self._wait()
+        self._result()
+
+    def _result(self) -> None:
+        if self.task.cancelled():
+            raise StorageError("a check of the file was cancelled")
+        self.task.result()
+
+    async def _wait(self) -> None:
+        """Wait until the check has read something, or has returned."""
+        self._moved.clear()
+        if self.task.done():
+            return
+        try:
+            async with asyncio.timeout(self._timeout):
+                await self._moved.wait()
+        except TimeoutError:
+            error = StorageError(
+                f"a check of the file neither read nor returned for {self._timeout} "
+                "seconds"
+            )
+            error.status = 503
+            raise error from None
