@@ -113,7 +113,7 @@ async def _scan(
     timeout: float,
 ) -> bytes:
     """The daemon's answer, without the NUL at its end."""
-    # Read from the beginning: the answer may come early, and is lost with the connection.
+    # From the beginning: the answer may come early, and is lost with the connection.
     answering = start(reader.readuntil(b"\0"))
     try:
         broken = await _send(stream, writer, answering, timeout)
