@@ -16,9 +16,11 @@ from pathlib import Path
 from aiostreams import MiB
 from tests.benchmarks import (
     adapter,
+    archives,
     codings,
     downloads,
     drain,
+    fanout,
     forms,
     json_bodies,
     json_models,
@@ -33,8 +35,8 @@ from tests.benchmarks.rows import Row
 from tests.benchmarks.table import crowd_table, summary, table
 
 _AREAS = (
-    drain, put_to_disk, json_bodies, json_models, forms, codings, downloads, adapter,
-    uploads,
+    drain, put_to_disk, json_bodies, json_models, forms, codings, downloads, archives,
+    fanout, adapter, uploads,
 )  # fmt: skip
 _QUICK = Effort(rounds=2, starts=1, seconds=0.02)
 

@@ -26,6 +26,9 @@ def make_files(folder: str) -> None:
     block = os.urandom(MiB)
     with open(Path(folder) / "large.bin", "wb") as file:
         file.writelines(block for _ in range(256))
+    (Path(folder) / "archive").mkdir()
+    with open(Path(folder) / "archive" / "file.bin", "wb") as file:
+        file.writelines(block for _ in range(64))
     with open(Path(folder) / "small.bin", "wb") as file:
         file.write(block * 2)
     with open(Path(folder) / "huge.bin", "wb") as file:

@@ -46,6 +46,8 @@ _AREAS = {
     "uploads": "Uploads into a storage",
     "codings": "Content codings",
     "downloads": "Downloads",
+    "archives": "Archives",
+    "fanout": "One producer, many readers",
     "adapter": "The adapter to aiohttp's reader",
 }
 # What README shows of it: those rows where a reader would look first, not the best.
@@ -191,6 +193,8 @@ def rows(document: Plain) -> str:
     sections = []
     for area, title in _AREAS.items():
         found = _rows(document, area)
+        if not found:
+            continue
         lines = [f"### {title}", ""]
         if any(row["peers"] for row in found):
             name = area.replace("_", "-")
