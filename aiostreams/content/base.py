@@ -51,9 +51,12 @@ class Content(ABC):
     Attributes:
         path: where its bytes are as a file of this machine, if they are: what lies
             beside that file in a content coding may be sent in its place.
+        tagged: whether a response of it, with its bytes in memory, carries an entity
+            tag that is made of them, and answers conditions.
     """
 
     path: str | None = None
+    tagged: bool = False
 
     reads_stream: ClassVar[bool] = False
     """Whether ``decode`` leaves the stream to be read later; it gets the body in memory

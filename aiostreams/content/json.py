@@ -51,6 +51,8 @@ class JSON(Content, Generic[T]):
             times, ``UUID``, ``Decimal``, ``Enum``, sets and read-only dicts.
     """
 
+    tagged = True
+
     def __init__(self, data: T) -> None:
         self.data = data
 

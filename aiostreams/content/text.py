@@ -28,6 +28,7 @@ class Text(Content):
         TypeError: ``text`` is not a ``str``.
     """
 
+    tagged = True
     _type: ClassVar[str] = "text/plain; charset=utf-8"
 
     def __init__(self, text: str) -> None:

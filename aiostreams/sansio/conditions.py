@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 __all__ = [
+    "RETRIEVING",
     "Conditions",
     "Decision",
     "check_if_match",
@@ -37,6 +38,11 @@ __all__ = [
     "evaluate",
     "range_applies",
 ]
+
+
+# The methods that ask for a representation: safe, so that conditions and ranges are
+# about what is answered. QUERY asks with a body (RFC 10008).
+RETRIEVING: Final = frozenset({"GET", "HEAD", "QUERY"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -149,7 +155,7 @@ def evaluate(
     """
     if method in {"CONNECT", "OPTIONS", "TRACE"}:
         return Decision.PROCEED
-    retrieves = method in {"GET", "HEAD"}
+    retrieves = method in RETRIEVING
     unchanged = check_if_match(conditions, validators)  # steps 1 and 2
     if unchanged is None:
         unchanged = check_if_unmodified_since(conditions, validators, now=now)

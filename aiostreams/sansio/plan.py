@@ -16,7 +16,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from aiostreams.sansio.conditions import Decision, evaluate, range_applies
+from aiostreams.sansio.conditions import (
+    RETRIEVING,
+    Decision,
+    evaluate,
+    range_applies,
+)
 from aiostreams.sansio.ranges import (
     ByteRange,
     select_ranges,
@@ -62,8 +67,8 @@ def plan_response(
 ) -> ResponsePlan:
     """Plan the answer to a request for a representation that exists.
 
-    Only GET and HEAD are conditional here. Any other method has done its work when
-    there is something to answer, and its conditions had to be evaluated before
+    Only GET, HEAD and QUERY are conditional here. Any other method has done its work
+    when there is something to answer, and its conditions had to be evaluated before
     (:func:`~aiostreams.sansio.conditions.evaluate`): to fail it now would be a lie.
     Do not call it for an answer other than 200 (13.2.1).
 
@@ -89,7 +94,7 @@ def plan_response(
         except ValueError:
             # File systems hold times that HTTP has no year for; then it is unknown.
             pass
-    if method not in {"GET", "HEAD"}:
+    if method not in RETRIEVING:
         return ResponsePlan(200, headers)
     decision = evaluate(method, conditions, validators, now=now)
     if decision is Decision.PRECONDITION_FAILED:
@@ -103,8 +108,9 @@ def plan_response(
     ranges: tuple[ByteRange, ...] | None = None
     if size is not None and accept_ranges:
         headers["Accept-Ranges"] = "bytes"
-        # Range is defined for GET alone (14.2); HEAD tells of the whole.
-        if method == "GET" and range_applies(conditions, validators, now=now):
+        # Range is defined for GET (14.2), and for QUERY as well (RFC 10008); HEAD
+        # tells of the whole.
+        if method != "HEAD" and range_applies(conditions, validators, now=now):
             ranges = select_ranges(conditions.range, size)
             if ranges is not None and not ranges:
                 return ResponsePlan(

@@ -66,7 +66,10 @@ def stream_middleware(*, limits: Limits | None = None) -> Middleware:
 
 
 def outer_half(
-    limits: Limits | None = None, compression: Compression | None = None
+    limits: Limits | None = None,
+    compression: Compression | None = None,
+    *,
+    etags: bool = True,
 ) -> Middleware:
     """Make the middleware of :func:`stream_middleware`, which may compress as well."""
 
@@ -76,6 +79,8 @@ def outer_half(
         body.managed = True
         if compression is not None and not is_uncompressed(request):
             body.compression = compression
+        if not etags:
+            body.etags = False
         match_info = request.match_info
         try:
             if match_info.http_exception is not None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+from math import isfinite
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 from aiohttp import hdrs, web
 
@@ -33,9 +34,10 @@ def respond(
     headers: Mapping[str, str] | None = None,
     filename: str | None = None,
     disposition: str | None = None,
-    etag: str | ETag | None = None,
+    etag: str | ETag | Literal[False] | None = None,
     last_modified: float | dt.datetime | str | None = None,
     digest: str | Iterable[str] = (),
+    cache: str | float | Literal[False] | None = None,
 ) -> web.StreamResponse:
     """A response whose body is ``source``, for when there is more to say.
 
@@ -49,14 +51,18 @@ def respond(
         headers: more header fields; they win over what is set from the source.
         filename: the name to save it under; makes it an attachment.
         disposition: ``"inline"`` or ``"attachment"`` (RFC 6266).
-        etag: the entity tag, unquoted, or an ``aiohttp.ETag``; strong.
+        etag: the entity tag, unquoted, or an ``aiohttp.ETag``; strong. ``False``: none,
+            where one would be made of a JSON or Text, or told by the source.
         last_modified: POSIX seconds, a ``datetime``, or an HTTP date.
         digest: send ``Content-Digest`` and ``Repr-Digest`` (RFC 9530) by these
             algorithms: ``sha-256``, ``sha-512``. The source is read once more for
             each of the two that differ, and a file is not compressed on its way.
+        cache: for how many seconds it may be kept (``max-age``); or ``Cache-Control``
+            in full, as ``"public, max-age=3600, immutable"``; ``False``: not at all
+            (``no-store``). See RFC 9111 section 5.2.2.
 
     Raises:
-        ValueError: a header, name, tag or algorithm cannot be sent, a digest is
+        ValueError: a header, name, tag, algorithm or time cannot be sent, a digest is
             wanted of a source that cannot be read twice, or ``source`` cannot be
             encoded.
     """
@@ -67,11 +73,15 @@ def respond(
         headers=headers,
         validators=(
             None
-            if etag is None and last_modified is None
-            else given_validators(etag, last_modified)
+            if (etag is None or etag is False) and last_modified is None
+            else given_validators(etag or None, last_modified)
         ),
         digest=algorithms,
     )
+    if etag is False:
+        response.untagged = True
+    if cache is not None:
+        response.headers[hdrs.CACHE_CONTROL] = _cache_control(cache)
     if algorithms and not response.stream.seekable:
         raise ValueError(
             f"the digest stands before the body, and {response.stream!r} can be "
@@ -82,6 +92,18 @@ def respond(
             disposition or "attachment", filename
         )
     return response
+
+
+def _cache_control(cache: str | float | Literal[False]) -> str:
+    if isinstance(cache, str):
+        if not cache.isprintable():
+            raise ValueError(f"Cache-Control: {cache!r} cannot be sent")
+        return cache
+    if cache is False:
+        return "no-store"
+    if cache is True or not (isfinite(cache) and cache >= 0):
+        raise ValueError(f"cache is {cache!r}; expected seconds, a text, or False")
+    return f"max-age={int(cache)}"
 
 
 async def response_of(result: Any, request: web.Request) -> web.StreamResponse:

@@ -35,6 +35,7 @@ def setup(
     limits: Limits = DEFAULT_LIMITS,
     storage: Storage | None = None,
     compression: Compression | None = DEFAULT_COMPRESSION,
+    etags: bool = True,
     on_stats: OnStats | None = None,
     models: Iterable[Any] = (),
 ) -> web.Application:
@@ -53,6 +54,8 @@ def setup(
         storage: where ``receive`` puts files unless told otherwise. It is closed
             with the application.
         compression: how responses are compressed; not at all when ``None``.
+        etags: whether a JSON, Text or HTML in memory is given an entity tag made of its
+            bytes, and so answers ``If-None-Match``.
         on_stats: called with the :class:`BodyStats` of each request when it is over,
             exactly once, however it ended; one callback or several, plain or async.
             A plain one must be quick, an async one runs as a task of its own; what
@@ -86,7 +89,7 @@ def setup(
     app.on_shutdown.append(subscriptions.end)
     # Without limits: those of the innermost application that has some, as found by
     # the request, so that a sub-application may have its own, larger ones too.
-    outer = outer_half(compression=compression)
+    outer = outer_half(compression=compression, etags=etags)
     app.middlewares.insert(0, outer)
 
     async def outermost_again(app: web.Application) -> None:

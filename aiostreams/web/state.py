@@ -72,6 +72,7 @@ __all__ = [
     "compression_of",
     "count_plain",
     "find_storage",
+    "gives_etags",
     "hold",
     "limit",
     "limits_of",
@@ -105,6 +106,7 @@ class RequestState:
         managed: whether the middleware is around the handler.
         tally: what is counted of the request, if anything is.
         compression: how its response is compressed, if it is.
+        etags: whether responses in memory are given an entity tag.
     """
 
     __slots__ = (
@@ -118,6 +120,7 @@ class RequestState:
         "_wire",
         "_wraps",
         "compression",
+        "etags",
         "expecting",
         "form",
         "limits",
@@ -138,6 +141,7 @@ class RequestState:
         self.managed: bool = False
         self.tally: Tally | None = None
         self.compression: Compression | None = None
+        self.etags: bool = True
         # Weakly, since the request has this object: in a circle, all that was read
         # of its body would wait for the garbage collector, which took 40 us of the
         # 121 us for a small form.
@@ -641,6 +645,14 @@ def tally_of(request: web.BaseRequest) -> Tally | None:
     """What is counted of ``request``, if anything is."""
     body = request.get(_BODY)
     return None if body is None else body.tally
+
+
+def gives_etags(request: web.BaseRequest) -> bool:
+    """Whether a response to ``request`` is given an entity tag made of its bytes."""
+    try:
+        return request[_BODY].etags
+    except KeyError:
+        return True
 
 
 def compression_of(request: web.BaseRequest) -> Compression | None:

@@ -129,7 +129,7 @@ async def test_status_headers_and_names_of_respond() -> None:
     assert headers["content-type"] == "text/special"
     assert headers["content-disposition"].startswith("attachment; filename=")
     assert "filename*=UTF-8''na%C3%AFve" in headers["content-disposition"]
-    _, headers, _ = await fetch(lambda: respond(Text("x"), disposition="inline"))
+    _, headers, _ = await fetch(lambda: respond(ByteStream(b"x"), disposition="inline"))
     assert headers["content-disposition"] == "inline"
     assert "etag" not in headers
 

@@ -23,6 +23,7 @@ from aiostreams.codings.registry import coding_aliases, find_coding, supported_c
 from aiostreams.errors import StreamError
 from aiostreams.files.file import FileStream
 from aiostreams.sansio.caching import cache_directives
+from aiostreams.sansio.conditions import RETRIEVING
 from aiostreams.sansio.mediatype import media_type_of
 from aiostreams.sansio.negotiation import choose_coding
 from aiostreams.streams.threads import ThreadCall
@@ -121,7 +122,7 @@ def check_acceptable(
     """
     if (
         not may_refuse(request)
-        or request.method not in {"GET", "HEAD"}
+        or request.method not in RETRIEVING
         or response.status >= 300
         or size == 0
         or not is_whole(response.status, response.headers)

@@ -241,6 +241,7 @@ def _over(request: web.Request, body: RequestState, task: asyncio.Task[Any]) -> 
 
 
 _OTHER: Final = "_OTHER"
+_METHODS: Final = hdrs.METH_ALL | {"QUERY"}
 
 
 def summarize(
@@ -290,7 +291,7 @@ def summarize(
 
 def standard_method(request: web.Request) -> str:
     """The request method; ``"_OTHER"`` for one that nobody knows."""
-    return request.method if request.method in hdrs.METH_ALL else _OTHER
+    return request.method if request.method in _METHODS else _OTHER
 
 
 def route_of(request: web.Request) -> str | None:
