@@ -219,7 +219,7 @@ class Receiver:
         return await self._keep(file, staged, len(data), digests)
 
     def _checks(self, rule: FileRule, file: StoredFile) -> Checks:
-        checks = (*all_checks(rule.check), *self._check)
+        checks = (*rule.checks(), *self._check)
         return Checks(checks, file, self._limits.idle_timeout)
 
     async def _hold(self, file: StoredFile, incoming: IncomingFile) -> HeldObject:

@@ -16,6 +16,7 @@ alone: a filename is private to the person who sent it.
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -26,7 +27,9 @@ from aiostreams.errors import (
     exceeded,
     pointer_to,
 )
+from aiostreams.limits import KiB
 from aiostreams.sansio.disposition import safe_filename
+from aiostreams.sansio.sniff.pictures import Picture, PictureReader
 from aiostreams.sansio.sniff.types import (
     accepted_type,
     check_pattern,
@@ -43,6 +46,7 @@ if TYPE_CHECKING:
     from aiostreams.storage.base import Storage
     from aiostreams.streams.base import Stream
     from aiostreams.uploads.checks import Check
+    from aiostreams.uploads.stored import StoredFile
 
 __all__ = ["Ceiling", "CeilingStream", "FileRule", "call_file"]
 
@@ -63,6 +67,13 @@ class FileRule:
         storage: where they go, in place of the storage of the whole form.
         check: sees the bytes of each file while they arrive, and may refuse it, as
             that of ``receive``; or several. Kept as a ``tuple``.
+        max_pixels: how many pixels a picture may have: width times height. By the
+            headers of PNG, JPEG, GIF and WebP, wherever in the file these stand;
+            nothing is decoded. Where any of these four is given, a file whose size
+            can't be told is refused (422).
+        max_width: how many pixels wide it may be.
+        max_height: how many pixels high it may be.
+        animated: whether it must, or must not, have several pictures.
 
     Raises:
         ValueError: a number is negative, the counts exclude each other, or a pattern
@@ -75,6 +86,10 @@ class FileRule:
     max_count: int | None = None
     storage: Storage | None = None
     check: Check | Iterable[Check] | None = ()
+    max_pixels: int | None = None
+    max_width: int | None = None
+    max_height: int | None = None
+    animated: bool | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "check", all_checks(self.check))
@@ -83,7 +98,9 @@ class FileRule:
             listed = accept.split(",") if isinstance(accept, str) else accept
             tidy = frozenset(check_pattern(pattern) for pattern in listed)
             object.__setattr__(self, "accept", tidy)
-        for name in ("max_size", "min_count", "max_count"):
+        for name in (
+            "max_size", "min_count", "max_count", *_PIXELS,
+        ):  # fmt: skip
             number = getattr(self, name)
             if number is not None and number < 0:
                 raise ValueError(f"{name} must not be negative, got {number}")
@@ -91,6 +108,41 @@ class FileRule:
             raise ValueError(
                 f"min_count {self.min_count} exceeds max_count {self.max_count}"
             )
+
+    def checks(self) -> tuple[Check, ...]:
+        """What is to see the bytes of each file."""
+        limits = (self.max_pixels, self.max_width, self.max_height, self.animated)
+        pictures = () if limits == (None,) * 4 else (self._check_picture,)
+        return (*all_checks(self.check), *pictures)
+
+    async def _check_picture(self, stream: Stream, file: StoredFile) -> None:
+        reader = PictureReader()
+        try:
+            while not reader.complete and (piece := await stream.readany()):
+                for at in range(0, len(piece), _SLICE):
+                    reader.feed(piece[at : at + _SLICE])
+                    self._check_size(reader.picture)
+                    await asyncio.sleep(0)
+            reader.finish()
+            self._check_size(reader.picture, complete=True)
+        except InvalidContent as error:
+            raise InvalidContent(
+                errors=[(pointer_to([file.field]), str(error))]
+            ) from error
+
+    def _check_size(self, picture: Picture, *, complete: bool = False) -> None:
+        pixels = picture.width * picture.height
+        seen = (pixels, picture.width, picture.height)
+        limits = (self.max_pixels, self.max_width, self.max_height)
+        for what, number, limit in zip(_PIXELS.values(), seen, limits, strict=True):
+            if limit is not None and number > limit:
+                raise InvalidContent(
+                    f"the picture has {number} pixels{what}, limit {limit}"
+                )
+        if self.animated is False and picture.animated:
+            raise InvalidContent("the picture is animated")
+        if complete and self.animated and not picture.animated:
+            raise InvalidContent("the picture is not animated")
 
     def check_type(
         self,
@@ -161,6 +213,11 @@ class FileRule:
         return None
 
 
+# How much of a picture is looked through before others have their turn, in bytes: a
+# millisecond, if it is made of the smallest blocks.
+_SLICE = 4 * KiB
+# What is asked of pictures, and how a message calls it.
+_PIXELS = {"max_pixels": "", "max_width": " of width", "max_height": " of height"}
 # What senders write who do not know.
 _UNSAID = frozenset({"", "application/octet-stream"})
 # How much of a filename a message shows, in characters.
