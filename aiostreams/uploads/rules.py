@@ -119,8 +119,10 @@ class FileRule:
         reader = PictureReader()
         try:
             while not reader.complete and (piece := await stream.readany()):
-                for at in range(0, len(piece), _SLICE):
-                    reader.feed(piece[at : at + _SLICE])
+                while piece and not reader.complete:
+                    cut = max(_SLICE, reader.ahead)
+                    reader.feed(piece[:cut])
+                    piece = piece[cut:]
                     self._check_size(reader.picture)
                     await asyncio.sleep(0)
             reader.finish()
@@ -215,7 +217,7 @@ class FileRule:
 
 # How much of a picture is looked through before others have their turn, in bytes: a
 # millisecond, if it is made of the smallest blocks.
-_SLICE = 4 * KiB
+_SLICE = 1 * KiB
 # What is asked of pictures, and how a message calls it.
 _PIXELS = {"max_pixels": "", "max_width": " of width", "max_height": " of height"}
 # What senders write who do not know.

@@ -71,6 +71,11 @@ class PictureReader:
         self._wanted = next(self._steps)
         self._held = b""
 
+    @property
+    def ahead(self) -> int:
+        """How many of the next bytes are passed over."""
+        return max(0, -self._wanted)
+
     def feed(self, data: bytes) -> None:
         """Take the next bytes of the file.
 
