@@ -13,7 +13,7 @@ import sys
 import typing
 from typing import TYPE_CHECKING, Any, Final, Literal
 
-from aiostreams.content.members import is_file, name_of, peel, unreadable
+from aiostreams.content.members import is_file, members_of, name_of, peel, unreadable
 from aiostreams.content.model import (
     NO_SUCH_MEMBER,
     REQUIRED,
@@ -27,8 +27,9 @@ from aiostreams.content.model import (
 from aiostreams.errors import InvalidContent, MalformedBody
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Mapping
+    from collections.abc import Callable, Collection, Mapping, Sequence
 
+    from aiostreams.content.members import Member
     from aiostreams.content.model import Place
     from aiostreams.errors import StreamError
 
@@ -105,6 +106,17 @@ class PydanticModel(Model):
             peeled, "__pydantic_config__", {}
         )
         self.extra = config.get("extra") or "ignore"
+
+    def members(self) -> Sequence[Member] | None:
+        if self.kind is not self._adapter:
+            return super().members()
+        # Of an adapter, those of the class that it is made for, if it is one.
+        schema: Any = self._adapter.core_schema
+        named = {one.get("ref"): one for one in schema.get("definitions", ())}
+        while isinstance(schema, dict) and "cls" not in schema:
+            inner = schema.get("schema")
+            schema = named.get(schema.get("schema_ref")) if inner is None else inner
+        return None if schema is None else members_of(schema["cls"])
 
     def decode(self, text: bytes | str) -> Any:
         try:
