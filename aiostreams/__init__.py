@@ -67,6 +67,7 @@ from aiostreams.streams.transforms import (
     Transform,
 )
 from aiostreams.uploads.clamd import clamd
+from aiostreams.uploads.direct import DirectUpload, confirm_upload, direct_upload
 from aiostreams.uploads.formmodel import FormField
 from aiostreams.uploads.openapi import body_schema, problem_responses
 from aiostreams.uploads.receiver import IncomingFile, by_digest
@@ -112,6 +113,7 @@ __all__ = [
     "Compression",
     "Content",
     "DecodedStream",
+    "DirectUpload",
     "DiskStorage",
     "EncodedStream",
     "Event",
@@ -177,7 +179,9 @@ __all__ = [
     "by_digest",
     "clamd",
     "compression_middleware",
+    "confirm_upload",
     "copy",
+    "direct_upload",
     "expect_continue",
     "handler",
     "iter_json",

@@ -31,7 +31,7 @@ CONTRACT = set(
     StreamError StreamClosed StreamBusy SizeMismatch MalformedBody BodyTimeout
     LengthRequired LimitExceeded UnsupportedContent InvalidContent ClientGone
     Storage MemoryStorage DiskStorage ObjectStorage storage_from_url StoredFile
-    by_digest clamd
+    by_digest clamd direct_upload DirectUpload confirm_upload
     StoredObject ObjectNotFound ObjectExists InvalidKey StorageError
     body_schema problem_responses CSV MsgPack register_content negotiate
     Result RouteTableDef handler add_validator
