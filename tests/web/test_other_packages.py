@@ -93,6 +93,17 @@ async def own_file(_request: web.Request) -> Any:
     return File(__file__)
 
 
+async def missing(_request: web.Request) -> Any:
+    return File("/nowhere/at-all")
+
+
+async def breaking(_request: web.Request) -> Any:
+    async def pieces() -> AsyncIterator[bytes]:
+        yield bytes(-1)  # a ValueError
+
+    return respond(IterStream(pieces(), content_type="text/plain"))
+
+
 class View(web.View):
     async def get(self) -> Any:
         return JSON({"view": True})
@@ -105,6 +116,8 @@ def routes() -> list[web.RouteDef]:
         web.get("/page", page),
         web.get("/streamed", streamed_page),
         web.get("/file", own_file),
+        web.get("/missing", missing),
+        web.get("/breaking", breaking),
         web.view("/view", View),
     ]
 
@@ -234,6 +247,18 @@ async def assert_cors(app: web.Application) -> None:
                 text = await answer.text()
                 if path in {"/page", "/streamed"}:
                     assert text == PAGE
+        # Answered when the response is prepared, after the handler.
+        refused: list[tuple[str, dict[str, str], int]] = [
+            ("/missing", {}, 404),
+            ("/breaking", {}, 500),
+            ("/file", {"Range": "bytes=99999999-"}, 416),
+            ("/file", {"If-None-Match": "*"}, 304),
+            ("/file", {"Accept-Encoding": "identity;q=0"}, 406),
+        ]
+        for path, headers, status in refused:
+            async with client.get(path, headers=ORIGIN | headers) as answer:
+                assert (path, answer.status) == (path, status)
+                assert answer.headers.getall(ALLOWED) == [ORIGIN["Origin"]]
         async with client.options(
             "/echo", headers=ORIGIN | {"Access-Control-Request-Method": "POST"}
         ) as answer:
@@ -697,9 +722,16 @@ async def test_graphql_reads_what_we_decode(*, read_before: bool) -> None:
                 )
 
 
+@pytest.mark.parametrize("read_before", [False, True], ids=["unread", "read before"])
 @pytest.mark.parametrize("coding", ["identity", "gzip"])
-async def test_graphql_takes_uploads(coding: str) -> None:
-    app = setup(web.Application())
+async def test_graphql_takes_uploads(coding: str, *, read_before: bool) -> None:
+    @web.middleware
+    async def reading(request: web.Request, handler: Any) -> Any:
+        if read_before:
+            assert sorted((await read_form(request)).form) == ["map", "operations"]
+        return await handler(request)
+
+    app = setup(web.Application(middlewares=[reading]))
     app.router.add_route("*", "/graphql", _graphql(multipart_uploads_enabled=True))
     query = "mutation($file: Upload!) { size(file: $file) }"
     operations = json.dumps({"query": query, "variables": {"file": None}})
@@ -749,7 +781,11 @@ async def test_socketio_polls_and_upgrades() -> None:
             opened = await answer.text()
             assert (answer.status, opened[0]) == (200, "0")
         sid = json.loads(opened[1:])["sid"]
-        async with client.post(f"{path}&sid={sid}", data="40") as answer:
+        async with client.post(
+            f"{path}&sid={sid}",
+            data=gzip.compress(b"40"),
+            headers={"Content-Encoding": "gzip"},
+        ) as answer:
             assert await answer.text() == "OK"
         async with client.get(f"{path}&sid={sid}") as answer:
             assert (await answer.text()).startswith("40{")
