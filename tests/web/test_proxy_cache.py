@@ -14,6 +14,7 @@ from typing import Any
 import aiohttp
 import pytest
 from aiohttp import web
+from multidict import CIMultiDict
 
 from aiostreams import (
     DiskStorage,
@@ -26,7 +27,9 @@ from aiostreams import (
     proxy,
     setup,
 )
-from aiostreams.testing import SinkStream
+from aiostreams.sansio.caching import KeptAnswer
+from aiostreams.testing import LAWS, SinkStream
+from aiostreams.web.proxy import _Cache, _Keeping, _Kept
 from tests.servers import Raw, connected, post, serving
 
 PUBLIC = {"Cache-Control": "public, max-age=60"}
@@ -574,3 +577,30 @@ async def test_a_client_that_leaves_before_the_answer_closes_what_is_its_own(
         go.set()
         async with asyncio.timeout(10):
             await ended.wait()
+
+
+# -- the streams of it -----------------------------------------------------------------
+
+
+def keeping(source: Stream) -> Stream:
+    kept = KeptAnswer.of(
+        CIMultiDict[str](),
+        200,
+        "OK",
+        CIMultiDict(PUBLIC),
+        requested=0.0,
+        received=0.0,
+        body="http-cache/bodies/x",
+        size=0,
+    )
+    store = MemoryStorage()
+    stream = _Keeping(source, _Cache.over(store, MiB), "x", kept)
+    stream._store_itself = store  # type: ignore[attr-defined] # a cache does not hold it
+    return stream
+
+
+@pytest.mark.parametrize("law", LAWS, ids=lambda law: law.__name__)
+async def test_law(law: Any, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.CRITICAL, "aiostreams.web")
+    await law(keeping)
+    await law(_Kept)
