@@ -124,10 +124,11 @@ def _msgpack() -> Any:
 
 
 def _parse(data: bytes) -> Any:
+    msgspec: Any = require("msgspec", extra="msgspec", what="MsgPack")
     try:
-        return _msgpack().decode(data)
+        return msgspec.msgpack.decode(data)
     except RecursionError as error:
         raise MalformedBody("MessagePack: nested too deeply") from error
-    except (ValueError, TypeError) as error:  # DecodeError is the former
-        # An unhashable key is the latter.
+    except (msgspec.MsgspecError, ValueError, TypeError) as error:
+        # A string that is not UTF-8 is the second, an unhashable key the last.
         raise MalformedBody("the body is not MessagePack") from error

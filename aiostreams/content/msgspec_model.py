@@ -150,7 +150,12 @@ class MsgspecModel(Model):
             return self._decode(text)
         except self._msgspec.ValidationError as error:
             raise Undecided(error) from None
-        except (self._msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        except (
+            self._msgspec.MsgspecError,
+            UnicodeDecodeError,
+            RecursionError,
+            TypeError,  # an object in a set, to some versions
+        ):
             raise Undecided from None
         except Exception as error:  # noqa: BLE001 - whatever __post_init__ raises
             raise failed(self.kind, error) from None
@@ -161,7 +166,7 @@ class MsgspecModel(Model):
         if self._decode is not None and refusal is None:
             try:
                 return self._convert(value, self.kind)
-            except self._msgspec.ValidationError as error:
+            except (self._msgspec.ValidationError, TypeError) as error:
                 refusal = error
             except Exception as error:  # noqa: BLE001 - as below
                 raise self._other_error(error) from None

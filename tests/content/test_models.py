@@ -1126,7 +1126,7 @@ TYPES: list[Any] = [
     list[int], list[DictPhoto], set[int], frozenset[str],
     tuple[int, str], tuple[int, ...], int | None, float | int, int | str | None,
     Optional[Node], Union[Sparse, list[int], int],  # noqa: UP007, UP045
-    Literal["a", "b", 1], Level, dt.date, dt.time, dt.datetime, uuid.UUID,
+    Literal["a", "b"], Literal[1, 2], Level, dt.date, dt.time, dt.datetime, uuid.UUID,
     decimal.Decimal, Annotated[int, msgspec.Meta(ge=0)],
     Annotated[list[int], msgspec.Meta(max_length=2)],
     DictPhoto, Sparse, Node, Positive, list[Positive], Pair, Renamed,

@@ -550,7 +550,10 @@ class Pair(Generic[T]):
         (Odd, "Model.a: Enums must contain either all str or all int"),
         (Annotated[str, FileRule()], "has a rule for files, but takes none"),
         (Annotated[StoredFile, FileRule(), FileRule()], "has 2 rules"),
-        (Annotated[StoredFile, FileRule(min_count=2)], "at least 2 and at most 1"),
+        (
+            Annotated[StoredFile, FileRule(min_count=2)],
+            "min_count 2 exceeds max_count 1",
+        ),
     ],
 )
 def test_a_type_that_no_form_gives_is_an_error(kind: Any, message: str) -> None:
