@@ -43,6 +43,7 @@ from aiostreams.limits import GiB, KiB, Limits, MiB
 from aiostreams.multipart.form import Form
 from aiostreams.multipart.multipart import Files, MultiPart
 from aiostreams.multipart.part import Part
+from aiostreams.resumable.state import ResumableUpload
 from aiostreams.storage.base import (
     Storage,
     StoredObject,
@@ -95,6 +96,9 @@ from aiostreams.web.request import (
     read_text,
 )
 from aiostreams.web.respond import negotiate, respond
+from aiostreams.web.resumable.config import ResumableUploads, upload_of
+from aiostreams.web.resumable.route import resumable, resumable_route
+from aiostreams.web.resumable.service import sweep_uploads
 from aiostreams.web.setup import run_app, setup
 from aiostreams.web.state import limit, limits_of, storage_of
 from aiostreams.web.wrap_body import keep_body, signed_body, wrap_body
@@ -153,6 +157,8 @@ __all__ = [
     "RateStream",
     "Replay",
     "Result",
+    "ResumableUpload",
+    "ResumableUploads",
     "RouteTableDef",
     "SizeMismatch",
     "SliceStream",
@@ -202,13 +208,17 @@ __all__ = [
     "receive",
     "register_content",
     "respond",
+    "resumable",
+    "resumable_route",
     "run_app",
     "setup",
     "signed_body",
     "storage_from_url",
     "storage_of",
     "stream_middleware",
+    "sweep_uploads",
     "uncompressed",
+    "upload_of",
     "wrap_body",
     "wrap_response",
 ]

@@ -29,7 +29,7 @@ from typing import TYPE_CHECKING, Any, Final, cast
 from urllib.parse import quote
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
 __all__ = [
     "BodyTimeout",
@@ -62,10 +62,12 @@ class StreamError(Exception):
             is answered to a client.
         logged: what a log says instead, where the message has a name that the client
             has given to a file; ``None`` where the message will do.
+        members: more members for the problem document (RFC 9457) that answers it.
     """
 
     status: int = 500
     logged: str | None = None
+    members: Mapping[str, object] = {}
 
 
 class StreamClosed(StreamError, ValueError):

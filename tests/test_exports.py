@@ -36,6 +36,7 @@ CONTRACT = set(
     body_schema problem_responses CSV MsgPack register_content negotiate
     Result RouteTableDef handler add_validator
     Zip ZipMember ZipStream Replay Channel
+    resumable resumable_route upload_of ResumableUpload ResumableUploads sweep_uploads
     KiB MiB GiB
     """.split()  # noqa: SIM905 - reads as the list it is
 )

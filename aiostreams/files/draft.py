@@ -188,9 +188,12 @@ class Draft:
         )
         self._replaced()
         temporary = TEMPORARY_PREFIX + secrets.token_hex(16)
-        mode = self._first_mode()
-        self._fd = os.open(temporary, _CREATE, mode, dir_fd=self._directory)
+        self._fd = self._open(temporary)
         self._temporary = temporary
+
+    def _open(self, temporary: str) -> int:
+        mode = self._first_mode()
+        return os.open(temporary, _CREATE, mode, dir_fd=self._directory)
 
     def _replaced(self) -> os.stat_result | None:
         """The file to be replaced, if there is one and it may be."""

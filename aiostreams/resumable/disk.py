@@ -17,6 +17,8 @@ stopped in the middle of a step is waited for, some seconds; then others are ref
 The offset is the size of the file: what a killed process has written of a batch are
 bytes of the upload in their place. With ``fsync`` it is what ``limit`` says, written
 when the bytes are on the disk; so is that of an appender whose bytes don't count yet.
+
+A file of its own, as each of the two kinds of staging has one.
 """
 
 from __future__ import annotations
@@ -41,7 +43,7 @@ from aiostreams.files.file import FileStream
 from aiostreams.files.reading import OpenFile
 from aiostreams.files.writing import WriteBehind, write_all
 from aiostreams.limits import MiB
-from aiostreams.resumable.staging import Appender, StagedUpload, Staging
+from aiostreams.resumable.staging import Appender, StagedUpload, Staging, Unsuitable
 from aiostreams.resumable.state import (
     Fenced,
     UploadBusy,
@@ -52,12 +54,15 @@ from aiostreams.resumable.state import (
     folder_of,
     is_id,
 )
+from aiostreams.storage.disk import DiskStorage
 from aiostreams.streams.threads import ThreadCall
+from aiostreams.uploads.staged import StagedStream
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Callable, Iterator
+    from collections.abc import AsyncGenerator, Callable, Iterator, Mapping
 
     from aiostreams.resumable.staging import Step
+    from aiostreams.storage.base import StagedObject, Storage
     from aiostreams.streams.base import Stream
     from aiostreams.streams.hashing import Hashes
     from aiostreams.streams.iterable import BytesLike
@@ -106,8 +111,8 @@ class DiskStaging(Staging):
             raise
         return appender
 
-    async def open(self, upload: StagedUpload) -> Stream:
-        """A stream over the file."""
+    async def open(self, upload: StagedUpload) -> StagedStream:
+        """A stream over the file, which a ``DiskStorage`` can adopt."""
         path = self.path(upload.info.id) / "data"
         try:
             file = await _run(
@@ -121,7 +126,8 @@ class DiskStaging(Staging):
         try:
             if found.st_size < upload.state.offset:
                 raise UploadGone("some bytes of the upload are lost")
-            return FileStream.over(file, end=upload.state.offset)
+            stream = FileStream.over(file, end=upload.state.offset)
+            return _StagedFile(stream, str(path), upload)
         finally:
             await file.release()  # the stream has a lease of its own
 
@@ -158,7 +164,7 @@ class DiskStaging(Staging):
 
     def _create(self, info: UploadInfo) -> StagedUpload:
         target = self.path(info.id)
-        self.root.mkdir(0o700, parents=True, exist_ok=True)
+        self._make_root()
         target.parent.mkdir(0o700, exist_ok=True)
         made = self.root / f"{TEMPORARY_PREFIX}{secrets.token_hex(16)}"
         made.mkdir(0o700)
@@ -181,6 +187,12 @@ class DiskStaging(Staging):
             shutil.rmtree(made, ignore_errors=True)
             raise
         return StagedUpload(info, info.begin(), 0)
+
+    def _make_root(self) -> None:
+        # As a storage has it: by the working directory of the first use.
+        self.root = self.root.absolute()
+        self.root.parent.mkdir(0o700, parents=True, exist_ok=True)
+        self.root.mkdir(0o700, exist_ok=True)
 
     def _change(self, upload_id: str, step: Step) -> StagedUpload:
         folder = self.path(upload_id)
@@ -278,7 +290,7 @@ class DiskStaging(Staging):
                     path.rmdir()  # a day without uploads; others are not empty
 
     def _check(self) -> None:
-        self.root.mkdir(0o700, parents=True, exist_ok=True)
+        self._make_root()
         path = self.root / f"{TEMPORARY_PREFIX}{secrets.token_hex(16)}"
         fds: list[int] = []
         try:
@@ -286,11 +298,46 @@ class DiskStaging(Staging):
             fcntl.flock(fds[0], fcntl.LOCK_EX | fcntl.LOCK_NB)
             with contextlib.suppress(BlockingIOError):
                 fcntl.flock(fds[1], fcntl.LOCK_EX | fcntl.LOCK_NB)
-                raise StorageError("this file system gives one lock (flock) to two")
+                raise Unsuitable("this file system gives one lock (flock) to two")
         finally:
             for fd in fds:
                 os.close(fd)
             _unlink(path)
+
+
+class _StagedFile(StagedStream):
+    """The file of an upload, which gets the name of an object as well."""
+
+    def __init__(self, source: Stream, path: str, upload: StagedUpload) -> None:
+        super().__init__(
+            source,
+            content_type=upload.info.fields.get("Content-Type"),
+            digests=upload.state.digests,
+        )
+        self._path = path
+
+    def fits(self, storage: Storage) -> bool:
+        """Whether it is on a disk as well."""
+        return isinstance(storage, DiskStorage)
+
+    async def stage(
+        self,
+        storage: Storage,
+        key: str,
+        *,
+        content_type: str,
+        metadata: Mapping[str, str],
+        overwrite: bool,
+    ) -> StagedObject | None:
+        """Give the file one more name."""
+        assert isinstance(storage, DiskStorage)
+        return await storage.adopt(
+            self._path,
+            key,
+            content_type=content_type,
+            metadata=metadata,
+            overwrite=overwrite,
+        )
 
 
 class _Lock:

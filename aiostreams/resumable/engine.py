@@ -21,7 +21,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Final, TypeAlias
 
-from aiostreams.errors import BodyTimeout, LimitExceeded, StorageError, StreamError
+from aiostreams.errors import BodyTimeout, StorageError, StreamError, exceeded
 from aiostreams.limits import MiB
 from aiostreams.resumable.staging import to_the_end
 from aiostreams.resumable.state import (
@@ -34,6 +34,7 @@ from aiostreams.resumable.state import (
 from aiostreams.streams.hashing import Hashes, HashStream
 from aiostreams.streams.sections import ChainStream
 from aiostreams.streams.tasks import end
+from aiostreams.uploads.staged import StagedStream
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable
@@ -50,6 +51,8 @@ _COMMIT_SECONDS: Final = 10.0
 # How long a request waits for an older one to commit, in seconds. One whose storage
 # hangs is left alone; it is fenced then.
 _TAKEOVER: Final = 5.0
+# How many bytes that have arrived a request may still take when it is to end.
+_DRAIN: Final = 1 * MiB
 # How often a storage that fails is asked before a HEAD fails, and the first pause.
 _TRIES: Final = 4
 _PAUSE: Final = 0.1
@@ -77,6 +80,7 @@ class Append:
         length: of the upload, if the request says so.
         complete: whether the content is the last; ``None`` if it is when the length of
             the upload is reached.
+        max_content: how many bytes one request may have.
         held: whether its bytes count only when all have arrived and are as they should.
         process: whether the handler is to run next, by this process.
     """
@@ -85,6 +89,7 @@ class Append:
     content_length: int | None
     length: int | None = None
     complete: bool | None = None
+    max_content: int | None = None
     held: bool = False
     process: bool = False
 
@@ -113,6 +118,7 @@ class _Active:
     done: asyncio.Event = field(default_factory=asyncio.Event)
     interrupted: StreamError | None = None
     _scope: asyncio.Timeout | None = None
+    _drained: int = 0
 
     def interrupt(self, why: StreamError) -> None:
         """End it as soon as it has committed."""
@@ -127,10 +133,13 @@ class _Active:
             StreamError: as raised by the stream; or why it was interrupted.
         """
         if self.interrupted is not None:
-            raise self.interrupted
+            # What is here already is taken, but nothing is waited for.
+            if self._drained >= _DRAIN:
+                raise self.interrupted
+            deadline = 0
         try:
             async with asyncio.timeout_at(deadline) as self._scope:
-                return await stream.readany()
+                piece = await stream.readany()
         except BodyTimeout:
             raise
         except TimeoutError:
@@ -139,6 +148,9 @@ class _Active:
             return None
         finally:
             self._scope = None
+        if self.interrupted is not None:
+            self._drained += len(piece)
+        return piece
 
 
 class Uploads:
@@ -408,28 +420,32 @@ class Uploads:
             return state.answered_by(token, answer, info.until(time.time()))
 
         pause = _PAUSE
-        for tries_left in reversed(range(_TRIES)):
+        failed: StorageError | None = None
+        for _ in range(_TRIES):
             try:
-                kept = await self.staging.change(upload_id, step)
-                break
+                await self.staging.change(upload_id, step)
             except UploadBusy:
                 # It took so long that another one was begun, and maybe has answered.
                 found = await self.staging.change(upload_id, lambda _, state: state)
                 return found.state.answer or answer
             except (UploadNotFound, UploadGone):
                 return answer  # deleted while the handler ran
-            except StorageError:
-                if not tries_left:
-                    raise
+            except StorageError as error:
+                failed = error
+            else:
+                return answer
             await asyncio.sleep(pause)
             pause *= 2
-        else:  # pragma: no cover - the last try breaks or raises
-            raise AssertionError
-        try:
-            await self.staging.clear(kept)
-        except StorageError as error:
-            _logger.warning("bytes left for the sweep: %s: %s", upload_id, error)
+        # It is given now; whoever asks again has the handler run again.
+        _logger.error("answer not kept: %s: %s", upload_id, failed)
         return answer
+
+    async def clear(self, upload: StagedUpload) -> None:
+        """Remove the bytes of an upload that was answered; else the sweep does."""
+        try:
+            await self.staging.clear(upload)
+        except StorageError as error:
+            _logger.warning("bytes left for the sweep: %s: %s", upload.info.id, error)
 
     # -- parts ---------------------------------------------------------------------
 
@@ -483,7 +499,7 @@ class Uploads:
         except UploadNotFound as error:
             raise UploadGone("a part of the upload is no more") from error
 
-    async def open(self, upload: StagedUpload) -> Stream:
+    async def open(self, upload: StagedUpload) -> StagedStream:
         """The bytes of an upload that is complete; its taker closes the stream.
 
         Raises:
@@ -506,7 +522,8 @@ class Uploads:
         except BaseException:
             await ChainStream(*chain).close()
             raise
-        return ChainStream(*chain)
+        kind = upload.info.fields.get("Content-Type")
+        return StagedStream(ChainStream(*chain), content_type=kind)
 
     # -- all uploads ---------------------------------------------------------------
 
@@ -542,6 +559,8 @@ class Uploads:
         try:
             found = await self.staging.change(upload_id, step)
             if not found.state.deleted:
+                if found.state.answer is not None:
+                    await self.clear(found)
                 return False
             _logger.debug("upload expired: %s", upload_id)
         except UploadBusy:
@@ -584,18 +603,12 @@ def _room(
         return None
     room = max(0, info.max_size - state.offset)
     if content_length is not None and content_length > room:
-        raise _over(info.max_size, state.offset + content_length)
+        raise exceeded("the upload", state.offset + content_length, info.max_size)
     return room
 
 
 def _first(one: int | None, other: int | None) -> int | None:
     return other if one is None else one
-
-
-def _over(limit: int, seen: int) -> LimitExceeded:
-    return LimitExceeded(
-        f"the upload has at least {seen} bytes, limit {limit}", limit=limit, seen=seen
-    )
 
 
 class _Pump:
@@ -612,6 +625,10 @@ class _Pump:
         self._active = active
         self._wanted = wanted
         self._room = room
+        if wanted.max_content is not None:
+            self._room = min(
+                wanted.max_content, wanted.max_content if room is None else room
+            )
         self._claim = claim
         self._on_commit = on_commit
         self._token: str | None = None
@@ -693,10 +710,13 @@ class _Pump:
             end += len(more)
         upload = appender.upload
         start = self._wanted.offset
+        most = self._wanted.max_content
+        if most is not None and end > most:
+            raise exceeded("the content of one request", end, most)
         length = _first(upload.state.length, self._wanted.length)
         if length is None:
             assert upload.info.max_size is not None
-            raise _over(upload.info.max_size, start + end)
+            raise exceeded("the upload", start + end, upload.info.max_size)
         raise TooLong(
             f"the content has at least {end} bytes, {length - start} of {length} were "
             "missing"

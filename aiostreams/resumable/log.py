@@ -19,6 +19,8 @@ What is remembered of a log (``_known``) is where to look next and never what is
 numbers are contiguous, so the last record is the one before the first that is missing.
 ``info`` goes first when an upload is removed and is read last when it is looked for;
 while it is there the log is complete.
+
+A file of its own, as each of the two kinds of staging has one.
 """
 
 from __future__ import annotations
@@ -34,7 +36,13 @@ from typing import TYPE_CHECKING, Any, Final, cast
 
 from aiostreams.errors import ObjectExists, ObjectNotFound, StorageError
 from aiostreams.limits import MiB
-from aiostreams.resumable.staging import Appender, StagedUpload, Staging, to_the_end
+from aiostreams.resumable.staging import (
+    Appender,
+    StagedUpload,
+    Staging,
+    Unsuitable,
+    to_the_end,
+)
 from aiostreams.resumable.state import (
     Fenced,
     UploadBusy,
@@ -42,13 +50,18 @@ from aiostreams.resumable.state import (
     UploadInfo,
     UploadNotFound,
     UploadState,
+    filename_of,
     folder_of,
     is_id,
 )
+from aiostreams.sansio.sniff.types import SNIFF_BYTES, resolve_type
+from aiostreams.storage.base import StagedObject, check_key
+from aiostreams.storage.object_store import ObjectStorage
 from aiostreams.streams.base import Stream
+from aiostreams.uploads.staged import StagedStream
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator, Sequence
+    from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 
     from aiostreams.resumable.staging import Step
     from aiostreams.storage.base import Storage, StoredObject
@@ -123,15 +136,17 @@ class LogStaging(Staging):
 
     Args:
         storage: where; it keeps what ``check_storage`` proves, no more is needed.
+        prefix: what all keys begin with.
     """
 
-    def __init__(self, storage: Storage) -> None:
+    def __init__(self, storage: Storage, prefix: str = "") -> None:
         self.storage: Storage = storage
+        self._prefix = prefix
         self._known: OrderedDict[str, _Record] = OrderedDict()
 
     async def create(self, info: UploadInfo) -> StagedUpload:
         """Store ``info``."""
-        await self._create(f"{info.folder}/info", info.encode())
+        await self._create(f"{self.folder(info.id)}/info", info.encode())
         record = _Record(0, "", info.begin())
         self._remember(info.id, record)
         return StagedUpload(info, record.state, record)
@@ -159,17 +174,17 @@ class LogStaging(Staging):
         """Make an appender; nothing counts before its commit anyway."""
         return _LogAppender(self, upload, held=held)
 
-    async def open(self, upload: StagedUpload) -> Stream:
+    async def open(self, upload: StagedUpload) -> StagedStream:
         """A stream over the data, one object after the other."""
         record: _Record = upload.version
         chain = [record.data]
         while record.before:
-            earlier = await self._read(upload.info.folder, record.before)
+            earlier = await self._read(self.folder(upload.info.id), record.before)
             if earlier is None:
                 raise UploadGone("what was known of the upload is lost")
             record = earlier
             chain.append(record.data)
-        folder = f"{upload.info.folder}/data"
+        folder = f"{self.folder(upload.info.id)}/data"
         segments = [
             Segment(self.storage, f"{folder}/{name}", size)
             for data in reversed(chain)
@@ -177,18 +192,18 @@ class LogStaging(Staging):
         ]
         if sum(segment.size for segment in segments) != upload.state.offset:
             raise UploadGone("what was known of the upload is lost")
-        return SegmentStream(segments)
+        return _StagedSegments(segments, upload)
 
     async def clear(self, upload: StagedUpload) -> None:
         """Delete the data; the log stays whole while ``info`` is there."""
-        await self._delete_all(f"{upload.info.folder}/data/")
+        await self._delete_all(f"{self.folder(upload.info.id)}/data/")
 
     async def remove(self, upload_id: str, *, swept: bool = False) -> None:
         """Delete ``info`` first, then the rest; the last record goes with a sweep.
 
         Until then it fences those who have not heard of the end.
         """
-        folder = folder_of(upload_id)
+        folder = self.folder(upload_id)
         last = self._known.pop(upload_id, None)
         kept = "" if swept or last is None else f"{folder}/log/{last.number:08d}"
         await self.storage.delete(f"{folder}/info")
@@ -197,16 +212,16 @@ class LogStaging(Staging):
     async def ids(self) -> AsyncGenerator[str, None]:
         """The ids in keys, each once."""
         seen: set[str] = set()
-        async with aclosing(self._list("")) as listing:
+        async with aclosing(self._list(self._prefix)) as listing:
             async for found in listing:
-                upload_id = found.key.split("/")[1] if "/" in found.key else ""
+                upload_id = found.key.removeprefix(self._prefix)[9:35]
                 if is_id(upload_id) and upload_id not in seen:
                     seen.add(upload_id)
                     yield upload_id
 
     async def check(self) -> None:
         """Create one key twice."""
-        key = f"check/{secrets.token_hex(8)}"
+        key = f"{self._prefix}check/{secrets.token_hex(8)}"
         try:
             await self.storage.put(key, b"first")
             try:
@@ -215,10 +230,14 @@ class LogStaging(Staging):
                 return
         finally:
             await self.storage.delete(key)
-        raise StorageError(
+        raise Unsuitable(
             "this store ignores conditional writes (If-None-Match), so two requests "
             "could both continue an upload: resumable uploads need another staging"
         )
+
+    def folder(self, upload_id: str) -> str:
+        """Where an upload is kept."""
+        return self._prefix + folder_of(upload_id)
 
     # -- for the appender ----------------------------------------------------------
 
@@ -229,7 +248,7 @@ class LogStaging(Staging):
             Fenced: somebody else's is there.
             StorageError: the storage failed, and it is not there.
         """
-        folder = upload.info.folder
+        folder = self.folder(upload.info.id)
         try:
             await self._create(
                 f"{folder}/log/{record.number:08d}",
@@ -269,7 +288,7 @@ class LogStaging(Staging):
     async def forget(self, upload: StagedUpload, name: str) -> None:
         """Delete data that no record names, and none will; else the end does it."""
         with suppress(StorageError):
-            await self.storage.delete(f"{upload.info.folder}/data/{name}")
+            await self.storage.delete(f"{self.folder(upload.info.id)}/data/{name}")
 
     # -- reading -------------------------------------------------------------------
 
@@ -279,7 +298,7 @@ class LogStaging(Staging):
         Raises:
             UploadNotFound, UploadGone, StorageError: as ``change``.
         """
-        folder = folder_of(upload_id)
+        folder = self.folder(upload_id)
         record = await self._last(upload_id, folder)
         data = await self._load(f"{folder}/info")
         if data is None:
@@ -370,13 +389,23 @@ class _LogAppender(Appender):
             info = self.upload.info
             self._name = secrets.token_hex(8)
             self._sink = await self._staging.storage.create(
-                f"{info.folder}/data/{self._name}",
-                content_type=info.fields.get("Content-Type"),
+                f"{self._staging.folder(info.id)}/data/{self._name}",
+                content_type=self._content_type(info, data),
                 # The name is random. That spares an object store a copy.
                 overwrite=True,
             )
         await self._sink.write(data)
         self._size += len(data)
+
+    def _content_type(self, info: UploadInfo, data: bytes) -> str | None:
+        """What the object is called: as ``receive`` will, if it is all of the upload.
+
+        Then the store can copy it, and nobody has to read it.
+        """
+        declared = info.fields.get("Content-Type")
+        if self.upload.state.offset or "Content-Encoding" in info.fields:
+            return declared
+        return resolve_type(data[:SNIFF_BYTES], declared, filename_of(info.fields))
 
     async def commit(self, step: Step) -> StagedUpload:
         """Store the data object, then the record that names it."""
@@ -418,6 +447,69 @@ class _LogAppender(Appender):
         sink, self._sink = self._sink, None
         if sink is not None:
             await sink.abort()
+
+
+class _StagedSegments(StagedStream):
+    """The data of an upload, which a store copies if it is in one piece."""
+
+    def __init__(self, segments: Sequence[Segment], upload: StagedUpload) -> None:
+        super().__init__(
+            SegmentStream(segments),
+            content_type=upload.info.fields.get("Content-Type"),
+            digests=upload.state.digests,
+        )
+        self._segments = segments
+
+    def fits(self, storage: Storage) -> bool:
+        """Whether it is one object of the same store."""
+        if len(self._segments) != 1 or not isinstance(storage, ObjectStorage):
+            return False
+        home = self._segments[0].storage
+        return isinstance(home, ObjectStorage) and home.store is storage.store
+
+    async def stage(
+        self,
+        storage: Storage,
+        key: str,
+        *,
+        content_type: str,
+        metadata: Mapping[str, str],
+        overwrite: bool,
+    ) -> StagedObject | None:
+        """Have the store copy the object in the end, with what it has of attributes."""
+        [segment] = self._segments
+        assert isinstance(storage, ObjectStorage)
+        found = await segment.storage.stat(segment.key)
+        if metadata or found.content_type != content_type:
+            return None
+        check_key(key)
+        return _CopiedInStore(storage, key, segment, overwrite=overwrite)
+
+
+class _CopiedInStore(StagedObject):
+    """An object that the store will copy."""
+
+    def __init__(
+        self, storage: ObjectStorage, key: str, segment: Segment, *, overwrite: bool
+    ) -> None:
+        super().__init__(storage, key, overwrite=overwrite)
+        self._store = storage
+        self._segment = segment
+
+    async def create(self) -> Stream:
+        raise NotImplementedError("the bytes are there already")
+
+    async def open(self) -> Stream:
+        return await self._segment.storage.open(self._segment.key)
+
+    async def _publish(self) -> None:
+        home = self._segment.storage
+        assert isinstance(home, ObjectStorage)
+        path = home.path(self._segment.key)
+        await self._store.copy_path(path, self.key, overwrite=self._overwrite)
+
+    async def _discard(self) -> None:
+        pass  # the upload's, until it ends
 
 
 @dataclass(frozen=True, slots=True)

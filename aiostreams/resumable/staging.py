@@ -17,21 +17,26 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
+from aiostreams.errors import StorageError
 from aiostreams.resumable.state import UploadInfo, UploadState
 from aiostreams.streams.tasks import finish, start
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Coroutine
 
-    from aiostreams.streams.base import Stream
     from aiostreams.streams.hashing import Hashes
+    from aiostreams.uploads.staged import StagedStream
 
-__all__ = ["Appender", "StagedUpload", "Staging", "Step", "to_the_end"]
+__all__ = ["Appender", "StagedUpload", "Staging", "Step", "Unsuitable", "to_the_end"]
 
 T = TypeVar("T")
 
 # Gives the next state, the same object for none, or raises.
 Step: TypeAlias = Callable[[UploadInfo, UploadState], UploadState]
+
+
+class Unsuitable(StorageError):
+    """The storage does not keep a promise that resumable uploads rely on."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,7 +132,7 @@ class Staging(ABC):
         """
 
     @abstractmethod
-    async def open(self, upload: StagedUpload) -> Stream:
+    async def open(self, upload: StagedUpload) -> StagedStream:
         """The bytes of an upload that is complete: of known size, and able to seek.
 
         Raises:
@@ -168,7 +173,8 @@ class Staging(ABC):
         """Try whether the storage keeps the promises that this relies on.
 
         Raises:
-            StorageError: it does not, or failed.
+            Unsuitable: it does not.
+            StorageError: it failed.
         """
 
     async def tidy(self, older_than: float) -> None:  # noqa: B027 - most need none

@@ -15,10 +15,12 @@ import re
 import secrets
 from dataclasses import dataclass, field, replace
 from datetime import date
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final, Literal, Self
 from urllib.parse import parse_qs, urlsplit
 
-from aiostreams.errors import LimitExceeded, StreamError
+from aiostreams.errors import MalformedBody, StreamError, exceeded
+from aiostreams.sansio.disposition import parse_disposition
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -29,12 +31,14 @@ __all__ = [
     "LengthDiffers",
     "OffsetDiffers",
     "Protocol",
+    "ResumableUpload",
     "UploadBusy",
     "UploadGone",
     "UploadInfo",
     "UploadNotFound",
     "UploadState",
     "day_of",
+    "filename_of",
     "find_id",
     "folder_of",
     "is_id",
@@ -152,6 +156,17 @@ def find_id(url: str) -> str | None:
     return found if is_id(found) else None
 
 
+def filename_of(fields: Mapping[str, str]) -> str | None:
+    """The name that the fields of a creation give a file, if they do."""
+    disposition = fields.get("Content-Disposition")
+    if disposition is None:
+        return None
+    try:
+        return parse_disposition(disposition).filename
+    except MalformedBody:
+        return None
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UploadInfo:
     """What was said of an upload when it was created.
@@ -195,11 +210,6 @@ class UploadInfo:
         """Whether it is a part of another upload, and no handler's by itself."""
         return self.concat is not None and not self.parts
 
-    @property
-    def folder(self) -> str:
-        """Where it is kept."""
-        return folder_of(self.id)
-
     def begin(self) -> UploadState:
         """The state of the upload when it has just been created."""
         return UploadState(
@@ -227,6 +237,30 @@ class UploadInfo:
             return cls(**members)
         except (ValueError, TypeError, KeyError) as error:
             raise UploadGone("what was known of the upload is lost") from error
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ResumableUpload:
+    """A resumable upload, as a handler sees it.
+
+    Attributes:
+        id: 26 characters; the same in each run of the handler for one upload.
+        protocol: ``"tus"`` or ``"rufh"``, the IETF's.
+        offset: how many bytes have arrived.
+        length: how many there will be; ``None`` while that is not known.
+        metadata: what ``Upload-Metadata`` says, decoded; without one, ``filename``
+            and ``filetype`` by ``Content-Disposition`` and ``Content-Type`` of the
+            request that created the upload, as far as they are there.
+    """
+
+    id: str
+    protocol: Protocol
+    offset: int
+    length: int | None
+    metadata: Mapping[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "metadata", MappingProxyType(dict(self.metadata)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -331,11 +365,7 @@ class UploadState:
                 f"the upload has {self.offset} bytes already, {length} are less"
             )
         if max_size is not None and length > max_size:
-            raise LimitExceeded(
-                f"the upload has {length} bytes, limit {max_size}",
-                limit=max_size,
-                seen=length,
-            )
+            raise exceeded("the upload", length, max_size, exact=True)
         return replace(self, length=length)
 
     def completed(self, digests: Mapping[str, str] | None = None) -> UploadState:

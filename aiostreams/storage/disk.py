@@ -55,6 +55,7 @@ from aiostreams.storage.base import (
 )
 from aiostreams.storage.disk_draft import (
     ATTRIBUTE,
+    AdoptedDraft,
     DiskWriter,
     ObjectDraft,
     SafeDirectory,
@@ -75,6 +76,8 @@ __all__ = ["Attributes", "DiskStorage", "decode_attributes", "encode_attributes"
 
 T = TypeVar("T")
 
+# Where resumable uploads grow.
+_UPLOADS = f"{TEMPORARY_PREFIX}uploads"
 # How many objects one trip to a thread lists.
 _BATCH = 256
 # How often a folder may vanish before something is in it.
@@ -128,6 +131,22 @@ class DiskStorage(Storage):
         self._sweeping: ThreadCall[None] | None = None
         self._folders = SafeDirectory(self._root, fsync=fsync)
 
+    @property
+    def root(self) -> str:
+        """The folder, as it was given."""
+        return self._root
+
+    @property
+    def fsync(self) -> bool:
+        """Whether an object that was stored survives a power failure."""
+        return self._fsync
+
+    @property
+    def hidden(self) -> DiskStorage:
+        """A storage beside this one, for what no key of this one can name."""
+        path = os.path.join(self._root, _UPLOADS)  # noqa: PTH118 - beside the others
+        return DiskStorage(path, fsync=self._fsync, sweep_after=None)
+
     async def create(
         self,
         key: str,
@@ -169,6 +188,48 @@ class DiskStorage(Storage):
             )
         draft = self._draft(key, content_type, metadata, overwrite=overwrite)
         draft.staging = True
+        return _StagedOnDisk(self, key, draft, content_type, overwrite=overwrite)
+
+    async def adopt(
+        self,
+        path: str,
+        key: str,
+        *,
+        content_type: str | None = None,
+        metadata: Mapping[str, str] | None = None,
+        overwrite: bool = False,
+    ) -> StagedObject | None:
+        """An object of a file that is there, which gets one more name.
+
+        Whoever owns the file removes its other name, and changes it no more. An object
+        that is that file already is no obstacle.
+
+        Args:
+            path: of the file, absolute; on the file system of the root.
+            key: the object's.
+            content_type: its media type.
+            metadata: a few words about it.
+            overwrite: whether an object that is there is replaced.
+
+        Returns:
+            The object, to be published; ``None`` where a file cannot have two names.
+
+        Raises:
+            InvalidKey, ValueError, ObjectExists, StorageError: as :meth:`create`.
+        """
+        segments = check_key(key)
+        metadata = check_attributes(content_type, metadata)
+        draft = AdoptedDraft(
+            path,
+            self._folders,
+            segments,
+            encode_attributes(content_type, metadata),
+            needed=bool(metadata),
+            overwrite=overwrite,
+            fsync=self._fsync,
+        )
+        if not await _run(draft.adopt):
+            return None
         return _StagedOnDisk(self, key, draft, content_type, overwrite=overwrite)
 
     async def put(

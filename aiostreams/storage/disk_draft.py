@@ -30,9 +30,10 @@ import logging
 import os
 from typing import TYPE_CHECKING
 
-from aiostreams.errors import ObjectExists
+from aiostreams.errors import ObjectExists, StorageError
 from aiostreams.files.draft import (
     REFUSALS,
+    TEMPORARY_PREFIX,
     Draft,
     link_new,
     rename_new,
@@ -50,7 +51,14 @@ if TYPE_CHECKING:
     from aiostreams.streams.hashing import Hashes
     from aiostreams.streams.iterable import BytesLike
 
-__all__ = ["ATTRIBUTE", "DiskWriter", "ObjectDraft", "SafeDirectory", "close"]
+__all__ = [
+    "ATTRIBUTE",
+    "AdoptedDraft",
+    "DiskWriter",
+    "ObjectDraft",
+    "SafeDirectory",
+    "close",
+]
 
 ATTRIBUTE = "user.aiostreams"
 
@@ -332,6 +340,95 @@ class ObjectDraft(Draft):
         self._folders.prune(self._parents)
 
 
+class AdoptedDraft(ObjectDraft):
+    """An object whose bytes are in a file already, which gets one more name.
+
+    Args:
+        source: the path of the file, absolute.
+        folders: as of an :class:`ObjectDraft`, and so are the others.
+        segments: likewise.
+        attributes: likewise.
+        needed: likewise.
+        overwrite: likewise.
+        fsync: likewise.
+    """
+
+    __slots__ = ("_source",)
+
+    def __init__(
+        self,
+        source: str,
+        folders: SafeDirectory,
+        segments: tuple[str, ...],
+        attributes: bytes,
+        *,
+        needed: bool,
+        overwrite: bool,
+        fsync: bool,
+    ) -> None:
+        super().__init__(
+            folders,
+            segments,
+            attributes,
+            needed=needed,
+            overwrite=overwrite,
+            fsync=fsync,
+        )
+        self._source = source
+        self.staging = True
+
+    def adopt(self) -> bool:
+        """Give the file a temporary name; ``False`` where it cannot have two. Blocking.
+
+        Raises:
+            StorageError, ObjectExists: as :meth:`commit`.
+        """
+        try:
+            self.commit([])
+        except _NoLinkError:
+            return False
+        except StorageError as error:
+            if error.errno == errno.EXDEV:  # on another file system
+                return False
+            raise
+        return True
+
+    def _open(self, temporary: str) -> int:
+        here = self._directory
+        # The path is absolute, so it starts from no directory.
+        if not link_new(self._source, here, temporary, here):
+            raise _NoLinkError
+        self._temporary = temporary
+        return os.open(
+            temporary, os.O_WRONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=here
+        )
+
+    def _replaced(self) -> os.stat_result | None:
+        # An earlier try may have got so far.
+        return None if self._is_there(self._directory) else super()._replaced()
+
+    def _link_staged(self, staged: str, here: int, *, same: bool) -> None:
+        folder = here if same else self._folders.open(self._parents, make=True)
+        try:
+            there = self._is_there(folder)
+        finally:
+            if not same:
+                close(folder)
+        if not there:
+            super()._link_staged(staged, here, same=same)
+
+    def _is_there(self, folder: int) -> bool:
+        try:
+            found = os.stat(self.name, dir_fd=folder, follow_symlinks=False)
+        except FileNotFoundError:
+            return False
+        return os.path.samestat(found, os.lstat(self._source))
+
+
+class _NoLinkError(Exception):
+    """The file system has no hard links."""
+
+
 def _same_file(one: os.stat_result, other: os.stat_result) -> bool:
     # The number alone is soon given to another file.
     return os.path.samestat(one, other) and (
@@ -487,6 +584,8 @@ class SafeDirectory:
                             if len(names) == _BATCH:
                                 yield fd, path, names
                                 names = []
+                        elif entry.name.startswith(TEMPORARY_PREFIX):
+                            continue  # another's, such as uploads that grow
                         elif entry.is_dir(follow_symlinks=False):
                             pending.append((*path, entry.name))
                 yield fd, path, names

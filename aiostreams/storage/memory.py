@@ -52,6 +52,14 @@ class MemoryStorage(Storage):
 
     def __init__(self) -> None:
         self._objects: dict[str, _Object] = {}
+        self._hidden: MemoryStorage | None = None
+
+    @property
+    def hidden(self) -> MemoryStorage:
+        """A storage beside this one, for what no key of this one is to name."""
+        if self._hidden is None:
+            self._hidden = MemoryStorage()
+        return self._hidden
 
     async def create(
         self,

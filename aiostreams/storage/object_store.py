@@ -12,6 +12,7 @@ import contextlib
 import logging
 import secrets
 import time
+from copy import copy as duplicate
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, unquote
@@ -58,6 +59,8 @@ _logger = logging.getLogger("aiostreams.uploads")
 
 _MIN_PART = 5 * MiB
 _MAX_PART = 5 * GiB
+# Where resumable uploads grow.
+_UPLOADS = f"{TEMPORARY_PREFIX}uploads"
 # Where large new objects wait for their names.
 _TEMPORARY = f"{TEMPORARY_PREFIX}temporary"
 _METHODS = frozenset({"GET", "HEAD", "PUT", "DELETE"})
@@ -128,6 +131,13 @@ class ObjectStorage(Storage):
         self._concurrency = concurrency
         # Strong references: a commit outlives the stream whose close() is cancelled.
         self._tasks: set[asyncio.Task[None]] = set()
+
+    @property
+    def hidden(self) -> ObjectStorage:
+        """A storage beside this one, for what no key of this one can name."""
+        hidden = duplicate(self)
+        hidden._prefix = self.path(_UPLOADS)  # noqa: SLF001 - another one of this
+        return hidden
 
     @property
     def copies_at_most_5_gib(self) -> bool:

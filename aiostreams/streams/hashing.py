@@ -17,6 +17,7 @@ from __future__ import annotations
 import functools
 import hashlib
 import hmac
+import zlib
 from typing import TYPE_CHECKING
 
 from aiostreams.errors import InvalidContent, InvalidSignature
@@ -44,7 +45,7 @@ class Hashes:
     """Several digests of the same bytes.
 
     Args:
-        algorithms: names for ``hashlib.new``.
+        algorithms: names for ``hashlib.new``, or ``crc32``.
 
     Raises:
         ValueError: an algorithm is unknown, or has no fixed digest length.
@@ -72,7 +73,7 @@ class HashStream(Transform):
 
     Args:
         source: what is read; owned.
-        algorithms: names for ``hashlib.new``; sha256 when there are none.
+        algorithms: names for ``hashlib.new``, or ``crc32``; sha256 when there are none.
 
     Raises:
         ValueError: an algorithm is unknown, or has no fixed digest length.
@@ -162,7 +163,24 @@ def _hash(data: bytes, algorithms: Sequence[str]) -> dict[str, str]:
     return hashes.digests
 
 
-def _new(name: str) -> hashlib._Hash:
+class _CRC32:
+    """A checksum with the interface of a hash; its four bytes are big-endian."""
+
+    digest_size = 4
+
+    def __init__(self) -> None:
+        self._value = 0
+
+    def update(self, data: BytesLike) -> None:
+        self._value = zlib.crc32(data, self._value)
+
+    def hexdigest(self) -> str:
+        return f"{self._value:08x}"
+
+
+def _new(name: str) -> hashlib._Hash | _CRC32:
+    if name == "crc32":
+        return _CRC32()
     hash_ = hashlib.new(name)
     if not hash_.digest_size:
         raise ValueError(f"{name} has no fixed digest length")

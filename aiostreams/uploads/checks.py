@@ -55,6 +55,9 @@ class Checks:
         self._feeds = [_Feed(check, file, timeout) for check in checks]
         self._sink: Sink | None = None
 
+    def __bool__(self) -> bool:
+        return bool(self._feeds)
+
     def before(self, sink: Sink) -> Sink:
         """A sink that gives each piece to the checks, and then to ``sink``."""
         if not self._feeds:

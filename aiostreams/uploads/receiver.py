@@ -17,6 +17,7 @@ import asyncio
 import contextvars
 import dataclasses
 import functools
+import hashlib
 import inspect
 import logging
 import re
@@ -43,6 +44,7 @@ from aiostreams.streams.tasks import finish, settle, start
 from aiostreams.streams.threads import ThreadCall
 from aiostreams.uploads.checks import Checks, all_checks
 from aiostreams.uploads.rules import Ceiling, CeilingStream, FileRule
+from aiostreams.uploads.staged import StagedStream
 from aiostreams.uploads.stored import StoredFile
 
 if TYPE_CHECKING:
@@ -110,6 +112,10 @@ class Receiver:
         metadata: a few words about each file, or what makes them.
         staged: whether the files wait for ``publish()``.
         check: what sees the bytes of every file, and may refuse it.
+        seed: what keys of our own are made from, instead of chance: the same for the
+            same request that is handled again.
+        again: whether it is, since the process that handled it was killed: it may have
+            stored its files.
 
     Raises:
         ValueError: keys that are digests are not staged.
@@ -129,14 +135,18 @@ class Receiver:
         metadata: MetadataMaker | None,
         staged: bool,
         check: Check | Iterable[Check] | None,
+        seed: str | None = None,
+        again: bool = False,
     ) -> None:
         self._storage = storage
         self._accept = accept
-        self._key = key or _random_key
+        self._key = key or self._own_key
         self._own_keys = key is None
         self._metadata = metadata
         self._check = all_checks(check)
         self._staging = staged
+        self._seed = seed
+        self._again = again
         if isinstance(key, DigestKey):
             if not staged:
                 raise ValueError("by_digest() needs staged=True: its keys come last")
@@ -179,6 +189,12 @@ class Receiver:
         try:
             head = await source.read(SNIFF_BYTES)
             file = await self._identify(rule, field, incoming, head, storage)
+            adopted = await self._adopt(file, incoming, stream)
+            if adopted is not None:
+                assert isinstance(stream, StagedStream)
+                async with self._checks(rule, file) as checks:
+                    digests = await self._examine(stream, checks)
+                return await self._keep(file, adopted, stream.size or 0, digests)
             source.unread(head)
             most = ceiling.size if size is None else size
             if min(most, len(head) if len(head) < SNIFF_BYTES else most) <= self._room:
@@ -193,6 +209,34 @@ class Receiver:
         except LimitExceeded as error:
             raise source.named(error)  # noqa: B904 - has its cause, or is itself
         return await self._keep(file, staged, count, hashes.digests)
+
+    async def _adopt(
+        self, file: StoredFile, incoming: IncomingFile, stream: Stream
+    ) -> StagedObject | None:
+        """Have the storage make an object of bytes that it has, if it can."""
+        assert file.storage is not None
+        if not isinstance(stream, StagedStream) or not stream.fits(file.storage):
+            return None
+        metadata = await self._words(incoming)
+        adopted = await stream.stage(
+            file.storage,
+            file.key,
+            content_type=file.content_type,
+            metadata=metadata or {},
+            overwrite=self._own_keys,
+        )
+        if adopted is not None:
+            self._staged.append(adopted)
+            self._check_new(file)
+        return adopted
+
+    async def _examine(self, stream: StagedStream, checks: Checks) -> Mapping[str, str]:
+        """The digests; for these, and for checks, it is read once, if need be."""
+        known = stream.digests
+        if checks or any(name not in known for name in self._hashes):
+            known = await _digests(await stream.slice(0), self._hashes, checks)
+            await checks.verdict()
+        return {name: known[name] for name in self._hashes}
 
     async def store_bytes(
         self, field: str, incoming: IncomingFile, data: bytes
@@ -352,6 +396,14 @@ class Receiver:
         hashing = HashStream(source, *self._hashes)
         return hashing, hashing
 
+    def _own_key(self, incoming: IncomingFile) -> str:
+        """128 random bits, or the same ones for the same seed, with the extension."""
+        if self._seed is None:
+            return _keep_extension(secrets.token_hex(16), incoming)
+        number = sum(self._counts.values())
+        digest = hashlib.sha256(f"{self._seed}\0{number}".encode())
+        return _keep_extension(digest.hexdigest()[:32], incoming)
+
     def rule(self, field: str) -> FileRule:
         """What holds for the files of a field."""
         rule = self._rules.get(field, self._other)
@@ -408,12 +460,27 @@ class Receiver:
             try:
                 await staged.publish()
             except ObjectExists:
+                if self._again and await self._is_ours(staged):
+                    staged.published = True
+                    continue
                 if not isinstance(self._key, DigestKey):
                     raise
                 # The same bytes are there. They are another's, and so are never undone.
                 self._staged.remove(staged)
                 await staged.undo()
                 staged.published = True
+
+    async def _is_ours(self, staged: StagedObject) -> bool:
+        """Whether what is at the key has the same bytes: from before we were killed."""
+        [file] = (file for file in self.stored if file.staged is staged)
+        assert file.storage is not None
+        there = await file.storage.open(file.key)
+        if there.size != file.size:
+            await there.close()
+            return False
+        names = tuple(file.digests) or ("sha256",)
+        digests = file.digests or await _digests(await staged.open(), names)
+        return await _digests(there, names) == digests
 
     async def undo(self) -> None:
         """Remove everything that was stored; whoever cancels waits for it."""
@@ -430,6 +497,17 @@ class Receiver:
             else:
                 removing.cancel()
                 _logger.error("files of a failed upload remain: %d", len(staged))
+
+
+async def _digests(
+    stream: Stream, names: Sequence[str], checks: Checks | None = None
+) -> Mapping[str, str]:
+    """The digests of all bytes of ``stream``, which is closed; checks see them too."""
+    async with HashStream(stream, *names) as hashing:
+        while piece := await hashing.readany():
+            if checks is not None:
+                await checks.write(piece)
+        return hashing.digests
 
 
 async def _remove(stored: list[StagedObject]) -> None:
@@ -592,9 +670,8 @@ def by_digest(algorithm: str = "sha256", prefix: str = "") -> DigestKey:
     return DigestKey(algorithm, prefix)
 
 
-def _random_key(incoming: IncomingFile) -> str:
-    """128 random bits, with the extension of the name."""
-    name = secrets.token_hex(16)
+def _keep_extension(name: str, incoming: IncomingFile) -> str:
+    """``name``, with the extension of the file's own name."""
     if simple := _SIMPLE_NAME.fullmatch(incoming.filename or ""):
         return f"{name}.{simple[1].lower()}"  # as below, in a tenth of the time
     _, dot, extension = safe_filename(incoming.filename).rpartition(".")

@@ -11,7 +11,7 @@ import asyncio
 import json
 import logging
 from dataclasses import dataclass
-from math import isfinite
+from math import ceil, isfinite
 from typing import TYPE_CHECKING, Any, Final
 
 from aiohttp import hdrs, web
@@ -25,6 +25,7 @@ from aiostreams.errors import (
     UnsupportedContent,
     as_pointer,
 )
+from aiostreams.resumable.state import UploadBusy
 from aiostreams.sansio.negotiation import choose_type, merge_vary
 from aiostreams.web.state import tally_of
 
@@ -45,6 +46,20 @@ __all__ = [
 
 _logger = logging.getLogger("aiostreams.web")
 
+
+class _Locked(web.HTTPClientError):
+    status_code = 423
+
+
+class _ChecksumMismatch(web.HTTPClientError):
+    """tus's own status: no other software has a phrase for it."""
+
+    status_code = 460
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(reason="Checksum Mismatch", **kwargs)
+
+
 # What an error may say, also one that an application derives: each status with its
 # exception and its phrase. The phrases are RFC 9110's (section 15; RFC 4918, 6585
 # and 8470 for the newer ones): those of ``http.HTTPStatus`` change with Python.
@@ -64,9 +79,11 @@ _ANSWERS: Final[dict[int, tuple[type[web.HTTPException], str]]] = {
     415: (web.HTTPUnsupportedMediaType, "Unsupported Media Type"),
     416: (web.HTTPRequestRangeNotSatisfiable, "Range Not Satisfiable"),
     422: (web.HTTPUnprocessableEntity, "Unprocessable Content"),
+    423: (_Locked, "Locked"),
     424: (web.HTTPFailedDependency, "Failed Dependency"),
     428: (web.HTTPPreconditionRequired, "Precondition Required"),
     429: (web.HTTPTooManyRequests, "Too Many Requests"),
+    460: (_ChecksumMismatch, "Checksum Mismatch"),
     500: (web.HTTPInternalServerError, "Internal Server Error"),
     501: (web.HTTPNotImplemented, "Not Implemented"),
     502: (web.HTTPBadGateway, "Bad Gateway"),
@@ -145,7 +162,11 @@ def describe(error: StreamError, request: web.BaseRequest) -> Problem:
     status = error.status if error.status in _ANSWERS else 500
     message = str(error)[:_LONGEST]
     _note(error, request, status)
-    if status >= 500:
+    headers: dict[str, str] = {}
+    extra: dict[str, Any] = {}
+    if isinstance(error, UploadBusy):
+        headers[hdrs.RETRY_AFTER] = str(ceil(error.retry_after))
+    if status >= 500 and not headers:
         # A fault of the application or its storage, and no business of the client.
         _logger.error(
             "body failed: %s %s: %s",
@@ -163,8 +184,6 @@ def describe(error: StreamError, request: web.BaseRequest) -> Problem:
             _path(request),
             message if error.logged is None else error.logged[:_LONGEST],
         )
-    headers: dict[str, str] = {}
-    extra: dict[str, Any] = {}
     if isinstance(error, LimitExceeded):
         numbers = {"limit": error.limit, "seen": error.seen}
         extra = {name: value for name, value in numbers.items() if isfinite(value)}
@@ -178,6 +197,7 @@ def describe(error: StreamError, request: web.BaseRequest) -> Problem:
             headers[hdrs.ACCEPT] = error.accept
         if error.accept_encoding is not None:
             headers[hdrs.ACCEPT_ENCODING] = error.accept_encoding
+    extra.update(error.members)
     return _problem(status, message, request, headers, extra)
 
 

@@ -45,6 +45,7 @@ if TYPE_CHECKING:
     from aiostreams.limits import Limits
     from aiostreams.multipart.part import Part
     from aiostreams.multipart.received import ReceivedFile
+    from aiostreams.resumable.state import ResumableUpload
     from aiostreams.storage.base import Storage
     from aiostreams.streams.base import Stream
     from aiostreams.streams.transforms import ProgressCallback
@@ -222,6 +223,8 @@ def receive(
         metadata=metadata,
         staged=staged,
         check=check,
+        seed=None if body.upload is None else body.upload.id,
+        again=body.rerun,
     )
     return Receiving(
         request, receiver, limits, on_progress, form, (unknown, duplicates)
@@ -281,7 +284,10 @@ class Receiving(Generic[T]):
     async def _receive(self) -> Any:
         content_type = self._request.headers.get(hdrs.CONTENT_TYPE, "")
         media_type = media_type_of(content_type)
-        if media_type == "multipart/form-data":
+        upload = body_of(self._request).upload
+        if upload is not None and upload.protocol == "tus":
+            await self._store_raw(upload)  # a file, whatever it is called
+        elif media_type == "multipart/form-data":
             data = await self._read_small()
             if data is None:
                 await self._store_parts(self._stream())
@@ -296,8 +302,7 @@ class Receiving(Generic[T]):
                 f"an upload cannot be {media_type[:80]!r}", accept="multipart/form-data"
             )
         else:
-            incoming = RawFile(self._request)
-            await self._receiver.store(RAW_FIELD, incoming, self._stream())
+            await self._store_raw(upload)
         stored = [(file.field, file) for file in self._receiver.stored]
         missing = self._receiver.missing()
         if self._model is not None:
@@ -305,6 +310,23 @@ class Receiving(Generic[T]):
         if missing:
             raise InvalidContent(errors=missing)
         return Upload(Form(self._fields), StoredFiles(stored))
+
+    async def _store_raw(self, upload: ResumableUpload | None) -> None:
+        """Store a body that is one file; metadata of an upload are its form's fields.
+
+        The file is that of the model's one member for files, if there is one.
+        """
+        field = RAW_FIELD
+        if upload is not None:
+            self._fields.extend(
+                (name, value)
+                for name, value in upload.metadata.items()
+                if name not in _OF_THE_FILE
+            )
+            files = {} if self._model is None else file_rules(self._model)
+            if len(files) == 1:
+                (field,) = files
+        await self._receiver.store(field, RawFile(self._request), self._stream())
 
     def _bind(
         self,
@@ -398,6 +420,8 @@ def _rename(
     return None if file is None else replace(file, field=name, filename=filename)
 
 
+# Metadata of an upload that speak of its file.
+_OF_THE_FILE: Final = frozenset({"filename", "filetype"})
 # What the one file of a body that is no form is called.
 RAW_FIELD: Final = "file"
 

@@ -12,6 +12,9 @@ from aiostreams.limits import DEFAULT_LIMITS, Limits
 from aiostreams.uploads.formmodel import check_model
 from aiostreams.web.compression.config import DEFAULT_COMPRESSION, Compression
 from aiostreams.web.middleware import outer_half
+from aiostreams.web.resumable.config import DEFAULT_UPLOADS, ResumableUploads
+from aiostreams.web.resumable.route import add_fields, install
+from aiostreams.web.resumable.service import APP_UPLOADS, Service
 from aiostreams.web.state import (
     APP_LIMITS,
     APP_STORAGE,
@@ -38,6 +41,7 @@ def setup(
     etags: bool = True,
     on_stats: OnStats | None = None,
     models: Iterable[Any] = (),
+    resumable: ResumableUploads | None = None,
 ) -> web.Application:
     """Install aiostreams on an application: every body becomes a stream.
 
@@ -66,6 +70,8 @@ def setup(
             told.
         models: the types that handlers validate bodies into; each is looked at now,
             where a mistake in it would be found by the first request.
+        resumable: how the uploads of ``@resumable`` handlers are kept; as
+            :class:`ResumableUploads` has it unless given.
 
     Returns:
         ``app``.
@@ -87,6 +93,10 @@ def setup(
     app[APP_SUBSCRIPTIONS] = subscriptions = Subscriptions()
     # Before aiohttp waits for handlers: these would never come to an end.
     app.on_shutdown.append(subscriptions.end)
+    service = app[APP_UPLOADS] = Service(resumable or DEFAULT_UPLOADS, storage)
+    if resumable is not None:
+        # Else when the application starts; a sub-application's signal is frozen then.
+        app.on_response_prepare.append(add_fields)
     # Without limits: those of the innermost application that has some, as found by
     # the request, so that a sub-application may have its own, larger ones too.
     outer = outer_half(compression=compression, etags=etags)
@@ -102,6 +112,20 @@ def setup(
     app.on_startup.append(outermost_again)
     if on_stats is not None:
         Reporter(on_stats).install(app)  # further out
+
+    async def start_uploads(app: web.Application) -> None:
+        if install(app):
+            await service.start()
+
+    async def end_uploads(_app: web.Application) -> None:
+        await service.shutdown()
+
+    async def stop_uploads(_app: web.Application) -> None:
+        await service.stop()
+
+    app.on_startup.append(start_uploads)
+    app.on_shutdown.append(end_uploads)
+    app.on_cleanup.insert(0, stop_uploads)
     app.on_startup.append(_adopt_zlib_backend)
     return app
 

@@ -20,14 +20,16 @@ through it, a reader of parts how many there were: the tally keeps hold of those
 
 from __future__ import annotations
 
+import asyncio
 import functools
 import inspect
 import logging
+import sys
 import time
 import weakref
 from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar
 
-from aiohttp import EMPTY_PAYLOAD, hdrs, web
+from aiohttp import EMPTY_PAYLOAD, StreamReader, hdrs, web
 
 from aiostreams.codings.decoded import DecodedStream
 from aiostreams.codings.registry import supported_codings
@@ -52,9 +54,8 @@ from aiostreams.web.request_stream import RequestStream
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from aiohttp import StreamReader
-
     from aiostreams.multipart.multipart import MultiPart
+    from aiostreams.resumable.state import ResumableUpload
     from aiostreams.sansio.multipart import PartCount
     from aiostreams.web.compression.config import Compression
     from aiostreams.web.stats.model import BodyStats
@@ -63,6 +64,7 @@ __all__ = [
     "APP_LIMITS",
     "APP_STORAGE",
     "APP_SUBSCRIPTIONS",
+    "UPLOADS",
     "Listener",
     "Recorder",
     "RequestState",
@@ -76,6 +78,7 @@ __all__ = [
     "hold",
     "limit",
     "limits_of",
+    "new_body",
     "storage_of",
     "tally_of",
 ]
@@ -107,11 +110,14 @@ class RequestState:
         tally: what is counted of the request, if anything is.
         compression: how its response is compressed, if it is.
         etags: whether responses in memory are given an entity tag.
+        upload: the resumable upload that the request completes, if it does.
+        rerun: whether its handler was begun before, by a process that was killed.
     """
 
     __slots__ = (
         "_below",
         "_closers",
+        "_given",
         "_held",
         "_recorder",
         "_replay",
@@ -127,8 +133,10 @@ class RequestState:
         "managed",
         "reader",
         "remembered",
+        "rerun",
         "taken",
         "tally",
+        "upload",
     )
 
     def __init__(self, request: web.BaseRequest, limits: Limits) -> None:
@@ -142,6 +150,10 @@ class RequestState:
         self.tally: Tally | None = None
         self.compression: Compression | None = None
         self.etags: bool = True
+        self.upload: ResumableUpload | None = None
+        self.rerun: bool = False
+        # Read in place of what arrives.
+        self._given: Stream | None = None
         # Weakly, since the request has this object: in a circle, all that was read
         # of its body would wait for the garbage collector, which took 40 us of the
         # 121 us for a small form.
@@ -167,6 +179,8 @@ class RequestState:
     def refuse_declared(self) -> None:
         """Refuse a body whose Content-Length exceeds ``max_body``, before reading.
 
+        The content of a resumable upload is held to other ceilings, by its handler.
+
         Raises:
             LimitExceeded: Content-Length is above ``max_body``.
             LengthRequired: there is none, and the route requires one.
@@ -176,7 +190,9 @@ class RequestState:
         if declared is None:
             if self.limits.require_length and hdrs.TRANSFER_ENCODING in request.headers:
                 raise LengthRequired("the body needs a Content-Length")
-        elif declared > self.limits.max_body:
+        elif declared > self.limits.max_body and not (
+            self._given is None and _appends(request)
+        ):
             raise exceeded("the body", declared, self.limits.max_body, exact=True)
 
     # -- who reads the body --------------------------------------------------------
@@ -401,9 +417,38 @@ class RequestState:
 
     # -- what it is read through ---------------------------------------------------
 
+    def give(self, stream: Stream, outer: RequestState) -> None:
+        """Have ``stream`` read in place of what arrives, in its content codings.
+
+        Args:
+            stream: what is read; owned.
+            outer: of the request at hand, whose wraps hold for this body.
+        """
+        self._given = stream
+        self._below = (stream,)
+        self._wraps = outer._wraps
+        request = self._request
+        # Never fed: it has no end before the stream has, and bytes of its own neither.
+        raw = StreamReader(request.protocol, 2**16, loop=asyncio.get_running_loop())
+        self.reader = _feed(request, self, raw=raw)
+
+    def open_content(self) -> Stream:
+        """The body as it comes, of any length, for one who counts its bytes."""
+        if self._stream is not None or self.kept:
+            return self.source(_UPLOAD)
+        self.taken = _UPLOAD
+        limits = self.limits.replace(max_body=sys.maxsize)
+        self._wire = RequestStream(
+            self._request, self.reader, limits, expecting=self.expecting
+        )
+        self._below += (self._wire,)
+        return self._wire
+
     def open_encoded(self) -> Stream:
         """The body as it comes, limited; instead of :attr:`stream`, not beside it."""
         self.refuse_declared()
+        if self._given is not None:
+            return self._given
         self._wire = RequestStream(
             self._request, self.reader, self.limits, expecting=self.expecting
         )
@@ -522,6 +567,7 @@ class RequestState:
 _IN_PIECES: Final = (None, CONTENT)
 _READ_BYTES: Final = "read_bytes()"
 _OPEN_STREAM: Final = "open_stream()"
+_UPLOAD: Final = "a resumable upload"
 
 
 class Recorder(Transform):
@@ -593,7 +639,11 @@ _PARSED: Final = frozenset(
 
 
 def _feed(
-    request: web.BaseRequest, body: RequestState, *, wrapped: bool = False
+    request: web.BaseRequest,
+    body: RequestState,
+    *,
+    wrapped: bool = False,
+    raw: StreamReader | None = None,
 ) -> StreamReader:
     """Have aiohttp's calls of ``request`` read what ours do; gives its own reader.
 
@@ -602,7 +652,8 @@ def _feed(
     all of aiohttp's calls read, and ``clone()`` passes on; ``_cache`` may have it as
     ``request.content`` already.
     """
-    raw: StreamReader = request._payload  # noqa: SLF001
+    if raw is None:
+        raw = request._payload  # noqa: SLF001
     if raw is EMPTY_PAYLOAD:
         if not wrapped:
             return raw  # the usual GET
@@ -639,6 +690,27 @@ def body_of(request: web.BaseRequest, limits: Limits | None = None) -> RequestSt
 
 
 _BODY: Final = web.RequestKey("aiostreams.body", RequestState)
+
+
+def new_body(request: web.BaseRequest, limits: Limits) -> RequestState:
+    """A state of its own for a clone of a request, which has that one's."""
+    body = request[_BODY] = RequestState(request, limits)
+    return body
+
+
+# The attribute of a handler that takes resumable uploads: which requests are of one.
+UPLOADS: Final = "__aiostreams_uploads__"
+
+
+def _appends(request: web.BaseRequest) -> bool:
+    """Whether the body is content of a resumable upload."""
+    if not isinstance(request, web.Request):
+        return False
+    handler: Any = request.match_info.handler
+    if isinstance(handler, type):
+        handler = getattr(handler, request.method.lower(), None)
+    speaks = mark_of(handler, UPLOADS)
+    return speaks is not None and speaks(request)
 
 
 def tally_of(request: web.BaseRequest) -> Tally | None:

@@ -39,7 +39,8 @@ def pages_of(nav: Any) -> Iterator[str]:
 
 def test_each_public_name_is_on_one_page_of_the_reference() -> None:
     found = Counter(
-        name
+        # A package has the same name, and is what would be described.
+        name.replace("aiostreams.web.resumable.route.", "aiostreams.")
         for page in REFERENCE.glob("*.md")
         for name in re.findall(r"^::: (\S+)$", page.read_text(), re.MULTILINE)
     )

@@ -1,0 +1,1 @@
+"""Resumable uploads on an ordinary handler."""

@@ -1,0 +1,158 @@
+"""The resumable uploads of one application: where they are kept, and their sweep.
+
+``setup`` makes a ``Service`` for each application. When that starts, and a route of it
+takes resumable uploads, the service tries whether the storage keeps its promises, and
+sweeps, at once and every hour. When it is shut down, requests that append commit.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+from typing import TYPE_CHECKING, Any, Final
+
+from aiohttp import web
+
+from aiostreams.errors import StorageError, StreamError
+from aiostreams.resumable.disk import DiskStaging
+from aiostreams.resumable.engine import Uploads
+from aiostreams.resumable.log import LogStaging
+from aiostreams.resumable.staging import Unsuitable
+from aiostreams.storage.disk import DiskStorage
+from aiostreams.streams.tasks import end
+
+if TYPE_CHECKING:
+    from aiostreams.resumable.staging import Staging
+    from aiostreams.storage.base import Storage
+    from aiostreams.web.resumable.config import ResumableUploads
+
+__all__ = ["APP_UPLOADS", "Service", "sweep_uploads"]
+
+# Every hour, give or take a quarter: many workers need not do it at once.
+_INTERVAL: Final = 3600.0
+_JITTER: Final = 900.0
+
+_logger = logging.getLogger("aiostreams.resumable")
+
+
+class Service:
+    """The resumable uploads of one application.
+
+    Args:
+        config: how they are kept.
+        storage: of the application; ``None`` for one that has none.
+    """
+
+    def __init__(self, config: ResumableUploads, storage: Storage | None) -> None:
+        self.config: ResumableUploads = config
+        self._storage = storage
+        self._uploads: Uploads | None = None
+        self._sweeping: asyncio.Task[None] | None = None
+
+    @property
+    def uploads(self) -> Uploads:
+        """The uploads.
+
+        Raises:
+            RuntimeError: there is nowhere to keep them.
+        """
+        if self._uploads is None:
+            self._uploads = Uploads(self._staging(), claim=self.config.claim)
+        return self._uploads
+
+    def _staging(self) -> Staging:
+        storage = self.config.staging
+        if storage is None and self._storage is not None:
+            hidden: Storage | None = getattr(self._storage, "hidden", None)
+            if hidden is None:
+                # One that is not of this package: its keys are all there is.
+                return LogStaging(self._storage, prefix="aiostreams-uploads/")
+            storage = hidden
+        if storage is None:
+            raise RuntimeError(
+                "resumable uploads need a storage: setup(app, storage=...), or "
+                "setup(app, resumable=ResumableUploads(staging=...))"
+            )
+        if isinstance(storage, DiskStorage):
+            return DiskStaging(storage.root, fsync=storage.fsync)
+        return LogStaging(storage)
+
+    async def start(self) -> None:
+        """Try the storage, and begin to sweep.
+
+        Raises:
+            Unsuitable: it does not keep the promises that uploads rely on.
+            RuntimeError: there is no storage.
+        """
+        try:
+            await self.uploads.staging.check()
+        except Unsuitable:
+            raise
+        except StorageError as error:
+            # It may be there in a minute; whatever else there is goes on till then.
+            _logger.warning("storage of uploads not tried: %s", error)
+        self._sweeping = asyncio.create_task(self._sweep_hourly())
+
+    async def _sweep_hourly(self) -> None:
+        while True:
+            try:
+                await self.sweep()
+            except StreamError as error:
+                _logger.warning("sweep of uploads failed: %s", error)
+            except Exception:
+                _logger.exception("sweep of uploads failed")
+            await asyncio.sleep(_INTERVAL + random.uniform(-_JITTER, _JITTER))  # noqa: S311 - no secret
+
+    async def sweep(self) -> int:
+        """Remove what has expired; gives how many uploads.
+
+        Raises:
+            StorageError: the storage failed.
+        """
+        older_than = self.config.expires
+        removed = await self.uploads.sweep(older_than)
+        for storage in (self._storage, self.config.staging):
+            tidy: Any = getattr(storage, "sweep", None)
+            if tidy is not None:
+                await tidy(older_than)
+        if removed:
+            _logger.info("uploads swept: %d", removed)
+        return removed
+
+    async def shutdown(self) -> None:
+        """Have requests that append commit and end."""
+        if self._uploads is not None:
+            await self._uploads.shutdown()
+
+    async def stop(self) -> None:
+        """End the sweep."""
+        task, self._sweeping = self._sweeping, None
+        if task is not None:
+            await end(task)
+        if self.config.staging is not None:
+            await self.config.staging.close()
+
+
+APP_UPLOADS: Final = web.AppKey("aiostreams.uploads", Service)
+
+
+async def sweep_uploads(app: web.Application) -> int:
+    """Remove resumable uploads that have expired, and what killed processes left.
+
+    An application does that by itself when it starts, and every hour.
+
+    Args:
+        app: one that ``setup`` was called for.
+
+    Returns:
+        How many uploads were removed.
+
+    Raises:
+        StorageError: the storage failed.
+        RuntimeError: ``app`` was not set up, or has no storage.
+    """
+    service = app.get(APP_UPLOADS)
+    if service is None:
+        raise RuntimeError("aiostreams.setup() was not called for this application")
+    return await service.sweep()
