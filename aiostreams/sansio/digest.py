@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from aiostreams.sansio.negotiation import FieldLines
 
-__all__ = ["DIGEST_ALGORITHMS", "format_digest", "parse_digest"]
+__all__ = ["DIGEST_ALGORITHMS", "choose_digest", "format_digest", "parse_digest"]
 
 # The name in the field to hashlib's, best last.
 DIGEST_ALGORITHMS: Final = {"sha-256": "sha256", "sha-512": "sha512"}
@@ -47,6 +47,49 @@ def parse_digest(lines: FieldLines) -> dict[str, bytes]:
         MalformedBody: it is no dictionary, or a digest is no byte sequence of its
             algorithm's length.
     """
+    items = _members(lines)
+    return {key: _digest(key, items[key]) for key in DIGEST_ALGORITHMS if key in items}
+
+
+def choose_digest(lines: FieldLines) -> str | None:
+    """Choose an algorithm by ``Want-Content-Digest`` or ``Want-Repr-Digest``.
+
+    The highest weight of 1 to 10 wins, among equals sha-256; 0 refuses. The key ``*``
+    stands for every algorithm that is not named.
+
+    Args:
+        lines: the lines of the field.
+
+    Returns:
+        The algorithm, as ``sha-256``; ``""`` when all of them are refused, or none is
+        named that is known here; ``None`` when the field is absent, or malformed: a
+        preference that nobody understands is none.
+    """
+    try:
+        items = _members(lines)
+    except MalformedBody:
+        return None
+    if not items:
+        return None
+    weights = {key: _weight(item) for key, item in items.items()}
+    best, highest = "", 0
+    for algorithm in DIGEST_ALGORITHMS:
+        weight = weights.get(algorithm, weights.get("*", 0))
+        if weight > highest:
+            best, highest = algorithm, weight
+    return best
+
+
+def _weight(item: str | None) -> int:
+    return int(item) if item is not None and re.fullmatch("10|[0-9]", item) else 0
+
+
+def _members(lines: FieldLines) -> dict[str, str | None]:
+    """The keys of a dictionary, each with its item as it was written.
+
+    Raises:
+        MalformedBody: it is no dictionary.
+    """
     value = (join_lines(lines) or "").strip(" ")
     if len(value) > _MAX_LENGTH:
         raise MalformedBody(
@@ -62,7 +105,7 @@ def parse_digest(lines: FieldLines) -> dict[str, bytes]:
         key, item, comma = member.groups()
         items[key] = item
         position = member.end()
-    return {key: _digest(key, items[key]) for key in DIGEST_ALGORITHMS if key in items}
+    return items
 
 
 def _digest(algorithm: str, item: str | None) -> bytes:

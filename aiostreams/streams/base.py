@@ -12,6 +12,7 @@ import functools
 import io
 from abc import ABC
 from asyncio import IncompleteReadError
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Protocol, Self
 
 from aiostreams.errors import exceeded
@@ -20,7 +21,7 @@ from aiostreams.streams.as_file import BlockingFile
 from aiostreams.streams.guards import Guarded, State
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable
+    from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
     from types import TracebackType
 
 __all__ = ["MAX_LINE_LENGTH", "Sink", "Stream"]
@@ -160,6 +161,10 @@ class Stream(Guarded, ABC):
     live: bool = False
     """Whether a piece must reach the other side before the next one comes: events do.
     An encoder then flushes after each piece instead of gathering."""
+
+    known_digests: Mapping[str, str] = MappingProxyType({})
+    """Digests of all the bytes that somebody has computed before: the algorithm, as
+    ``hashlib`` names it, to the hex digest. A response sends them without reading."""
 
     async def open(self) -> Self:
         """Make known what is known only once the source is open, like ``size``.

@@ -68,16 +68,21 @@ class StoredFile(FormFile):
     async def open(self) -> Stream:
         """A stream over the stored bytes, which can seek.
 
-        Inside the block of ``receive`` these are staged; read the stream there.
+        It knows the digests that were computed when the file was received. Inside the
+        block of ``receive`` the bytes are staged; read the stream there.
 
         Raises:
             ObjectNotFound: it was deleted meanwhile.
             StorageError: the storage failed.
         """
         if self.staged is not None and not self.staged.published:
-            return await self.staged.open()
-        assert self.storage is not None
-        return await self.storage.open(self.key)
+            stream = await self.staged.open()
+        else:
+            assert self.storage is not None
+            stream = await self.storage.open(self.key)
+        if stream.size == self.size:
+            stream.known_digests = self.digests
+        return stream
 
 
 class StoredFiles(ImmutableMultiDict[StoredFile]):

@@ -12,7 +12,12 @@ from typing import TYPE_CHECKING, Final
 
 from aiohttp import hdrs
 
-from aiostreams.sansio.digest import DIGEST_ALGORITHMS, format_digest, parse_digest
+from aiostreams.sansio.digest import (
+    DIGEST_ALGORITHMS,
+    choose_digest,
+    format_digest,
+    parse_digest,
+)
 from aiostreams.streams.hashing import DigestStream, HashStream
 
 if TYPE_CHECKING:
@@ -28,6 +33,7 @@ __all__ = [
     "check_algorithms",
     "digest_field",
     "verified",
+    "wanted_algorithms",
 ]
 
 CONTENT_DIGEST: Final = "Content-Digest"
@@ -69,12 +75,32 @@ def check_algorithms(algorithms: str | Iterable[str]) -> tuple[str, ...]:
     return names
 
 
+def wanted_algorithms(
+    headers: CIMultiDictProxy[str] | CIMultiDict[str],
+    name: str,
+    given: tuple[str, ...],
+) -> tuple[str, ...]:
+    """The algorithms of a digest field that a client wants; else those ``given``."""
+    field = f"Want-{name}"
+    if field not in headers:
+        return given
+    chosen = choose_digest(headers.getall(field))
+    if chosen is None:
+        return given
+    return (chosen,) if chosen else ()
+
+
 async def digest_field(stream: Stream, algorithms: tuple[str, ...]) -> str:
     """The value of a digest field for all bytes of ``stream``, which can seek.
 
-    They are read, and hashed beside the event loop, from a slice; ``stream`` stays
-    where it is.
+    They are read, and hashed beside the event loop, from a slice, unless the digests
+    are known; ``stream`` stays where it is.
     """
+    known = stream.known_digests
+    if all(DIGEST_ALGORITHMS[name] in known for name in algorithms):
+        return format_digest(
+            {name: bytes.fromhex(known[DIGEST_ALGORITHMS[name]]) for name in algorithms}
+        )
     names = {name: DIGEST_ALGORITHMS[name] for name in algorithms}
     async with HashStream(await stream.slice(0), *names.values()) as hashed:
         while await hashed.readany():

@@ -41,8 +41,9 @@ from aiostreams.codings.encoded import WHOLE, EncodedStream, encode_whole
 from aiostreams.content.base import Content
 from aiostreams.errors import ObjectNotFound, StorageError, StreamClosed, StreamError
 from aiostreams.files.file import FileStream
-from aiostreams.limits import KiB
+from aiostreams.limits import KiB, MiB
 from aiostreams.sansio.conditions import RETRIEVING, Conditions
+from aiostreams.sansio.digest import DIGEST_ALGORITHMS
 from aiostreams.sansio.plan import plan_response
 from aiostreams.sansio.validators import Validators, format_http_date
 from aiostreams.streams.hashing import hash_whole
@@ -57,7 +58,12 @@ from aiostreams.web.compression.coding import (
     may_refuse,
     open_precompressed,
 )
-from aiostreams.web.digests import CONTENT_DIGEST, REPR_DIGEST, digest_field
+from aiostreams.web.digests import (
+    CONTENT_DIGEST,
+    REPR_DIGEST,
+    digest_field,
+    wanted_algorithms,
+)
 from aiostreams.web.disconnect import DisconnectWatch
 from aiostreams.web.errors import Problem, describe, describe_failure
 from aiostreams.web.payload import StreamPayload, mismatch, reset_unless_chunked, send
@@ -101,6 +107,9 @@ __all__ = [
 
 # What is hashed on the event loop, for its entity tag: in about 40 us.
 _HASHED_IN_PLACE: Final = 32 * KiB
+# A source of up to this size is read once more where a client wants a digest of it that
+# its handler has not asked for.
+_HASHED_UNASKED: Final = 64 * MiB
 # How long the first piece of a body is waited for, in seconds.
 _PATIENCE: Final = 0.5
 # More is sent in pieces of this size, each when there is room for it.
@@ -111,6 +120,8 @@ _CONDITIONS: Final = (
     hdrs.IF_MODIFIED_SINCE,
     hdrs.IF_MATCH,
     hdrs.IF_UNMODIFIED_SINCE,
+    f"Want-{CONTENT_DIGEST}",
+    f"Want-{REPR_DIGEST}",
 )
 
 
@@ -182,6 +193,9 @@ class BodyResponse(web.StreamResponse):
     wish: tuple[bool | web.ContentCoding | None] | None = None
     _coding: Coding | None = None
     _tag: str | None = None
+    # The algorithms of the two digest fields, as the client wants them.
+    _content_digests: tuple[str, ...] = ()
+    _repr_digests: tuple[str, ...] = ()
     # A body of aiohttp's that was assigned, and is read by ``stream``.
     _payload: Payload | None = None
     # Once it is prepared: whom it answers, where it goes, how long it is.
@@ -459,14 +473,15 @@ class BodyResponse(web.StreamResponse):
             if not returned:  # prepared by hand, and maybe not returned
                 self.held = True
                 hold(request, self)
+        self._choose_digests(request)
         await self._choose_coding(request)
         if self.status == 200 and self.evaluates:
             await self._add_tag(request)
             await self._evaluate(request)
         if self.at_hand:
             return
-        if self.digest and self.stream.seekable:  # several ranges together are not
-            await self._add_digest(request)
+        if self.stream.seekable:  # several ranges together are not
+            await self._add_digests(request)
         if (
             returned
             and self.evaluates
@@ -474,6 +489,26 @@ class BodyResponse(web.StreamResponse):
             and self._sends_body(request)
         ):
             await self._begin_reading(request)
+
+    def _choose_digests(self, request: web.BaseRequest) -> None:
+        """Find out which digests are sent: what the handler says, and the client."""
+        content = representation = self.digest
+        if self.evaluates and 200 <= self.status < 300:
+            asked = request.headers
+            content = wanted_algorithms(asked, CONTENT_DIGEST, content)
+            representation = wanted_algorithms(asked, REPR_DIGEST, representation)
+        stream = self.stream
+        if not (content or representation) or self.at_hand or self.digest:
+            pass
+        elif not stream.seekable or (stream.size or 0) > _HASHED_UNASKED:
+            known = {
+                name
+                for name, plain in DIGEST_ALGORITHMS.items()
+                if plain in stream.known_digests
+            }
+            content = tuple(name for name in content if name in known)
+            representation = tuple(name for name in representation if name in known)
+        self._content_digests, self._repr_digests = content, representation
 
     async def _choose_coding(self, request: web.BaseRequest) -> None:
         compression = compression_of(request)
@@ -498,7 +533,7 @@ class BodyResponse(web.StreamResponse):
             if found is not None:
                 await self._send_instead(*found)
                 return
-        if self.digest and not self.at_hand:
+        if (self._content_digests or self._repr_digests) and not self.at_hand:
             # The digest is of the encoded bytes, and stands before them.
             return
         validators = self.validators
@@ -564,8 +599,10 @@ class BodyResponse(web.StreamResponse):
             self._answer_without(plan)
             return
         if plan.ranges:
-            if self.digest:
-                self.headers[REPR_DIGEST] = await digest_field(stream, self.digest)
+            if self._repr_digests:
+                self.headers[REPR_DIGEST] = await digest_field(
+                    stream, self._repr_digests
+                )
             self.stream = await partial_body(stream, plan.ranges, self.headers)
             keep_to_part(self.headers)
             self.set_status(206)
@@ -581,7 +618,7 @@ class BodyResponse(web.StreamResponse):
         if self._coding is not None:
             # What a 200 would have: the tag of the encoded representation.
             weaken_etag(self.headers)
-        self._coding, self.digest = None, ()
+        self._coding, self._content_digests, self._repr_digests = None, (), ()
         self.body = b""
         if plan.status != 304:
             self.headers[hdrs.CONTENT_TYPE] = "text/plain; charset=utf-8"
@@ -595,7 +632,7 @@ class BodyResponse(web.StreamResponse):
         self.set_status(problem.status)
         if problem.status >= 500:
             self.force_close()
-        self._coding, self.digest = None, ()
+        self._coding, self._content_digests, self._repr_digests = None, (), ()
         keep_to_refusal(self.headers, problem.status)
         self.headers.update(problem.headers)
         self.body = problem.text.encode()
@@ -651,8 +688,8 @@ class BodyResponse(web.StreamResponse):
             own = {}
         if self._coding is not None and is_whole(self.status, headers):
             await self._encode(request, *self._coding)
-        if self.digest and self.at_hand:
-            await self._add_digest(request)
+        if self.at_hand:
+            await self._add_digests(request)
         self._frame(request, own)
         if hdrs.TRANSFER_ENCODING in headers:
             writer.enable_chunking()
@@ -669,7 +706,9 @@ class BodyResponse(web.StreamResponse):
     ) -> None:
         stream = self.stream
         if isinstance(stream, ByteStream) and (
-            self.digest or (len(stream.getvalue()) <= WHOLE and not self._without_body)
+            self._content_digests
+            or self._repr_digests
+            or (len(stream.getvalue()) <= WHOLE and not self._without_body)
         ):
             plain = stream.getvalue()
             count_plain(request, len(plain))
@@ -680,11 +719,16 @@ class BodyResponse(web.StreamResponse):
             self.stream = EncodedStream(stream, coding, level=level)
         mark_encoded(self.headers, coding)
 
-    async def _add_digest(self, request: web.BaseRequest) -> None:
-        digest = await digest_field(self.stream, self.digest)
-        self.headers.setdefault(REPR_DIGEST, digest)
-        if request.method != "HEAD":  # its content is empty
-            self.headers[CONTENT_DIGEST] = digest
+    async def _add_digests(self, request: web.BaseRequest) -> None:
+        headers, field = self.headers, None
+        if self._repr_digests and REPR_DIGEST not in headers:
+            field = await digest_field(self.stream, self._repr_digests)
+            headers[REPR_DIGEST] = field
+        # The content of the answer to a HEAD is empty.
+        if self._content_digests and request.method != "HEAD":
+            if field is None or self._content_digests != self._repr_digests:
+                field = await digest_field(self.stream, self._content_digests)
+            headers[CONTENT_DIGEST] = field
 
     def _sends_body(self, request: web.BaseRequest) -> bool:
         """Whether content follows the header section (RFC 9112 section 6.3)."""

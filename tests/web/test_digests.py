@@ -14,13 +14,16 @@ from aiohttp import web
 from aiostreams import (
     JSON,
     ByteStream,
+    DiskStorage,
     File,
+    FileStream,
     InvalidContent,
     IterStream,
     Text,
     open_stream,
     read_bytes,
     read_json,
+    receive,
     respond,
     setup,
 )
@@ -237,3 +240,138 @@ async def test_a_response_without_a_digest_has_none(coding: str) -> None:
     async with asked(handler) as raw:
         answer = await ask(raw, coding)
         assert not {"content-digest", "repr-digest"} & answer.headers.keys()
+
+
+# -- what a client wants -----------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("wanted", "algorithm"),
+    [
+        ("sha-256=1", "sha-256"),
+        ("sha-512=10", "sha-512"),
+        ("sha-256=3, sha-512=4", "sha-512"),
+        ("sha-256=4, sha-512=4", "sha-256"),
+        ("sha-256=10, sha-512=0", "sha-256"),
+        ("*=1", "sha-256"),
+        ("*=5, sha-256=0", "sha-512"),
+        ("md5=10, sha-512=1", "sha-512"),
+        ("md5=10", None),
+        ("*=0", None),
+        ("sha-256=0", None),
+        ("sha-256", None),
+        ("sha-256=11", None),
+        ("sha-256=0.5", None),
+        ("sha-256=;", None),
+        ("", None),
+    ],
+)
+async def test_a_client_gets_the_digest_that_it_likes_best(
+    wanted: str, algorithm: str | None
+) -> None:
+    async def handler(_request: web.Request) -> Any:
+        return JSON([LONG.decode()])
+
+    async with asked(handler) as raw:
+        for field in ("Content-Digest", "Repr-Digest"):
+            for coding in (None, "gzip"):
+                fields = {f"Want_{field.replace('-', '_')}": wanted}
+                answer = await ask(raw, coding, **fields)
+                got = answer.headers.get(field.lower())
+                assert answer.coding == coding
+                assert got == (algorithm and digest(answer.raw, algorithm))
+                other = {"Content-Digest", "Repr-Digest"} - {field}
+                assert other.pop().lower() not in answer.headers
+
+
+async def test_what_a_client_wants_of_a_part_and_of_a_head(tmp_path: Path) -> None:
+    path = tmp_path / "a.txt"
+    path.write_bytes(LONG)
+
+    async def handler(request: web.Request) -> Any:
+        return File(path) if request.query_string else Text(LONG.decode())
+
+    wants = {"Want_Content_Digest": "sha-256=1", "Want_Repr_Digest": "sha-512=1"}
+    async with asked(handler) as raw:
+        for where in ("/", "/?file"):
+            part = await ask(raw, path=where, Range="bytes=2-9", **wants)
+            assert part.status == 206
+            assert part.headers["content-digest"] == digest(LONG[2:10])
+            assert part.headers["repr-digest"] == digest(LONG, "sha-512")
+            head = await ask(raw, path=where, method="HEAD", **wants)
+            assert head.headers["repr-digest"] == digest(LONG, "sha-512")
+            assert "content-digest" not in head.headers
+            same = await ask(raw, path=where, If_None_Match="*", **wants)
+            assert (same.status, "repr-digest" in same.headers) == (304, False)
+
+
+async def test_a_client_may_refuse_what_a_handler_sends() -> None:
+    async def handler(_request: web.Request) -> Any:
+        return respond(Text("x"), digest="sha-256")
+
+    async with asked(handler) as raw:
+        answer = await ask(raw, Want_Repr_Digest="sha-256=0")
+        assert "repr-digest" not in answer.headers
+        assert answer.headers["content-digest"] == digest(b"x")
+        answer = await ask(raw, Want_Repr_Digest="sha-512=1, sha-256=1")
+        assert answer.headers["repr-digest"] == digest(b"x")
+
+
+async def test_what_cannot_be_read_twice_or_is_large_has_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("aiostreams.web.response._HASHED_UNASKED", 100)
+    path = tmp_path / "a.txt"
+    path.write_bytes(LONG)
+    known = {"sha256": hashlib.sha256(b"as it was received").hexdigest()}
+
+    async def handler(request: web.Request) -> Any:
+        if request.path == "/stream":
+            return IterStream([LONG])
+        stream = FileStream(path)
+        if request.path == "/known":
+            stream.known_digests = known
+        if request.path == "/said":
+            return respond(stream, digest="sha-512")
+        return stream
+
+    app = web.Application()
+    app.router.add_get("/{path:.*}", handler)
+    async with asked(app) as raw:
+        for where in ("/stream", "/file"):
+            answer = await ask(raw, path=where, Want_Repr_Digest="*=1")
+            assert (answer.raw, "repr-digest" in answer.headers) == (LONG, False)
+        answer = await ask(raw, path="/known", Want_Repr_Digest="*=1")
+        assert answer.headers["repr-digest"] == digest(b"as it was received")
+        part = await ask(
+            raw, path="/known", Want_Repr_Digest="sha-256=1", Range="bytes=0-1"
+        )
+        assert (part.status, part.raw) == (206, LONG[:2])
+        assert part.headers["repr-digest"] == digest(b"as it was received")
+        answer = await ask(raw, path="/said", Want_Repr_Digest="sha-256=1")
+        assert answer.headers["repr-digest"] == digest(LONG)
+
+
+async def test_a_stored_file_knows_the_digests_of_its_upload(tmp_path: Path) -> None:
+    stored: list[Any] = []
+
+    async def upload(request: web.Request) -> Any:
+        async with receive(request, hash=("sha256", "sha512")) as received:
+            stored.append(received.files["file"])
+        return Text("stored")
+
+    async def download(_request: web.Request) -> Any:
+        stream = await stored[0].open()
+        assert stream.known_digests == stored[0].digests
+        return stream
+
+    app = web.Application()
+    app.router.add_post("/", upload)
+    app.router.add_get("/", download)
+    setup(app, storage=DiskStorage(tmp_path))
+    async with serving(app) as address, connected(address) as raw:
+        await raw.send(post(LONG))
+        assert (await raw.response())[0] == 200
+        answer = await ask(raw, Want_Repr_Digest="sha-512=1")
+        assert answer.raw == LONG
+        assert answer.headers["repr-digest"] == digest(LONG, "sha-512")
