@@ -94,7 +94,9 @@ class Script:
 class Uploads:
     """The server's side: what is received is thrown away again."""
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, disk: Disk) -> None:
+        self.disk = disk
+        self.stored: list[str] = []
         self.on_disk = DiskStorage(root, sweep_after=None)
         self.in_memory = MemoryStorage()
         self.script = Script(0)
@@ -115,6 +117,9 @@ class Uploads:
             raise
         else:
             self.outcomes[f"{script.fault}: done"] += 1
+            self.disk.fail_at = lambda _k: False
+            for key in self.stored:
+                await storage.delete(key)
             return web.Response()
         finally:
             self.ended.set()
@@ -128,8 +133,7 @@ class Uploads:
             for file in upload.files.values():
                 async with await file.open() as stream:
                     assert await stream.read() in script.files
-            for file in upload.files.values():
-                await storage.delete(file.key)
+        self.stored = [file.key for file in upload.files.values()]
 
 
 async def send(address: tuple[str, int], script: Script) -> None:
@@ -174,7 +178,7 @@ async def test_a_thousand_uploads_that_go_wrong_leave_nothing(
 ) -> None:
     caplog.set_level(logging.CRITICAL)
     root = tmp_path / "root"
-    uploads = Uploads(root)
+    uploads = Uploads(root, disk)
     app = web.Application()
     app.router.add_post("/", uploads.handler)
     setup(app)
