@@ -15,15 +15,15 @@ from typing import TYPE_CHECKING, Final, Self
 
 from aiostreams.errors import StorageError
 from aiostreams.limits import KiB
-from aiostreams.streams.iterable import IterStream
+from aiostreams.streams.base import Stream
 from aiostreams.streams.tasks import end, start
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable
+    from collections.abc import Awaitable, Callable, Iterable
     from types import TracebackType
     from typing import TypeAlias
 
-    from aiostreams.streams.base import Sink, Stream
+    from aiostreams.streams.base import Sink
     from aiostreams.uploads.stored import StoredFile
 
     Check: TypeAlias = Callable[[Stream, StoredFile], Awaitable[object]]
@@ -117,23 +117,20 @@ class _Feed:
         self.task.add_done_callback(lambda _: self._moved.set())
 
     async def _run(self, check: Check, file: StoredFile) -> None:
-        async with IterStream(
-            self._generate(), content_type=file.content_type
-        ) as stream:
+        async with _CheckStream(self, file.content_type) as stream:
             await check(stream, file)
 
-    async def _generate(self) -> AsyncGenerator[bytes, None]:
-        while True:
-            while self._pieces:
-                piece = self._pieces.popleft()
-                self._held -= len(piece)
-                self._moved.set()
-                yield piece
+    async def take(self) -> bytes:
+        """The next piece; ``b""`` when there will be no more."""
+        while not self._pieces:
             if self._over:
-                self._moved.set()
-                return
+                return b""
             self._given.clear()
             await self._given.wait()
+        piece = self._pieces.popleft()
+        self._held -= len(piece)
+        self._moved.set()
+        return piece
 
     async def offer(self, piece: bytes) -> None:
         while self._held >= _AHEAD and not self.task.done():
@@ -174,3 +171,14 @@ class _Feed:
             )
             error.status = 503
             raise error from None
+
+
+class _CheckStream(Stream):
+    """What a check reads."""
+
+    def __init__(self, feed: _Feed, content_type: str) -> None:
+        super().__init__(content_type=content_type)
+        self._feed = feed
+
+    async def readany(self) -> bytes:
+        return await self._feed.take()

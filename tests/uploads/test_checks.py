@@ -16,8 +16,12 @@ from aiostreams import (
     Limits,
     MemoryStorage,
     StorageError,
+    StoredFile,
     receive,
 )
+from aiostreams.testing import check_stream
+from aiostreams.testing.laws import SAMPLE
+from aiostreams.uploads import checks as checks_module
 from tests.servers import post
 from tests.web.test_receive import Part, chunked, folder, keys, posted, run
 
@@ -184,3 +188,20 @@ async def test_a_slow_check_slows_the_client_and_holds_little() -> None:
 
     data = bytes(20_000_000)
     assert await run(script, post(data, method="PUT")) == len(data)
+
+
+async def test_the_stream_of_a_check_keeps_the_laws() -> None:
+    """Its source never fails: what fails an upload ends its checks."""
+
+    async def idle(stream: Any, file: Any) -> None:
+        pass
+
+    def make() -> Any:
+        feed = checks_module._Feed(idle, StoredFile("f", None, "a/b", 0, {}, "k"), 1)
+        feed._pieces.extend(
+            SAMPLE[at : at + 1000] for at in range(0, len(SAMPLE), 1000)
+        )
+        feed._over = True
+        return checks_module._CheckStream(feed, "a/b")
+
+    await check_stream(make)
