@@ -86,7 +86,9 @@ class Limits:
                 continue
             if isinstance(field.default, bool):
                 if not isinstance(value, bool):
-                    raise TypeError(f"{field.name} is on or off, not {value!r}")
+                    raise TypeError(
+                        f"{field.name} must be True or False, not {value!r}"
+                    )
                 continue
             if isinstance(value, bool) or not isinstance(value, int | float):
                 raise TypeError(f"{field.name} must be a number, not {value!r}")

@@ -88,7 +88,7 @@ def set_zlib_backend(module: ModuleType | Any | None) -> None:
     if module is not None:
         for name in ("compressobj", "decompressobj"):
             if not callable(getattr(module, name, None)):
-                raise TypeError(f"a zlib backend has {name}(), {module!r} has not")
+                raise TypeError(f"{module!r} is not a zlib backend: it has no {name}()")
     _chosen = module
 
 

@@ -208,12 +208,12 @@ class CSV(Content, Generic[T]):
 
 def _checked(dialect: str | type[csv.Dialect] | csv.Dialect) -> Any:
     if not isinstance(dialect, str) and not hasattr(dialect, "delimiter"):
-        raise ValueError(f"no CSV dialect: {dialect!r}")
+        raise ValueError(f"unknown CSV dialect: {dialect!r}")
     try:
         # Knows whether what is given makes sense.
         return csv.reader([], dialect, strict=True).dialect
     except (csv.Error, TypeError) as error:
-        raise ValueError(f"no CSV dialect: {error}") from None
+        raise ValueError(f"unknown CSV dialect: {error}") from None
 
 
 # -- out -------------------------------------------------------------------------------
@@ -231,7 +231,7 @@ def _cells_of(row: Any) -> Any:
     except TypeError:
         cells = None
     if not isinstance(cells, (dict, list)):
-        raise TypeError(f"{type(row).__name__} is no row of CSV")
+        raise TypeError(f"{type(row).__name__} is not a row of CSV")
     return cells
 
 

@@ -62,7 +62,7 @@ class Event:
         for name in ("event", "id"):
             text = getattr(self, name)
             if text is not None and re.search(r"[\r\n\0]", text):
-                raise ValueError(f"the {name} of an event is one line without NUL")
+                raise ValueError(f"the {name} of the event has a line break or a NUL")
         if self.retry is not None and self.retry < 0:
             raise ValueError(f"retry must not be negative: {self.retry}")
 
@@ -120,7 +120,7 @@ class EventStream(Content):
         if not isinstance(events, (AsyncIterable, Iterable)) or isinstance(
             events, (str, bytes)
         ):
-            raise TypeError(f"events come from an iterable, not {type(events)}")
+            raise TypeError(f"events must be an iterable, not {type(events).__name__}")
         self._events = events
         self._keep_alive = keep_alive
 

@@ -88,7 +88,7 @@ def add_validator(validator: Validator) -> None:
     """
     for method in ("accepts", "validate", "dump"):
         if not callable(getattr(validator, method, None)):
-            raise TypeError(f"{validator!r} is no validator: it has no {method}()")
+            raise TypeError(f"{validator!r} is not a validator: it has no {method}()")
     _added.append(validator)
     _cached_model.cache_clear()
 

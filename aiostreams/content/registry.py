@@ -55,9 +55,9 @@ def register_content(
     names = [name.lower() for name in (media_type, *more)]
     for name in names:
         if not _TYPE.fullmatch(name) or "*" in name:
-            raise ValueError(f"{name!r} is no media type")
+            raise ValueError(f"{name!r} is not a media type")
     if suffix is not None and not _SUFFIX.fullmatch(suffix):
-        raise ValueError(f"{suffix!r} is no suffix; one is '+json'")
+        raise ValueError(f"{suffix!r} is not a suffix, expected one like '+json'")
 
     def register(cls: C) -> C:
         _check(cls)
@@ -71,15 +71,15 @@ def register_content(
 
 def _check(cls: Any) -> None:
     if not isinstance(cls, type) or not issubclass(cls, Content):
-        raise TypeError(f"{cls!r} is no class of Content")
+        raise TypeError(f"{cls!r} is not a class of Content")
     if inspect.isabstract(cls):
         missing = ", ".join(sorted(cls.__abstractmethods__))
         raise TypeError(f"{cls.__qualname__} lacks {missing}")
     decode = inspect.getattr_static(cls, "decode")
     if not isinstance(decode, classmethod):
-        raise TypeError(f"{cls.__qualname__}.decode is no classmethod")
+        raise TypeError(f"{cls.__qualname__}.decode is not a classmethod")
     if not inspect.iscoroutinefunction(decode.__func__):
-        raise TypeError(f"{cls.__qualname__}.decode is no coroutine function")
+        raise TypeError(f"{cls.__qualname__}.decode is not a coroutine function")
     try:
         inspect.signature(decode.__func__).bind(cls, object(), limits=None)
     except TypeError as error:

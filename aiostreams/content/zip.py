@@ -283,7 +283,7 @@ class _Archive:
             self._iterator = iter(members)
         else:
             raise TypeError(
-                f"members come from an iterable, not {type(members).__name__}"
+                f"members must be an iterable, not {type(members).__name__}"
             )
 
     @property
@@ -307,7 +307,7 @@ class _Archive:
             )
         else:
             raise TypeError(
-                "a member is a ZipMember or (name, source), not "
+                "a member must be a ZipMember or (name, source), not "
                 f"{type(member).__name__}"
             )
         if isinstance(source, (str, os.PathLike)):
@@ -755,7 +755,7 @@ def _check_source(name: str, source: object) -> None:
         source, (Stream, Content, str, os.PathLike, bytes, bytearray, memoryview)
     ):
         raise TypeError(
-            "the source of a member is a Stream, a Content, a path or bytes, not "
+            "the source of a member must be a Stream, a Content, a path or bytes, not "
             f"{type(source).__name__}"
         )
     if name.endswith("/") and not _is_empty(source):

@@ -70,7 +70,7 @@ class ImmutableMultiDict(MultiMapping[V]):
 
     def _check(self, name: object, value: Any) -> tuple[str, V]:
         if not isinstance(name, str):
-            raise TypeError(f"a field name is a str, not {type(name).__name__}")
+            raise TypeError(f"a field name must be a str, not {type(name).__name__}")
         if not isinstance(value, self._value_type):
             raise TypeError(
                 f"field {name!r} takes a {self._value_type.__name__}, "

@@ -253,10 +253,10 @@ class Part(Stream):
         sink: Stream
         if isinstance(target, (str, os.PathLike)):
             if key is not None:
-                raise TypeError("a key is for a storage; a path is enough for a file")
+                raise TypeError("key was given with a path, expected a storage")
             sink = FileStream(target, "wb", fsync=fsync)
         elif key is None:
-            raise TypeError("a storage needs a key")
+            raise TypeError("the key for the storage is missing")
         else:
             sink = await target.create(key, content_type=self.content_type)
         async with sink:

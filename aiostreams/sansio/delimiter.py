@@ -58,7 +58,7 @@ class Delimiter:
 
     def __init__(self, boundary: bytes, *, strict: bool) -> None:
         if not _BOUNDARY.fullmatch(boundary):
-            raise ValueError("a boundary has 1 to 70 printable ASCII characters")
+            raise ValueError("the boundary is not 1 to 70 printable ASCII characters")
         self.text: Final = b"\r\n--" + boundary
         self.line_size: Final = len(self.text) + MAX_PADDING + 2
         self._tail = _strict_tail if strict else _lenient_tail

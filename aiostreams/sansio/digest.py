@@ -144,4 +144,6 @@ def _check(algorithm: str) -> str:
         return DIGEST_ALGORITHMS[algorithm]
     except KeyError:
         names = ", ".join(DIGEST_ALGORITHMS)
-        raise ValueError(f"digests are {names}, not {algorithm!r}") from None
+        raise ValueError(
+            f"unknown digest {algorithm!r}; expected one of {names}"
+        ) from None

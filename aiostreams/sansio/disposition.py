@@ -263,7 +263,7 @@ def content_disposition(kind: str, filename: str | None = None) -> str:
         ValueError: ``kind`` is not a token.
     """
     if not is_token(kind):
-        raise ValueError(f"a disposition type has to be a token, not {kind!r}")
+        raise ValueError(f"the disposition type {kind!r} is not a token")
     if not filename:
         return kind
     filename = _forbidden("_", filename)

@@ -176,7 +176,9 @@ def format_header_block(pairs: Iterable[tuple[str, str]]) -> bytes:
         if not is_token(name):
             raise ValueError(f"not a header name: {name!r}")
         if not _FIELD_VALUE.fullmatch(value) or value != value.strip(" \t"):
-            raise ValueError(f"header {name} has a value that no header has")
+            raise ValueError(
+                f"the value of header {name} has a character not allowed in its place"
+            )
         block += f"{name}: {value}\r\n".encode()
     return bytes(block)
 
@@ -277,7 +279,9 @@ def format_content_type(
             escaped = value.replace("\\", "\\\\").replace('"', '\\"')
             pieces.append(f'{name}="{escaped}"')
         else:
-            raise ValueError(f"parameter {name!r} has characters that no header has")
+            raise ValueError(
+                f"parameter {name!r} has characters not allowed in a header"
+            )
     return "; ".join(pieces)
 
 

@@ -218,7 +218,7 @@ def merge_vary(current: FieldLines, *names: str) -> str:
             merged.setdefault(name.lower(), name)
     for name in names:
         if not is_token(name):
-            raise ValueError(f"a field name has to be a token, not {name!r}")
+            raise ValueError(f"the field name {name!r} is not a token")
         merged.setdefault(name.lower(), name)
     return "*" if "*" in merged else ", ".join(merged.values())
 

@@ -64,13 +64,11 @@ class Base64Decoder:
         # The module accepts more "=" than two behind a whole group.
         core = block.rstrip(b"=")
         if len(block) - len(core) > 2 or b"=" in core:
-            raise MalformedBody("base64 has padding that is wrong")
+            raise MalformedBody("base64 has wrong padding")
         try:
             decoded = binascii.a2b_base64(block, strict_mode=True)
         except binascii.Error as exc:
-            raise MalformedBody(
-                "base64 has a character that is none of its 64"
-            ) from exc
+            raise MalformedBody("base64 has a character outside its alphabet") from exc
         if block:
             self._ended = block.endswith(b"=")
         if self._ended and self._rest:
@@ -110,7 +108,7 @@ class QuotedPrintableDecoder:
         if cut >= 0 and data[cut:] != b"=\n":
             data, self._rest = data[:cut], data[cut:]
         if _NO_ESCAPE.search(data):
-            raise MalformedBody("an '=' in a part's quoted-printable is no escape")
+            raise MalformedBody("an '=' in a part's quoted-printable begins no escape")
         return binascii.a2b_qp(data)
 
     def close(self) -> None:

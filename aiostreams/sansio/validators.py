@@ -183,7 +183,7 @@ def format_http_date(seconds: float) -> str:
         moment = dt.datetime.fromtimestamp(0, dt.UTC)
         moment += dt.timedelta(seconds=math.floor(seconds))
     except (OverflowError, ValueError) as exc:
-        raise ValueError(f"{seconds!r} seconds are no date that HTTP has") from exc
+        raise ValueError(f"{seconds!r} seconds do not fit in an HTTP date") from exc
     return (
         f"{_DAYS[moment.weekday()]}, {moment.day:02} {_MONTHS[moment.month - 1]} "
         f"{moment.year:04} {moment:%H:%M:%S} GMT"

@@ -98,7 +98,7 @@ def check_name(name: str) -> bytes:
             or ``..``. A final ``/`` is fine.
     """
     if not isinstance(name, str):
-        raise TypeError(f"the name of a member is a str, not {type(name).__name__}")
+        raise TypeError(f"name must be a str, not {type(name).__name__}")
     fault = None
     try:
         encoded = name.encode()
@@ -219,7 +219,7 @@ class ZipDirectory:
         elif not 0 <= mode <= 0o7777:
             raise ValueError(f"mode has more than permission bits: {mode:#o}")
         if not 0 <= (crc32 or 0) <= _MOST_32:
-            raise ValueError(f"crc32 is no number of 32 bits: {crc32}")
+            raise ValueError(f"crc32 is {crc32}, expected a number of 32 bits")
         time, stamp = dos_time(modified)
         flags = _IS_FOLDER if folder else _IS_DEFLATED if deflate else 0
         if stamp is not None:

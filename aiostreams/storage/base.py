@@ -495,14 +495,14 @@ def check_key(key: str) -> tuple[str, ...]:
         TypeError: it is not a ``str``.
     """
     if not isinstance(key, str):
-        raise TypeError(f"a key is a str, not {type(key).__name__}")
+        raise TypeError(f"the key must be a str, not {type(key).__name__}")
     _check_text(key)
     segments = tuple(key.split("/"))
     for segment in segments:
         _check_segment(segment)
         if segment in {"", ".", ".."}:
             raise InvalidKey(
-                "a key is a relative path without empty, '.' and '..' segments"
+                f"the key has the segment {segment!r}, expected a relative path"
             )
     return segments
 
@@ -517,7 +517,7 @@ def check_prefix(prefix: str) -> tuple[tuple[str, ...], str]:
         TypeError: it is not a ``str``.
     """
     if not isinstance(prefix, str):
-        raise TypeError(f"a prefix is a str, not {type(prefix).__name__}")
+        raise TypeError(f"the prefix must be a str, not {type(prefix).__name__}")
     folder, slash, start = prefix.rpartition("/")
     _check_text(start)
     _check_segment(start)
@@ -556,13 +556,14 @@ def check_attributes(
         ValueError: it, or the content type, is outside the grammar.
     """
     if content_type is not None and not _CONTENT_TYPE.fullmatch(content_type):
-        raise ValueError("a content type is 1 to 255 printable ASCII characters")
+        raise ValueError("the content type is not 1 to 255 printable ASCII characters")
     copy = dict(metadata or {})
     size = 0
     for name, value in copy.items():
         if not _METADATA_NAME.fullmatch(name) or name == "aiostreams":
             raise ValueError(
-                "a name of metadata is [a-z_][a-z0-9_]*, up to 64, not 'aiostreams'"
+                f"the metadata name {name[:80]!r} is not allowed, expected "
+                "[a-z_][a-z0-9_]*, up to 64 characters, not 'aiostreams'"
             )
         if not _METADATA_VALUE.fullmatch(value):
             raise ValueError(f"the value of {name!r} has control characters")

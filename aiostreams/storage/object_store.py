@@ -353,7 +353,8 @@ class ObjectStorage(Storage):
         """
         check_key(key)
         if method not in _METHODS:
-            raise ValueError(f"method must be one of {', '.join(sorted(_METHODS))}")
+            known = ", ".join(sorted(_METHODS))
+            raise ValueError(f"unknown method {method!r}; expected one of {known}")
         if not 0 < expires <= _MAX_EXPIRES:
             raise ValueError(f"expires must be up to 7 days, not {expires} seconds")
         if self._kind not in {"S3Store", "GCSStore", "AzureStore"}:

@@ -54,12 +54,12 @@ def storage_from_url(url: str | URL) -> Storage:
     if make is None:
         schemes = ", ".join(f"{scheme}:" for scheme in _SCHEMES)
         raise ValueError(
-            f"a storage's URL begins with one of {schemes} not {parsed.scheme!r}"
+            f"the URL has the scheme {parsed.scheme!r}, expected one of {schemes}"
         )
     if parsed.user is not None or parsed.password is not None:
-        raise ValueError("credentials come from the environment, not from a URL")
+        raise ValueError("the URL has credentials, expected them in the environment")
     if parsed.fragment:
-        raise ValueError("a storage's URL has no fragment")
+        raise ValueError("the URL of a storage must not have a fragment")
     options = _Options(parsed)
     storage = make(parsed, options)
     options.check_empty()
@@ -97,13 +97,13 @@ class _Options:
 
 def _memory(url: URL, _options: _Options) -> Storage:
     if url.host or url.path.strip("/"):
-        raise ValueError("memory: has no path")
+        raise ValueError("memory: must not have a path")
     return MemoryStorage()
 
 
 def _file(url: URL, options: _Options) -> Storage:
     if url.host not in {None, "", "localhost"} or not url.path.startswith("/"):
-        raise ValueError("a folder's URL is file:///an/absolute/path")
+        raise ValueError("not the URL of a folder, expected file:///an/absolute/path")
     return DiskStorage(url.path, fsync=options.truth("fsync"))
 
 
@@ -133,7 +133,7 @@ def _store(
 ) -> Storage:
     if url.host is None or url.explicit_port is not None:
         raise ValueError(
-            f"{url.scheme}: is followed by a {place.removesuffix('_name')}"
+            f"{url.scheme}: lacks the name of a {place.removesuffix('_name')}"
         )
     part_size = options.number("part_size", 8) * MiB
     concurrency = options.number("concurrency", 4)

@@ -499,7 +499,7 @@ class Stream(Guarded, ABC):
             ValueError: ``n`` is not positive.
         """
         if n <= 0:
-            raise ValueError(f"a chunk has at least one byte, not {n}")
+            raise ValueError(f"n is {n}, expected at least 1")
         return _Iterator(functools.partial(self.read, n))
 
     def iter_any(self) -> AsyncIterator[bytes]:

@@ -53,7 +53,7 @@ async def copy(source: Stream, sink: Sink, *, chunk_size: int = 256 * KiB) -> in
         Exception: what reading or writing raises.
     """
     if chunk_size <= 0:
-        raise ValueError(f"a chunk has at least one byte, not {chunk_size}")
+        raise ValueError(f"chunk_size is {chunk_size}, expected at least 1")
     pump = _Pump(source, chunk_size)
     copied = 0
     turn = _TURN

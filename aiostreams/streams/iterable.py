@@ -240,5 +240,5 @@ def _as_bytes(piece: object) -> bytes:
     if isinstance(piece, (bytes, bytearray, memoryview)):
         return bytes(piece)
     raise TypeError(
-        f"an iterable body yields bytes-like pieces, not {type(piece).__name__}"
+        f"the iterable gave {type(piece).__name__}, expected a bytes-like object"
     )

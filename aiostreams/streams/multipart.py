@@ -224,7 +224,8 @@ def _source(body: Body) -> bytes | Stream:
         data = stream.getvalue()
         return stream if data is None else data
     raise TypeError(
-        f"the body of a part is bytes, a Stream or a Content, not {type(body).__name__}"
+        "the body of a part must be bytes, a Stream or a Content, not "
+        f"{type(body).__name__}"
     )
 
 

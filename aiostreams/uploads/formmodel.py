@@ -215,10 +215,10 @@ def bind(
         TypeError: the model has a type that no form can give.
     """
     if unknown not in {"ignore", "forbid"}:
-        raise ValueError(f"unknown is 'ignore' or 'forbid', not {unknown!r}")
+        raise ValueError(f"unknown must be 'ignore' or 'forbid', not {unknown!r}")
     if duplicates not in {"first", "last", "refuse"}:
         raise ValueError(
-            f"duplicates is 'first', 'last' or 'refuse', not {duplicates!r}"
+            f"duplicates must be 'first', 'last' or 'refuse', not {duplicates!r}"
         )
     compiled = model_of(model)
     known = form_members(compiled, file_type)

@@ -235,7 +235,7 @@ def problem_responses(*statuses: int) -> dict[str, Any]:
 def _problem(status: int) -> dict[str, Any]:
     if status not in _PROBLEMS:
         known = ", ".join(map(str, _PROBLEMS))
-        raise ValueError(f"no problem with a body is a {status}; there are {known}")
+        raise ValueError(f"unknown status {status}; expected one of {known}")
     schema = _object(
         {
             "type": {"type": "string", "format": "uri-reference"},

@@ -71,7 +71,7 @@ def check_algorithms(algorithms: str | Iterable[str]) -> tuple[str, ...]:
     for name in names:
         if name not in DIGEST_ALGORITHMS:
             known = ", ".join(DIGEST_ALGORITHMS)
-            raise ValueError(f"digests are {known}, not {name!r}")
+            raise ValueError(f"unknown digest {name!r}; expected one of {known}")
     return names
 
 

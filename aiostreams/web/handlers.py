@@ -114,7 +114,7 @@ def _handler(function: Any, *, reader: _BodyReader | None = None) -> Any:
     if isinstance(function, type) and issubclass(function, AbstractView):
         return _view(function)
     if not callable(function):
-        raise TypeError(f"a handler is a function or a view, not {function!r}")
+        raise TypeError(f"a handler must be a function or a view, not {function!r}")
     room = 0 if reader is None else _most_arguments(function)
 
     @functools.wraps(function)

@@ -86,7 +86,7 @@ def wrap_response(
     ours, body = _taken(response)
     made = make(body)
     if not isinstance(made, Stream):
-        raise TypeError(f"make gives a Stream, not {type(made).__name__}")
+        raise TypeError(f"make gave {type(made).__name__}, expected a Stream")
     ours.replace(made)
     ours.call_on_close(body.close)
     if ours.given is not None:

@@ -133,14 +133,14 @@ async def test_dialects() -> None:
     assert await text(CSV([["a b", "c;d"]], dialect=Semicolon)) == 'a b;"c;d"\n'
     assert await rows(b"x;y\n1;2\n", dialect=Semicolon) == [{"x": "1", "y": "2"}]
     for dialect in ("none", 3):
-        with pytest.raises(ValueError, match="no CSV dialect"):
+        with pytest.raises(ValueError, match="unknown CSV dialect"):
             CSV([], dialect=dialect)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ([[1], object()], "is no row of CSV"),
+        ([[1], object()], "is not a row of CSV"),
         ([{"a": 1}, {"b": 2}], "a row has 'b', which the header has not"),
         ([["\ud800"]], "lone surrogate"),
     ],

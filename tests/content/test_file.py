@@ -264,7 +264,7 @@ async def test_files_take_what_has_the_bytes_already() -> None:
 
 def test_files_of_a_name_that_is_none_leave_the_stream_alone() -> None:
     stream = ByteStream(b"x")
-    with pytest.raises(TypeError, match="a field name is a str, not int"):
+    with pytest.raises(TypeError, match="a field name must be a str, not int"):
         Files([(3, stream)])  # type: ignore[list-item]
     assert not stream.closed
 

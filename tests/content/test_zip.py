@@ -305,9 +305,9 @@ def test_what_is_no_iterable(members: Any) -> None:
 
 @pytest.mark.parametrize("member", ["ab", b"ab", ("a",), ("a", b"", 1), ["a", b""], 5])
 async def test_what_is_no_member(member: Any) -> None:
-    with pytest.raises(TypeError, match="a member is"):
+    with pytest.raises(TypeError, match="a member must be"):
         ZipStream([member])
-    with pytest.raises(TypeError, match="a member is"):
+    with pytest.raises(TypeError, match="a member must be"):
         await made(iter([member]))
 
 

@@ -149,7 +149,7 @@ async def test_command_prints_its_address_and_serves(
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
-        (["--storage", "ftp://host/x"], b"begins with one of"),
+        (["--storage", "ftp://host/x"], b"expected one of"),
         (["--storage", "s3://bucket?colour=red"], b"has no option 'colour'"),
         (["--storage", "memory:", "--workers", "2"], b"memory of one process"),
         (["--workers", "0"], b"must be 1 or more"),

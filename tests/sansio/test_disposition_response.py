@@ -84,7 +84,7 @@ def test_content_disposition_when_inline_or_other() -> None:
 
 @pytest.mark.parametrize("kind", ["", "a b", "attachment; x=y", "a\r\nb", "\u00e9"])
 def test_content_disposition_when_kind_is_no_token(kind: str) -> None:
-    with pytest.raises(ValueError, match="has to be a token"):
+    with pytest.raises(ValueError, match="is not a token"):
         content_disposition(kind, "a.txt")
 
 

@@ -242,7 +242,7 @@ def test_format_http_date_when_fraction() -> None:
     "seconds", [253402300800, -62135596801, 1e30, -1e30, math.nan, math.inf]
 )
 def test_format_http_date_when_there_is_no_such_date(seconds: float) -> None:
-    with pytest.raises(ValueError, match="no date that HTTP has"):
+    with pytest.raises(ValueError, match="do not fit in an HTTP date"):
         format_http_date(seconds)
 
 

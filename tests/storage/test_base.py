@@ -87,7 +87,7 @@ def test_limits_are_exact() -> None:
 
 @pytest.mark.parametrize("name", ["", "A", "a-b", "1a", "ü", "x" * 65, "aiostreams"])
 def test_name_of_metadata_is_refused(name: str) -> None:
-    with pytest.raises(ValueError, match="a name of metadata"):
+    with pytest.raises(ValueError, match="the metadata name"):
         check_attributes(None, {name: "x"})
 
 

@@ -344,7 +344,7 @@ async def test_readexactly_gives_the_error_and_keeps_the_bytes() -> None:
 
 
 async def test_iter_chunked_takes_whole_chunks_only() -> None:
-    with pytest.raises(ValueError, match="at least one"):
+    with pytest.raises(ValueError, match="expected at least 1"):
         ByteStream(b"").iter_chunked(0)
 
 

@@ -80,7 +80,7 @@ async def test_pieces_are_no_larger_than_chunk_size(
 
 @pytest.mark.parametrize("chunk_size", [0, -1])
 async def test_chunk_size_is_positive(chunk_size: int) -> None:
-    with pytest.raises(ValueError, match=f"at least one byte, not {chunk_size}"):
+    with pytest.raises(ValueError, match=f"chunk_size is {chunk_size}, expected"):
         await copy(ByteStream(), Sink(), chunk_size=chunk_size)
 
 

@@ -590,9 +590,9 @@ def test_two_members_of_one_field_are_an_error() -> None:
 
 
 def test_a_policy_that_is_none_is_an_error() -> None:
-    with pytest.raises(ValueError, match="unknown is"):
+    with pytest.raises(ValueError, match="unknown must be"):
         bind(One, [], unknown="whatever")  # type: ignore[arg-type]
-    with pytest.raises(ValueError, match="duplicates is"):
+    with pytest.raises(ValueError, match="duplicates must be"):
         bind(One, [], duplicates="whatever")  # type: ignore[arg-type]
 
 

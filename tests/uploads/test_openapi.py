@@ -245,7 +245,7 @@ def test_problems() -> None:
         "pointer",
         "detail",
     }
-    with pytest.raises(ValueError, match="no problem with a body is a 404"):
+    with pytest.raises(ValueError, match="unknown status 404"):
         problem_responses(404)
 
 

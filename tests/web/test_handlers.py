@@ -351,7 +351,7 @@ async def test_the_first_request_says_where_it_could_have_been_seen(
 
 
 def test_what_is_no_handler_is_refused() -> None:
-    with pytest.raises(TypeError, match="a handler is a function or a view"):
+    with pytest.raises(TypeError, match="a handler must be a function or a view"):
         handler(3)  # type: ignore[call-overload]
 
 

@@ -151,13 +151,13 @@ async def test_what_is_registered_by_the_package(
 
 @pytest.mark.parametrize("name", ["", "text", "text/*", "a/b; c=d", "a b/c", "*/*"])
 def test_a_type_that_is_none_is_refused(name: str) -> None:
-    with pytest.raises(ValueError, match="is no media type"):
+    with pytest.raises(ValueError, match="is not a media type"):
         register_content(name)
 
 
 @pytest.mark.parametrize("suffix", ["mine", "+", "+a b", ""])
 def test_a_suffix_that_is_none_is_refused(suffix: str) -> None:
-    with pytest.raises(ValueError, match="is no suffix"):
+    with pytest.raises(ValueError, match="is not a suffix"):
         register_content("text/x-mine", suffix=suffix)
 
 
@@ -189,12 +189,12 @@ class Abstract(Content):
 @pytest.mark.parametrize(
     ("cls", "message"),
     [
-        (int, "is no class of Content"),
-        (Mine([]), "is no class of Content"),
+        (int, "is not a class of Content"),
+        (Mine([]), "is not a class of Content"),
         (Abstract, "Abstract lacks content_type, decode, encode"),
-        (NoDecode, "is no classmethod"),
-        (NoClassMethod, "is no classmethod"),
-        (NoCoroutine, "is no coroutine function"),
+        (NoDecode, "is not a classmethod"),
+        (NoClassMethod, "is not a classmethod"),
+        (NoCoroutine, "is not a coroutine function"),
         (NoLimits, r"does not take \(stream, \*, limits\)"),
     ],
 )

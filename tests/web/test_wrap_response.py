@@ -340,7 +340,7 @@ def test_a_make_gives_a_stream() -> None:
     def no_stream(_body: Stream) -> Any:
         return b"bytes"
 
-    with pytest.raises(TypeError, match="make gives a Stream, not bytes"):
+    with pytest.raises(TypeError, match="make gave bytes, expected a Stream"):
         wrap_response(respond(Text("x")), no_stream)
 
 

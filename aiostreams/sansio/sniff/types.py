@@ -242,7 +242,7 @@ def check_pattern(pattern: str) -> str:
     tidy = pattern.strip().lower()
     if _PATTERN.fullmatch(tidy) is None:
         raise ValueError(
-            f"{pattern!r} is no media type: 'image/png', 'image/*' and '*/*' are"
+            f"{pattern!r} is not a media type such as 'image/png' or 'image/*'"
         )
     return tidy
 

@@ -482,7 +482,7 @@ def test_another_sniffer_speaks_of_text_in_its_own_way() -> None:
     "pattern", ["", "image", "image/", "*/png", "*", ".png", "a/b;q=1", "image/p*g"]
 )
 def test_a_pattern_that_is_none_is_an_error(pattern: str) -> None:
-    with pytest.raises(ValueError, match="is no media type"):
+    with pytest.raises(ValueError, match="is not a media type"):
         accepted_type("image/png", None, {pattern})
 
 
