@@ -1,4 +1,4 @@
-"""Optional libraries: imported when they are needed, missed with a clear word."""
+"""Optional libraries: imported when needed, with an error that names the extra."""
 
 from __future__ import annotations
 

@@ -156,7 +156,7 @@ class EncodedStream(Transform):
         return bool(self._intake.urgent or (self._flushes and (held or self._dirty)))
 
     def _next_block(self) -> tuple[bytes, _End]:
-        """What to encode now, and what must follow it."""
+        """Return what to encode now, and what must follow it."""
         intake = self._intake
         flush = self._flush_is_due()
         data = intake.take(self._block)

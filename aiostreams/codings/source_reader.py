@@ -1,4 +1,4 @@
-"""What a coded stream has read of its source and not worked on yet.
+"""The bytes that a coded stream has read of its source and not worked on yet.
 
 Reading and working overlap: while a worker thread has one piece, the source is read
 for the next one. Nothing is read when nobody reads the coded stream: a read that is

@@ -128,7 +128,7 @@ class Content(ABC):
 
 
 async def read_all(stream: Stream, limits: Limits | None = None) -> bytes:
-    """What is left of ``stream``, at most ``limits.max_memory`` bytes of it.
+    """Read what is left of ``stream``, at most ``limits.max_memory`` bytes of it.
 
     When that fails or is cancelled, what was read is back in the stream.
 

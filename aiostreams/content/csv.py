@@ -383,7 +383,7 @@ class _Reader(AsyncIterator[Any]):
                     return self._parsed(b"".join(lines))
 
     def _quotes_in(self, line: bytes) -> int:
-        """How many quotes of a line open or close a cell, or stand for themselves."""
+        """Count the quotes of a line that open, close or belong to a cell."""
         if not self._quote:
             return 0
         if self._escape:
@@ -508,7 +508,7 @@ class _Models(_Rows):
 
     @staticmethod
     def _fill_blank(member: Member, shape: Shape, values: dict[str, Any]) -> bool:
-        """Whether a blank cell is a value, or has been given one."""
+        """Return whether a blank cell is a value, or has been given one."""
         if shape.nullable:
             values[member.key] = None
             return True

@@ -59,12 +59,12 @@ class Shape(NamedTuple):
 
 
 def is_blank(text: str) -> bool:
-    """Whether nothing was filled in."""
+    """Return whether nothing was filled in."""
     return not text.strip(_SPACE)
 
 
 def shape_of(hint: Any) -> Shape:
-    """How a member of that type is read.
+    """Return how a member of that type is read.
 
     Raises:
         TypeError: an annotation in it cannot be read.

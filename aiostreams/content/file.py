@@ -150,7 +150,7 @@ class File(Content, FormFile):
         return stream
 
     def to_dict(self) -> dict[str, Any]:
-        """What JSON has for a file in a model: its name and its type."""
+        """Return what JSON has for a file in a model: its name and its type."""
         return {"filename": self.name, "content_type": self.content_type}
 
     async def save(self, path: str | os.PathLike[str], *, fsync: bool = False) -> int:

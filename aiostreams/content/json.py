@@ -153,7 +153,7 @@ class JSON(Content, Generic[T]):
 def json_reader(
     kind: Any, loads: Callable[[Any], Any] | None = None
 ) -> Callable[[bytes | str], Any]:
-    """What turns JSON text into a value of type ``kind``; of any for ``None``.
+    """Return what reads JSON text into a value of type ``kind``, or of any.
 
     Raises:
         ImportError: the extra that ``kind`` needs is missing.
@@ -168,7 +168,7 @@ def json_reader(
 
 
 def json_checker(kind: Any) -> Callable[[Any], Any]:
-    """What makes a value of type ``kind`` of one that JSON has.
+    """Return what makes a value of type ``kind`` of one that JSON has.
 
     Raises:
         ImportError: the extra that ``kind`` needs is missing.

@@ -111,7 +111,7 @@ def _parse_strictly(text: bytes | str) -> Any:
 
 
 def may_be_no_number(text: bytes | str) -> bool:
-    """Whether a lax parser may make NaN or an infinity of the text.
+    """Return whether a lax parser may make NaN or an infinity of the text.
 
     A quick look, that may be wrong about text in strings.
     """

@@ -1,4 +1,4 @@
-"""Members: what a type is made of, whichever library its class comes from.
+"""The members of a type, whichever library its class comes from.
 
 A type is peeled of its names and annotations, a union divided, a class asked for its
 members. Nothing is validated here: that is a library's matter (``content.models``).
@@ -70,7 +70,7 @@ class FormFile:
         return {"type": "string", "contentMediaType": "application/octet-stream"}
 
     def to_dict(self) -> dict[str, Any]:
-        """What JSON has for the file: what is known of it, not its bytes."""
+        """Return what JSON has for the file: what is known of it, not its bytes."""
         raise NotImplementedError
 
 
@@ -79,7 +79,7 @@ def _as_dict(file: FormFile) -> dict[str, Any]:
 
 
 def is_file(kind: Any) -> bool:
-    """Whether it is a class of files, of which a form alone gives objects."""
+    """Return whether it is a class of files, of which a form alone gives objects."""
     return isinstance(kind, type) and issubclass(kind, FormFile)
 
 
@@ -105,7 +105,7 @@ class Member(NamedTuple):
 
 
 def name_of(kind: Any) -> str:
-    """What a message calls a type."""
+    """Return the name of a type for a message."""
     if isinstance(kind, type) and not typing.get_args(kind):
         return kind.__qualname__
     return repr(kind)
@@ -162,19 +162,19 @@ def collection_of(kind: Any) -> tuple[Any, Any]:
 
 
 def is_fixed(kind: Any) -> bool:
-    """Whether it is a tuple of a fixed number of items."""
+    """Return whether it is a tuple of a fixed number of items."""
     args = typing.get_args(kind)
     # Bare, or with any number of items; tuple[()] has none.
     return typing.get_origin(kind) is tuple and args[-1:] != (...,)
 
 
 def is_mapping(kind: Any) -> bool:
-    """Whether it is a ``dict``, or another mapping of any members."""
+    """Return whether it is a ``dict``, or another mapping of any members."""
     return (typing.get_origin(kind) or kind) in _MAPPINGS
 
 
 def is_named_tuple(kind: Any) -> bool:
-    """Whether it is a class of ``typing.NamedTuple``."""
+    """Return whether it is a class of ``typing.NamedTuple``."""
     origin = typing.get_origin(kind) or kind
     return (
         isinstance(origin, type)
@@ -335,7 +335,7 @@ def file_in(hint: Any, seen: set[Any] | None = None) -> Any:
 
 
 def unreadable(kind: Any, error: NameError) -> TypeError:
-    """What to raise when the annotations of a type, or of one in it, have no meaning.
+    """Make the error for annotations of a type, or of one in it, without a meaning.
 
     Annotations are names until somebody asks: all of them from Python 3.14 on (PEP
     649), before it those of a module that postpones them (PEP 563). ``NameError``

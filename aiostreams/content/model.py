@@ -212,7 +212,7 @@ class _ValidatorFailed(RuntimeError):
 
 
 def failed(kind: Any, error: Exception) -> Exception:
-    """What to raise where a validator raises something of its own.
+    """Make the error where a validator raises something of its own.
 
     That may have the client's value in its message, so it is told by its class, and by
     where it was raised.

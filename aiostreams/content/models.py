@@ -44,7 +44,7 @@ class Validator(Protocol):
     """What validates types of a third kind: see :func:`add_validator`."""
 
     def accepts(self, type: Any, /) -> bool:  # noqa: A002 - the contract's name
-        """Whether it validates into that type."""
+        """Return whether it validates into that type."""
         ...
 
     def validate(
@@ -69,7 +69,7 @@ class Validator(Protocol):
         ...
 
     def dump(self, value: Any, /) -> Any:
-        """What JSON has for an object of a type that it accepts."""
+        """Return what JSON has for an object of a type that it accepts."""
         ...
 
 
@@ -77,7 +77,7 @@ _added: list[Validator] = []
 
 
 def add_validator(validator: Validator) -> None:
-    """Have a validator asked before pydantic and msgspec, and before earlier ones.
+    """Add a validator that is asked before earlier ones, pydantic and msgspec.
 
     Args:
         validator: has ``accepts(type) -> bool``, ``validate(type, value, *, text)``,
@@ -188,7 +188,7 @@ class _AddedModel(Model):
 
 
 def dump(value: Any) -> Any:
-    """What JSON has for an object that ``json`` does not know, one level of it.
+    """Return what JSON has for an object unknown to ``json``, one level of it.
 
     Raises:
         TypeError: JSON has nothing for it.

@@ -246,14 +246,14 @@ class MsgspecModel(Model):
         )
 
     def _from_others(self, kind: type, value: Any) -> Any:
-        """What msgspec makes of a class that it does not know (``dec_hook``)."""
+        """Make an object of a class that msgspec does not know (``dec_hook``)."""
         model = self._others(kind)
         return value if model is None else model.check(value)
 
     # -- member by member --------------------------------------------------------------
 
     def _check_of(self, hint: Any) -> Check:
-        """What checks a type; of several kinds, by what msgspec makes of them."""
+        """Return the check of a type; of several kinds, by what msgspec gives."""
         try:
             return self._checks[hint]
         except TypeError:  # annotated with something unhashable
@@ -528,7 +528,7 @@ def _tuple(checks: Sequence[Check], held: Check | None) -> Check:
 
 
 def _recurs(hint: Any, outer: frozenset[Any] = frozenset()) -> bool:
-    """Whether a type has itself among its members."""
+    """Return whether a type has itself among its members."""
     kind = peel(hint)[0]
     origin = typing.get_origin(kind) or kind
     inner = list(typing.get_args(kind))
@@ -583,7 +583,7 @@ def _expected(wanted: str, value: Any) -> str:
 
 
 def _wanted(kind: Any) -> str:
-    """What is said of a value that is none of a choice."""
+    """Return the message for a value that is none of a choice."""
     choices: list[Any] = []
     for one in union_of(peel(kind)[0])[0]:
         if typing.get_origin(one) is Literal:

@@ -37,7 +37,7 @@ __all__ = ["PydanticModel", "is_pydantics"]
 
 
 def is_pydantics(kind: Any) -> bool:
-    """Whether it is pydantic's matter: a model, an adapter, or a collection of such."""
+    """Return whether it is for pydantic: a model, an adapter, or a collection."""
     # Without the library there is no such type, and it need not be imported.
     pydantic = sys.modules.get("pydantic")
     if pydantic is None:
@@ -204,7 +204,7 @@ class PydanticModel(Model):
         return faults.error()
 
     def _sample(self, value: Any) -> Any:
-        """What is wrong with the first items of each array, if that is not too much."""
+        """Find what is wrong with the first items of each array, if not too much."""
         for most in _SAMPLES:
             text = json.dumps(_thinned(value, most), default=_as_text)
             try:
@@ -260,7 +260,7 @@ def _pydantic_detail(error: Mapping[str, Any]) -> str:
 
 
 def _pydantic_place(error: Mapping[str, Any], value: Any) -> Place:
-    """Where in the value an error is.
+    """Return where in the value an error is.
 
     pydantic names the types of unions, validators and keys between the members, by
     words that may be names of members as well.
@@ -293,7 +293,7 @@ def _pydantic_place(error: Mapping[str, Any], value: Any) -> Place:
 
 
 def _alike(node: Any, given: Any) -> bool:
-    """Whether both may be one value; the parser has made it twice."""
+    """Return whether both may be one value; the parser has made it twice."""
     if node is given:
         return True
     if isinstance(node, (dict, list)):

@@ -34,7 +34,7 @@ _suffixes: dict[str, type[Content]] = {}
 def register_content(
     media_type: str, *more: str, suffix: str | None = None
 ) -> Callable[[C], C]:
-    """Have a class read bodies of a media type, and be offered by ``negotiate``.
+    """Register a class for bodies of a media type, to read and to ``negotiate``.
 
         @register_content("text/x-mine", suffix="+mine")
         class Mine(Content): ...

@@ -458,7 +458,7 @@ class _Archive:
     # -- the bytes of members ------------------------------------------------------
 
     def source(self, number: int) -> _Source:
-        """What the bytes of a member come from, of an iterable the last one only."""
+        """Return the source of a member's bytes; of an iterable the last one only."""
         place = 0 if self._sequence is None else number
         source = self.sources[place]
         if isinstance(source, Content):
@@ -506,7 +506,7 @@ class _Archive:
             await _turn(number)
 
     def part(self, number: int, start: int, stop: int) -> tuple[int, int]:
-        """Which of a member's bytes are needed for ``start`` to ``stop``."""
+        """Return which of a member's bytes are needed for ``start`` to ``stop``."""
         directory = self.directory
         begin, end = directory.begin(number), directory.stop(number)
         if stop > end and directory.crc32(number) is None:
@@ -703,13 +703,13 @@ async def _each(iterator: Any) -> AsyncGenerator[Member, None]:
 
 
 def _left(stream: Stream) -> int | None:
-    """How many bytes a member has of this source."""
+    """Return how many bytes a member has of this source."""
     size = stream.size
     return size if size is None or stream.seekable else size - stream.position
 
 
 def _encoded(content: Content) -> _Source:
-    """What a Content is made of, as something that costs no more than its bytes."""
+    """Encode a Content to something that costs no more than its bytes."""
     if isinstance(content, File) and content.path is not None:
         return content.path
     stream = content.encode()
@@ -734,7 +734,7 @@ def _unopened(stream: Stream) -> FileStream | None:
 
 
 def _stat(path: str) -> _Known:
-    """What is known of a regular file. Blocking."""
+    """Return what is known of a regular file. Blocking."""
     try:
         found = os.stat(path)  # noqa: PTH116 - paths may be thousands
     except (FileNotFoundError, NotADirectoryError, PermissionError):

@@ -1,4 +1,4 @@
-"""A file in the making: a temporary one that takes its place whole, or never was.
+"""A file that is being written: a temporary one, renamed when complete or discarded.
 
 At every instant, and after a crash at any point, the path holds what it held before
 or the complete new file. The order of the calls is what makes it so: create beside

@@ -1,21 +1,16 @@
-"""Files on disk: read ahead, written behind, saved whole or not at all.
+"""Files on disk: read ahead, written behind, saved completely or not at all.
 
-Reading and writing share nothing but the name, so each has its own half:
-``FileReader`` opens a file and reads ahead; ``FileWriter`` collects chunks into
-batches for a ``Draft`` and has it take its place, or be forgotten. ``FileStream`` is
-the Stream around either of them. No call here blocks; all that does runs in a
-``ThreadCall``.
+``FileStream`` is the Stream. Reading and writing share nothing but the name, so each
+has its own class. No call here blocks; blocking calls run in a ``ThreadCall``.
 
-The reading half of ``FileStream``: opened when it is first asked for, read ahead.
+``FileReader`` opens a file when it is first read, and reads ahead. Opening and reading
+the first piece are one trip to a thread, so that a small file costs no more than that;
+``open()`` alone reads nothing, since a HEAD request or a 304 needs no bytes. From then
+on the size is fixed, and ``ReadAhead`` has the bytes.
 
-Opening and reading the first piece are one trip to a thread, so that a small file
-costs no more than that; ``open()`` alone reads nothing, since a HEAD request or a 304
-has no use for it. From then on the size is fixed, and ``ReadAhead`` has the bytes.
-
-The writing half of ``FileStream``: chunks on their way into a draft, and its end.
-
-The draft knows how a file takes its place; here is decided whether it does, and
-nothing is decided before the thread that writes has ended.
+``FileWriter`` collects chunks into batches for a ``Draft``. The draft knows how a file
+takes its place; the writer decides whether it does, and decides nothing before the
+thread that writes has ended.
 """
 
 from __future__ import annotations
@@ -430,7 +425,7 @@ class FileReader:
         self.size = self.left_of(end)
 
     def left_of(self, end: int) -> int:
-        """How many of ``end`` bytes are to be read."""
+        """Return how many of ``end`` bytes are to be read."""
         rest = max(0, end - self.offset)
         return rest if self._length is None else min(self._length, rest)
 

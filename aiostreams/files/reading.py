@@ -193,7 +193,7 @@ def _check_regular(fd: int, path: str) -> os.stat_result:
 
 @functools.cache
 def _keep_memory() -> None:
-    """Have the C library keep what is freed, as far as one trip needs it again.
+    """Make the C library keep what is freed, as far as one trip needs it again.
 
     glibc gives it back to the system when twice the largest block that it has seen
     freed is free: with pieces of 256 KiB that is after each trip, and every page is a

@@ -153,7 +153,7 @@ class SpooledStream(Stream):
                     await file.release()
 
     async def _flush(self, behind: WriteBehind) -> OpenFile:
-        """Have all that was written in the file."""
+        """Write all that is held in memory to the file."""
         if behind.held:
             await behind.flush()
         else:

@@ -218,7 +218,7 @@ class WriteBehind:
             await self._job.finish()
 
     def take(self) -> list[BytesLike]:
-        """What no thread has been given yet."""
+        """Take what no thread has been given yet."""
         return self._batch.take()
 
     @property

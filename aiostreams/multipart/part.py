@@ -176,7 +176,7 @@ class Part(Stream):
         return decoded
 
     async def text(self) -> str:
-        """What is left of the content, at most ``max_memory`` bytes, as text.
+        """Read what is left of the content, at most ``max_memory`` bytes, as text.
 
         A leading byte order mark is left out.
 
@@ -204,7 +204,7 @@ class Part(Stream):
         type: Any = None,  # noqa: A002 - the contract's name
         loads: Callable[[Any], Any] | None = None,
     ) -> Any:
-        """What is left of the content as a JSON value, whatever its Content-Type.
+        """Read what is left of the content as JSON, whatever its Content-Type.
 
         Args:
             type: what the value has to be, as for :meth:`JSON.decode`.
@@ -263,7 +263,7 @@ class Part(Stream):
             return await copy(self, sink)
 
     async def close(self) -> None:
-        """Have done with this part; its reader skips the rest."""
+        """Close this part; its reader skips the rest."""
         if self._content is not None:
             await self._content.close()
         if self._sent is not None:

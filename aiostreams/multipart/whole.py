@@ -269,7 +269,7 @@ class _FormReader(Generic[F]):
 def parse_form_parts(
     data: bytes, content_type: str, limits: Limits
 ) -> FormParts[ReceivedFile] | None:
-    """What a form-data body in one piece has, if it is a plain one; else ``None``.
+    """Parse a form-data body in one piece if it is a plain one; else ``None``.
 
     Raises:
         UnsupportedContent, MalformedBody: as :func:`read_form_parts`.

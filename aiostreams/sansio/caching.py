@@ -1,4 +1,4 @@
-"""What a shared cache may keep, for how long, and for whom (RFC 9111).
+"""The rules of a shared cache: what it may keep, how long, for whom (RFC 9111).
 
 The rules that apply to one that keeps whole answers to GET, and no others:
 
@@ -82,12 +82,12 @@ def _seconds(directives: dict[str, str | None], name: str) -> int | None:
 
 
 def is_somebodys(request: MultiMapping[str]) -> bool:
-    """Whether the answer to a request may be for the one alone who sends it."""
+    """Return whether the answer to a request may be for the one alone who sends it."""
     return any(name in request for name in _OF_SOMEBODY)
 
 
 def may_use_cache(method: str, request: MultiMapping[str]) -> bool:
-    """Whether the cache is asked, or told, of a request at all."""
+    """Return whether the cache is asked, or told, of a request at all."""
     directives = cache_directives(request.getall("Cache-Control", ()))
     return method in {"GET", "HEAD"} and "no-store" not in directives
 
@@ -95,7 +95,7 @@ def may_use_cache(method: str, request: MultiMapping[str]) -> bool:
 def may_keep(
     request: MultiMapping[str], status: int, response: MultiMapping[str]
 ) -> bool:
-    """Whether the answer to a GET may be kept; see the rules of this module.
+    """Return whether the answer to a GET may be kept; see the rules of this module.
 
     Args:
         request: the fields of the request.
@@ -192,7 +192,7 @@ class KeptAnswer:
 
     @classmethod
     def from_json(cls, value: Any) -> Self:
-        """What ``to_json`` made.
+        """Read what ``to_json`` made.
 
         Raises:
             TypeError, ValueError, KeyError: it is something else.
@@ -212,7 +212,7 @@ class KeptAnswer:
         return CIMultiDict(self.fields)
 
     def matches(self, request: MultiMapping[str]) -> bool:
-        """Whether it is for requests like this one (sections 3.5 and 4.1)."""
+        """Return whether it is for requests like this one (sections 3.5 and 4.1)."""
         if is_somebodys(request):
             control = self.headers.getall("Cache-Control", ())
             if not _is_shared(cache_directives(control)):
@@ -220,7 +220,7 @@ class KeptAnswer:
         return all(_value(request, name) == value for name, value in self.varied)
 
     def age(self, now: float) -> int:
-        """How many seconds ago the upstream made it (section 4.2.3)."""
+        """Return how many seconds ago the upstream made it (section 4.2.3)."""
         headers = self.headers
         date = parse_http_date(headers.get("Date", ""))
         apparent = 0.0 if date is None else max(0.0, self.received - date)
@@ -230,7 +230,7 @@ class KeptAnswer:
         return int(max(apparent, corrected) + max(0.0, now - self.received))
 
     def is_fresh(self, request: MultiMapping[str], now: float) -> bool:
-        """Whether it may be given without asking the upstream (section 4.2)."""
+        """Return whether it may be given without asking the upstream (section 4.2)."""
         headers = self.headers
         control = cache_directives(headers.getall("Cache-Control", ()))
         asked = cache_directives(request.getall("Cache-Control", ()))

@@ -1,4 +1,4 @@
-"""The charset of a body or of a form: what says it, and bytes to text by it.
+"""The charset of a body or of a form: where it is declared, and decoding by it.
 
 UTF-8 is meant where nothing is said. A byte order mark is no part of a body's text.
 A form has one charset for all of its text (:class:`FormCharset`), which its

@@ -172,7 +172,7 @@ def evaluate(
 def range_applies(
     conditions: Conditions, validators: Validators, *, now: float | None = None
 ) -> bool:
-    """Whether If-Range lets Range be used (13.1.5); true without an If-Range.
+    """Return whether If-Range lets Range be used (13.1.5); true without an If-Range.
 
     A tag has to be, strongly, the current one. A date has to be exactly the current
     one, and strong: a change within the same second would leave it the same, so

@@ -65,7 +65,7 @@ class Delimiter:
         self._line: re.Pattern[bytes] | None = None
 
     def hold_from(self, chunk: bytes, low: int) -> int:
-        """Where the bytes begin that may be the start of a delimiter.
+        """Return where the bytes begin that may be the start of a delimiter.
 
         Only for a chunk in which no delimiter was found from ``low`` on.
         """

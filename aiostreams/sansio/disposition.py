@@ -1,14 +1,14 @@
-r"""Content-Disposition of body parts, read and written as browsers do.
+r"""Content-Disposition of body parts and of responses, and safe names for files.
 
-RFC 7578 section 4.2 and the WHATWG's multipart/form-data encoding rule: names
-and filenames are UTF-8 in quotes, where ``"``, CR and LF stand as ``%22``,
-``%0D`` and ``%0A``, and a backslash stands for itself. Older clients write
-``\"``, which is read too.
+**Body parts** are read and written as browsers do: RFC 7578 section 4.2 and the
+WHATWG's multipart/form-data encoding rule. Names and filenames are UTF-8 in quotes,
+where ``"``, CR and LF stand as ``%22``, ``%0D`` and ``%0A``, and a backslash stands for
+itself. Older clients write ``\"``, which is read too.
 
 RFC 7578 forbids ``filename*`` (RFC 8187) in forms. Clients send it all the same:
-urllib3 1.x alone, for a name that is not ASCII, and .NET beside a ``filename`` that
-is an encoded word (RFC 2047). In these two cases it counts. Where both are plain
-``filename`` wins, so that no second name gets past whoever has checked the first.
+urllib3 1.x alone, for a name that is not ASCII, and .NET together with a ``filename``
+that is an encoded word (RFC 2047). In these two cases it counts. Where both are plain
+``filename`` wins, so that no second name gets past a check of the first.
 
 Text has no lone surrogates: bytes that are neither UTF-8 nor of the form's charset
 become U+FFFD. They stay available as they were sent.
@@ -16,7 +16,7 @@ become U+FFFD. They stay available as they were sent.
 Reading twice must not give two answers, so a second ``name`` or ``filename`` is
 an error, and what cannot be written so that it reads back the same is refused.
 
-``Content-Disposition`` of a response: RFC 6266, RFC 8187.
+**Responses** have the field of RFC 6266 and RFC 8187.
 
     attachment; filename="naive.txt"; filename*=UTF-8''na%C3%AFve.txt
 
@@ -32,17 +32,14 @@ everyone. What makes it inexact is what today's clients do with it:
     spaces at either end  are trimmed
 
 In the fallback accents are dropped, and each other such character becomes "_". So
-does, in both, what ends a header or hides: a name that a client has sent is written
-here as it is handed out, whatever it has.
-Part headers of a multipart body have rules of their own, and are not built here.
+does, in both, a character that ends a header or is invisible: a name that a client has
+sent is written here as it is handed out, whatever is in it.
 
-A name for a file that came from outside, safe to use as a path component.
-
-The filename on the wire is data: it may be a path, a device, a terminal escape,
-or empty. :func:`safe_filename` keeps what a person would recognise (letters of
-every script, spaces inside, the extension) and nothing a file system or a shell
-could take for something else, on POSIX and on Windows. It does not make names
-unique: two uploads may well have the same one.
+**Safe names** can be used as a path component. The filename on the wire is data: it may
+be a path, a device, a terminal escape, or empty. :func:`safe_filename` keeps what a
+person would recognise (letters of every script, spaces inside, the extension) and
+nothing a file system or a shell could take for something else, on POSIX and on Windows.
+It does not make names unique: two uploads may well have the same one.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Which header fields a gateway passes on (RFC 9110 section 7.6).
+"""The header fields that a gateway passes on (RFC 9110 section 7.6).
 
 Fields that concern one connection only are left out, and those that ``Connection``
 names; framing is each connection's own. What a gateway must add (``Via``, and who
@@ -87,7 +87,7 @@ def forwarded_for(earlier: Iterable[str], address: str | None) -> str:
 
 
 def is_trusted(address: str | None, trusted: bool | Iterable[str]) -> bool:  # noqa: FBT001
-    """Whether the client at ``address`` is a gateway that tells the truth.
+    """Return whether the client at ``address`` is a gateway that tells the truth.
 
     Args:
         address: an IP address, or ``None`` where there is none (a Unix socket).

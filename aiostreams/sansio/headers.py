@@ -160,7 +160,7 @@ def parse_header_block(block: bytes) -> tuple[HeaderPair, ...]:
 
 
 def is_token(text: str) -> bool:
-    """Whether ``text`` is a token (RFC 9110 section 5.6.2)."""
+    """Return whether ``text`` is a token (RFC 9110 section 5.6.2)."""
     return _TOKEN.fullmatch(text) is not None
 
 

@@ -240,7 +240,7 @@ class JSONCutter:
         self._depth -= 1
 
     def _goes_on(self, end: int) -> Steps[bool]:
-        """Whether a comma is next, and not the end of the array or object."""
+        """Return whether a comma is next, and not the end of the array or object."""
         byte = yield from self._first()
         if byte == end:
             self._leave()
@@ -321,7 +321,7 @@ class JSONCutter:
 
 
 def _end(pattern: re.Pattern[bytes], data: bytearray, at: int) -> int:
-    """Where the match ends of a pattern that matches anything."""
+    """Return where the match ends of a pattern that matches anything."""
     match = pattern.match(data, at)
     assert match is not None
     return match.end()

@@ -1,4 +1,4 @@
-"""Which coding or media type a client gets: RFC 9110 sections 12.5 and 8.4.
+"""The choice of a coding or media type for a client: RFC 9110 sections 12.5 and 8.4.
 
 ``choose_coding`` answers ``Accept-Encoding``, ``choose_type`` answers ``Accept``,
 ``merge_vary`` tells caches that either was asked, ``parse_content_encoding`` reads

@@ -157,7 +157,7 @@ def parse_fields(headers: Headers, versions: Collection[int]) -> UploadFields:
 def declared_length(
     fields: UploadFields, offset: int, content_length: int | None
 ) -> int | None:
-    """What a request says of the length of its upload (section 4.1.3).
+    """Return the length of the upload by its request (section 4.1.3).
 
     Args:
         fields: of the request.

@@ -63,7 +63,7 @@ def read_signed(
     now: float,
     tolerance: float | None,
 ) -> Signed:
-    """What ``headers`` say of the signature.
+    """Read the signature from ``headers``.
 
     Args:
         scheme: one of ``SIGNATURE_SCHEMES``.

@@ -286,7 +286,7 @@ class ZipDirectory:
         return self._names[number].decode()
 
     def size(self, number: int) -> int | None:
-        """How many bytes it has, if that was known when it was placed."""
+        """Return how many bytes it has, if that was known when it was placed."""
         sized = self._flags[number] & _IS_SIZED
         return self._sizes[number] if sized else None
 
@@ -296,7 +296,7 @@ class ZipDirectory:
         return self._crcs[number] if known else None
 
     def deflated(self, number: int) -> bool:
-        """Whether its bytes are deflated."""
+        """Return whether its bytes are deflated."""
         return bool(self._flags[number] & _IS_DEFLATED)
 
     def at(self, offset: int) -> int:
@@ -304,15 +304,15 @@ class ZipDirectory:
         return bisect_right(self._offsets, offset) - 1
 
     def start(self, number: int) -> int:
-        """Where its local header begins."""
+        """Return where its local header begins."""
         return self._offsets[number]
 
     def begin(self, number: int) -> int:
-        """Where its bytes begin."""
+        """Return where its bytes begin."""
         return self._offsets[number] + self._header_size(number)
 
     def stop(self, number: int) -> int:
-        """Where its bytes end."""
+        """Return where its bytes end."""
         return self.begin(number) + self._packed.get(number, self._sizes[number])
 
     def _header_size(self, number: int) -> int:
@@ -437,7 +437,7 @@ class ZipDirectory:
         return length
 
     def end_record(self, size: int) -> bytes:
-        """What ends the archive, with Zip64 records if needed (sections 4.3.14-16).
+        """Return the end of the archive, with Zip64 if needed (sections 4.3.14-16).
 
         Args:
             size: of the central directory, all headers together.

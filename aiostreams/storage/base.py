@@ -248,7 +248,7 @@ class Storage(ABC):
 
     @abstractmethod
     async def stat(self, key: str) -> StoredObject:
-        """What is known about the object.
+        """Describe the object.
 
         Raises:
             InvalidKey: the key is outside the grammar.
@@ -320,7 +320,7 @@ class Storage(ABC):
         await self.delete(source)
 
     async def _is_itself(self, source: str, target: str, *, overwrite: bool) -> bool:
-        """Whether there is nothing to do, or it can't be: both keys are the same.
+        """Return whether both keys are the same: nothing to do, or it can't be done.
 
         Raises:
             InvalidKey, ObjectNotFound, ObjectExists, StorageError: as :meth:`copy`.

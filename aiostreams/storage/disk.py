@@ -8,10 +8,6 @@ and leaves no folder behind that it made in vain.
 
 Temporary files of a process that was killed are swept when they are a day old. All
 calls to the file system run in threads (``ThreadCall``).
-
-What a file system keeps of an object beside its bytes: one extended attribute.
-
-It is set on the temporary file, so it appears with the object and is gone with it.
 """
 
 from __future__ import annotations
@@ -653,7 +649,7 @@ def encode_attributes(content_type: str | None, metadata: Mapping[str, str]) -> 
 
 
 def decode_attributes(fd: int) -> Attributes:
-    """What the file says; others may have written it, so all of it is checked."""
+    """Read the attribute; others may have written it, so all of it is checked."""
     try:
         kept = json.loads(os.getxattr(fd, ATTRIBUTE))
         content_type = kept.get("content_type")

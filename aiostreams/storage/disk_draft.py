@@ -1,6 +1,7 @@
-"""The draft of an object on disk: a ``Draft`` that brings its folders with it.
+"""The draft of an object on disk, and the folders below a root that it goes through.
 
-What it adds, all of it in the thread that the draft works in:
+``ObjectDraft`` is a ``Draft`` that makes its folders. It adds, all of it in the thread
+that the draft works in:
 
 * the folder is reached without following links, and made if it is missing, by the
   first write and not before; if it is pruned in between, it is made again;
@@ -10,15 +11,14 @@ What it adds, all of it in the thread that the draft works in:
   is taken back;
 * folders that were made in vain are removed.
 
-Folders below a root, walked without ever following a symbolic link.
-
-Every step opens one component relative to the descriptor of the last one, with
+``SafeDirectory`` walks the folders below a root without following a symbolic link.
+Each step opens one component relative to the descriptor of the last one, with
 ``O_NOFOLLOW``: whatever is swapped for a link meanwhile, no step leaves the root.
 Only the root itself is opened by its path, which is the operator's own.
 
 Empty folders are removed as soon as nothing is in them; a folder may so vanish
-between being made and being used, and whoever uses one makes it again. All of this
-is blocking and runs in a ``ThreadCall``.
+between being made and being used; then its user makes it again. All of this is
+blocking and runs in a ``ThreadCall``.
 """
 
 from __future__ import annotations
@@ -447,7 +447,7 @@ class DiskWriter(FileStream):
         self._target = FileWriter(draft)
 
     def hash_with(self, hashes: Hashes) -> None:
-        """Have ``hashes`` take every byte, in the thread that writes it.
+        """Give ``hashes`` every byte, in the thread that writes it.
 
         They are complete when the object is stored.
         """

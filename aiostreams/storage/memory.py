@@ -121,7 +121,7 @@ class MemoryStorage(Storage):
         return _MemoryReader(self._find(key))
 
     async def stat(self, key: str) -> StoredObject:
-        """What is known about the object."""
+        """Describe the object."""
         return self._find(key).stored
 
     async def delete(self, key: str) -> None:

@@ -201,7 +201,7 @@ class ObjectStorage(Storage):
     def _attributes(
         self, key: str, content_type: str | None, metadata: Mapping[str, str] | None
     ) -> dict[str, str] | None:
-        """What the store is to keep of an object; ``None`` where it keeps nothing."""
+        """Return what the store is to keep of an object; ``None`` for nothing."""
         check_key(key)
         metadata = check_attributes(content_type, metadata)
         if self._kind == "LocalStore":
@@ -247,7 +247,7 @@ class ObjectStorage(Storage):
         )
 
     async def stat(self, key: str) -> StoredObject:
-        """What is known about the object."""
+        """Describe the object."""
         check_key(key)
         found = await self.look(self.path(key), key)
         return _describe(key, found.meta, found.attributes)
@@ -258,7 +258,7 @@ class ObjectStorage(Storage):
         await self.remove(self.path(key))
 
     async def copy(self, source: str, target: str, *, overwrite: bool = False) -> None:
-        """Have the store copy the object, see :meth:`Storage.copy`.
+        """Copy the object within the store, see :meth:`Storage.copy`.
 
         S3 copies up to 5 GiB by itself; the bytes of a larger object pass through
         this process.
@@ -268,7 +268,7 @@ class ObjectStorage(Storage):
         await self.copy_path(self.path(source), target, overwrite=overwrite)
 
     async def copy_path(self, source: str, target: str, *, overwrite: bool) -> None:
-        """Have the store copy what is at a path.
+        """Copy what is at a path within the store.
 
         Raises:
             ObjectNotFound, ObjectExists, StorageError: as :meth:`copy`.
@@ -407,7 +407,7 @@ class ObjectStorage(Storage):
     # -- for readers and writers ---------------------------------------------------
 
     def path(self, key: str) -> str:
-        """Where the key is in the store."""
+        """Return where the key is in the store."""
         return f"{self._prefix}/{key}".strip("/")
 
     def temporary_path(self) -> str:
@@ -435,7 +435,7 @@ class ObjectStorage(Storage):
             raise explain(error, "look at", key) from error
 
     async def exists(self, path: str, key: str) -> bool:
-        """Whether there is an object.
+        """Return whether there is an object.
 
         Raises:
             StorageError: the store failed.
@@ -510,7 +510,7 @@ def _encode(value: str) -> str:
 
 
 def _is_key(key: str) -> bool:
-    """Whether it is one of ours; others may have put other things there."""
+    """Return whether it is one of ours; others may have put other things there."""
     try:
         check_key(key)
     except InvalidKey:

@@ -1,4 +1,4 @@
-"""An object on its way into a store: whole there in the end, or not at all.
+"""The writer of an object in a store: complete in the end, or not there at all.
 
 Up to one part is held in memory and sent by one request, which the store does or does
 not; a new object by a conditional one (``If-None-Match: *``). More is sent in parts

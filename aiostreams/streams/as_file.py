@@ -84,7 +84,7 @@ class BlockingFile(io.RawIOBase):
         return True
 
     def seekable(self) -> bool:
-        """Whether the stream can seek."""
+        """Return whether the stream can seek."""
         return self._stream.seekable
 
     def readinto(self, buffer: Any) -> int:

@@ -85,7 +85,7 @@ async def copy(source: Stream, sink: Sink, *, chunk_size: int = 256 * KiB) -> in
 
 @types.coroutine
 def _resume(steps: Generator[Any, Any, None], signal: Any) -> Generator[Any, Any, None]:
-    """What ``yield from`` does, for a generator that has already yielded once."""
+    """Do as ``yield from``, for a generator that has already yielded once."""
     while True:
         sent = thrown = None
         try:
@@ -129,7 +129,7 @@ class _Pump:
             self.loaded = True
 
     async def read(self) -> bytes:
-        """What is to be written next."""
+        """Return the bytes to be written next."""
         if self._ahead is not None:
             chunk = await self._ahead
             self._ahead = None

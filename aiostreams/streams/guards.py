@@ -1,7 +1,7 @@
 """The guards that keep a source within the laws.
 
-A source overrides ``readany``, ``write``, ``close`` or ``abort`` as if nobody else
-existed. The class statement then wraps each of these methods:
+A source overrides ``readany``, ``write``, ``close`` or ``abort`` as if it were the only
+user of the stream. ``Guarded`` wraps each of these methods when the class is made:
 
 * ``readany`` serves what was pushed back first, refuses a second reader, remembers
   the end and the first error, holds the count of bytes against ``size``, and turns
@@ -14,20 +14,16 @@ existed. The class statement then wraps each of these methods:
 A method reached through ``super()`` is the plain one: the guard of a class steps
 aside unless that class is the outermost one to define the method.
 
-The life of a stream: its state, its counts, and who is using it.
+``StreamState`` is what the guards check before each call and update after it: the
+state of the stream, its counts, and the task that is using it. It is one object, so
+that a subclass may name its own attributes freely.
 
     OPEN -> ENDED or FAILED -> CLOSED, and from any state to CLOSED
 
-A stream keeps all of this in one object, so that a subclass may call its own
-attributes what it likes. The guards (see ``guards``) ask it before and tell it after
-each call of a source's method.
-
-The bytes that a stream has received and nobody has consumed yet.
-
-A deque of chunks, and how far the first one is consumed. Chunks are never joined
-or copied before somebody asks for them in one piece, so passing a chunk through
-costs nothing, and taking many small reads out of a large chunk copies each byte
-once.
+``Buffer`` has the bytes that were received and are not consumed yet: a deque of
+chunks, and how far the first one is consumed. Chunks are not joined or copied before
+they are asked for in one piece, so passing a chunk through costs nothing, and many
+small reads out of a large chunk copy each byte once.
 """
 
 from __future__ import annotations
@@ -72,7 +68,7 @@ class Guarded:
                 setattr(cls, name, guard(method))
 
     def _take_held(self) -> bytes:
-        """What ``readany`` gives of the bytes that were pushed back or read ahead."""
+        """Take what ``readany`` gives of the bytes pushed back or read ahead."""
         return self._life.buffer.take_chunk()
 
     if TYPE_CHECKING:  # Stream has it
@@ -270,7 +266,7 @@ class StreamState:
             raise self._error.with_traceback(self._traceback)
 
     def in_use(self) -> bool:
-        """Whether a task other than this one is reading or writing."""
+        """Return whether a task other than this one is reading or writing."""
         if self.reader is None and self.writer is None:
             return False
         return not {self.reader, self.writer} <= {None, asyncio.current_task()}
@@ -342,7 +338,7 @@ class StreamState:
     def after_close(
         self, error: BaseException | None, task: Task | None
     ) -> BaseException:
-        """What a call raises when the stream was closed while it waited.
+        """Make the error of a call that waited while the stream was closed.
 
         The cancellation that woke it is undone here; another one, from outside,
         is never swallowed.

@@ -1,15 +1,16 @@
-"""Digests of what passes through, computed beside the event loop.
+"""Streams that hash what passes through them, and those that verify it.
 
-Small bodies are hashed in place. Beyond that, pieces are gathered and hashed in a
+``HashStream`` computes digests. ``DigestStream`` holds a body to the digest that its
+sender declared (RFC 9530), ``SignedStream`` to a signature made with a key that both
+sides know (HMAC, RFC 2104).
+
+Small bodies are hashed in place. Of larger ones, pieces are gathered and hashed in a
 worker thread, one batch at a time, while the next pieces are read: sha256 of 256 KiB
 takes about a fifth of a millisecond on a machine with SHA instructions and more than
 one without, and a thread hop a tenth, so batches pay and single pieces do not.
 
 A file that is written is hashed by the thread that writes it (``Hashes``, see
 ``Draft``): then the bytes go to one processor, once.
-
-A body held to the digest that its sender declared (RFC 9530), or to a signature made
-with a key that both sides know (HMAC, RFC 2104).
 """
 
 from __future__ import annotations
@@ -236,7 +237,7 @@ class _MACs(Hashes):
                 mac.update(piece)
 
     def match(self, signatures: Iterable[bytes]) -> bool:
-        """Whether one is right; it takes as long whichever that is."""
+        """Return whether one is right; it takes as long whichever that is."""
         right = [
             hmac.compare_digest(mac.digest(), signature)
             for mac in self._macs

@@ -95,7 +95,7 @@ class HTTPStream(Stream):
         return self._http
 
     async def readany(self) -> bytes:
-        """What has arrived, or the next bytes that will."""
+        """Return what has arrived, or wait for the next bytes."""
         try:
             if self._piecewise:
                 return await self._next_piece()
@@ -278,11 +278,11 @@ class HTTPStream(Stream):
         return self._http.exception()
 
     def is_eof(self) -> bool:
-        """Whether the last byte has arrived, read or not."""
+        """Return whether the last byte has arrived, read or not."""
         return self._http.is_eof()
 
     def at_eof(self) -> bool:
-        """Whether the last byte has arrived and all bytes have been read."""
+        """Return whether the last byte has arrived and all bytes have been read."""
         return not self._life.buffer.held and self._http.at_eof()
 
     async def wait_eof(self) -> None:
@@ -330,7 +330,7 @@ class _Chunks:
 
 
 def is_decoded(reader: StreamReader) -> bool:
-    """Whether aiohttp undoes a content coding before the bytes reach ``reader``."""
+    """Return whether aiohttp decodes the content before ``reader`` has the bytes."""
     if isinstance(reader, _NoBody):
         # One for all messages: aiohttp also notes on it what was about one of them.
         return False
@@ -346,7 +346,7 @@ def content_type_of(headers: Mapping[str, str]) -> str | None:
 
 
 def size_of(reader: StreamReader, content_length: int | None) -> int | None:
-    """How many bytes ``reader`` gives, if the message says so."""
+    """Return how many bytes ``reader`` gives, if the message says so."""
     if is_decoded(reader):
         return None
     if reader.at_eof() and not reader.total_bytes:
@@ -356,7 +356,7 @@ def size_of(reader: StreamReader, content_length: int | None) -> int | None:
 
 
 def arrived_before(error: Exception, reader: StreamReader) -> bytes:
-    """What has arrived before ``reader`` failed with ``error``; else raise it.
+    """Return what arrived before ``reader`` failed with ``error``; else raise it.
 
     Raises:
         ClientGone, MalformedBody: for the error of a server's request.
@@ -371,7 +371,7 @@ def arrived_before(error: Exception, reader: StreamReader) -> bytes:
 
 
 def _arrived_before_error(reader: StreamReader, n: int = -1) -> bytes:
-    """What the reader holds although an error is set on it.
+    """Return what the reader holds although an error is set on it.
 
     aiohttp's public methods all raise the error first and so drop these bytes;
     the private method is the only way to them.
@@ -385,7 +385,7 @@ def _arrived_before_error(reader: StreamReader, n: int = -1) -> bytes:
 
 
 def _has_borders(reader: StreamReader) -> bool:
-    """Whether the end of an HTTP chunk has arrived that was not read.
+    """Return whether the end of an HTTP chunk has arrived that was not read.
 
     aiohttp has no public word on it: ``readchunk()`` would wait where there is none.
     """

@@ -137,7 +137,7 @@ class AsyncSteps(Producer, Generic[T]):
         await close_iterable(self._values, self._iterable)
 
     async def close(self) -> None:
-        """Have what is iterated over end, in its own task, and wait for that.
+        """End what is iterated over, in its own task, and wait for that.
 
         Raises:
             Exception: what it raised where it was to end.

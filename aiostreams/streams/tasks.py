@@ -1,4 +1,4 @@
-"""Tasks and their cancellation, written once for the package.
+"""Helpers for tasks and their cancellation, shared by the package.
 
 * ``PostponedCancellation``, ``finish`` and ``end`` wait for what must not be left
   alone. Cancellations that come meanwhile are raised afterwards.
@@ -184,7 +184,7 @@ class Producer(ABC):
         """Make the pieces, and ``put`` each; for subclasses."""
 
     async def put(self, piece: bytes) -> None:
-        """Have ``piece`` handed out, and wait while enough is ready.
+        """Add ``piece`` to those that are ready, and wait while they are enough.
 
         Raises:
             asyncio.CancelledError: ``close()`` was called.
@@ -254,7 +254,7 @@ class Producer(ABC):
                 task.result()
 
     def abandon(self) -> None:
-        """Have the task end some time; from any thread, as ``__del__`` is called."""
+        """Let the task end at some time; from any thread, as ``__del__`` is called."""
         task = self._task
         if task is None or task.done() or task.get_loop().is_closed():
             return

@@ -1,21 +1,19 @@
-"""Blocking file work: each piece of it is a Job in a thread, and none is abandoned.
+"""Blocking calls in worker threads, none of which is abandoned.
 
-A thread cannot be cancelled, so whoever is cancelled while waiting for one leaves
-the work under way. Three rules keep that safe:
+``ThreadCall`` is one call. A thread cannot be cancelled, so a task that is cancelled
+while it waits for one leaves the work under way. Three rules keep that safe:
 
-* what a job works on (a descriptor, a temporary file) is an object that the job
-  refers to; it is closed by a later job, or dies with the last reference to it;
-* an owner has one job at a time, and ends (``finish``) it before it closes what
-  the job uses;
+* what a call works on (a descriptor, a temporary file) is an object that the call
+  refers to; it is closed by a later call, or dies with the last reference to it;
+* an owner has one call at a time, and ends (``finish``) it before it closes what
+  the call uses;
 * ``finish`` waits through cancellations and raises them afterwards. It does not
-  wait for ever: see ``_PATIENCE``.
+  wait forever: see ``_PATIENCE``.
 
-The threads are this module's own. In the default executor, threads that wait for a
-stream in ``as_file()`` could take every place, and the stream would wait for one.
-
-Threads for calls that block: few at once while these are quick, many once they wait.
-
-Three things are unlike ``ThreadPoolExecutor``.
+``Threads`` is the pool that the calls run in: few at once while they are quick, many
+once they wait. It is this package's own, because threads that wait for a stream in
+``as_file()`` could take every place of the default executor, and the stream would wait
+for one. It differs from ``ThreadPoolExecutor`` in three things.
 
 A call wakes one thread, the one that ran last. The executor's threads all wait at one
 queue, where each call wakes a second one, which finds nothing and takes the
@@ -28,13 +26,13 @@ page cache is work and not waiting: with 32 threads at it on two processors the 
 loop gets its turn after all of them. 64 uploads then delayed every other request by
 60 to 130 ms, and by 0.5 ms with two threads. A call that takes long, or is known to
 wait for the disk (``fsync``), is not one of the few any more; a dead network file
-system stops nobody until it has taken all ``most`` threads. An executor with as many
-threads as there are processors is stopped by two calls that hang.
+system stops others only once it has taken all ``most`` threads. An executor with as
+many threads as there are processors is stopped by two calls that hang.
 
 A call may be submitted by the garbage collector in the middle of another submission.
 
-The threads are daemons, so an idle one does not keep the process. At its end calls
-under way are waited for, but not for ever.
+The threads are daemons, so an idle one does not keep the process alive. At its end
+calls under way are waited for, but not forever.
 """
 
 from __future__ import annotations
@@ -170,7 +168,7 @@ class ThreadCall(Generic[T]):
         return self._error is not None
 
     def result(self) -> T:
-        """What the call returned, or raise what it raised; once it is done, and once.
+        """Return what the call returned, or raise what it raised; when done, and once.
 
         The thread may still be on its way out, and refers to the job for as long. It
         must not keep what the caller has got: a file is closed when it is dropped.
@@ -253,7 +251,7 @@ class Threads:
         self._alarmed = False
 
     def submit(self, call: Callable[[], object], *, waits: bool = False) -> None:
-        """Have ``call`` called in a thread. What it raises is logged.
+        """Call ``call`` in a thread. What it raises is logged.
 
         Args:
             call: what to call.

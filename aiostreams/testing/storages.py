@@ -1,4 +1,4 @@
-"""What a ``Storage`` promises, one function each, so that a failure names it.
+"""The promises of a ``Storage``, one function each, so that a failure names it.
 
 Each promise takes ``make``, which gives a storage (or a coroutine that does), and
 raises ``AssertionError``. All of them work on keys of their own, so that ``make`` may

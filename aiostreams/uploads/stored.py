@@ -1,4 +1,4 @@
-"""What an upload has become: a file of a form, in its storage."""
+"""The file of a form after its upload: an object in its storage."""
 
 from __future__ import annotations
 

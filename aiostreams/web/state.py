@@ -1,15 +1,14 @@
-"""What aiostreams knows of one request: its limits, its stream, what it opened.
+"""The state of one request: its limits, its stream, what it opened.
 
 A ``RequestState`` hangs on the request under a typed key. It is made by the
 middleware, or by the first helper that needs it. All helpers of a request share it,
 so the body is opened once, counted once, and closed once.
 
-The storage of an application: given to ``setup``, found again by the request; and what
-the application sends without an end, which its shutdown ends.
+The storage that ``setup`` was given for an application is found here by its requests,
+and so are the endless responses of the application, which its shutdown ends.
 
-What is counted of one request while it is under way.
-
-A ``RequestState`` has a ``Tally`` if somebody wants the request's numbers. Without
+A ``RequestState`` has a ``Tally``, its counts while it is under way, if there are
+callbacks for statistics. Without
 ``setup(on_stats=...)`` there is none, and all that is left is a look for it where a
 body is decoded, divided, encoded or refused, which costs a thousand times as much.
 

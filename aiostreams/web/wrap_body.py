@@ -1,4 +1,4 @@
-"""What a middleware does with a body before the handler reads it: wrap, keep, verify.
+"""Calls for a middleware to wrap, keep or verify a body before the handler reads it.
 
 All of it holds for whoever reads afterwards, by the helpers of this package or by
 aiohttp's own calls.

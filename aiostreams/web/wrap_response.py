@@ -1,4 +1,4 @@
-"""What a middleware does with a body that goes out: put a stream around it.
+"""A call for a middleware to put a stream around the body of a response.
 
 Of one of our own responses only the stream changes. aiohttp's are made ours: a
 ``web.Response`` of the same body, a ``FileResponse`` of the same file.

@@ -1,1 +1,1 @@
-"""What a file is, told by its first bytes (WHATWG MIME Sniffing)."""
+"""The type of a file by its first bytes (WHATWG MIME Sniffing)."""

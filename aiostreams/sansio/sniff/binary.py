@@ -6,11 +6,10 @@ be looked at: a length, a checksum of the header, the next frame. Such a functio
 returns ``None`` for what only begins alike. Each looks at every byte a bounded number
 of times, and takes heads of any length: what is missing is not there.
 
-MPEG sound and transport streams: formats without a signature.
-
-They are runs of frames, each behind a few fixed bits. A single one proves nothing, so
-there have to be two, the second where the first one ends (MIME Sniffing section 6.2.4
-for MP3; ISO/IEC 13818-7 section 6.2 for ADTS, 13818-1 section 2.4.3 for packets).
+MPEG sound and transport streams have no signature. They are runs of frames, each
+behind a few fixed bits. A single one proves nothing, so there have to be two, the
+second where the first one ends (MIME Sniffing section 6.2.4 for MP3; ISO/IEC 13818-7
+section 6.2 for ADTS, 13818-1 section 2.4.3 for packets).
 """
 
 from __future__ import annotations

@@ -173,7 +173,7 @@ def _gif(picture: Picture, begin: bytes) -> _Steps:
 
 
 def _color_table(flags: int, *, skip: int) -> _Steps:
-    """What stands between a header and its first block."""
+    """Pass over what stands between a header and its first block."""
     if flags & 0x80:
         skip += 3 << ((flags & 7) + 1)
     yield -skip

@@ -1,4 +1,4 @@
-"""What a file is, by its first bytes.
+"""The type of a file by its first bytes, and whether to accept it.
 
 ``sniff`` names the type that the bytes show, after the WHATWG's MIME Sniffing standard
 but stricter where two letters would decide (``BM``, ``MZ``): a text that happens to
@@ -92,7 +92,7 @@ def sniff(head: bytes, *, text: bool = False) -> str | None:
 
 
 def looks_like_text(head: bytes) -> bool:
-    """Whether there is no byte of binary data (MIME Sniffing, sections 3 and 7.2).
+    """Return whether no byte is binary data (MIME Sniffing, sections 3 and 7.2).
 
     A byte order mark makes anything text. An empty file is text.
     """
@@ -269,7 +269,7 @@ def _canonical(media_type: str | None) -> str | None:
 
 
 def _clean(declared: str | None) -> str | None:
-    """What a client declared, if that is a media type, in the usual spelling."""
+    """Return what a client declared, if it is a media type, spelled as usual."""
     if declared is None or len(declared) > _LONGEST:
         return None
     match = _DECLARED.fullmatch(declared.strip())
@@ -279,7 +279,7 @@ def _clean(declared: str | None) -> str | None:
 
 
 def _tellable(media_type: str) -> bool:
-    """Whether bytes of that type, or their being text, would show in ``sniff``."""
+    """Return whether ``sniff`` would show bytes of that type, or that they are text."""
     return media_type in _KNOWN or _is_plain(media_type)
 
 
@@ -288,7 +288,7 @@ def _undecided(actual: str) -> bool:
 
 
 def _is_plain(media_type: str) -> bool:
-    """Whether that is a kind of text which only its author knows."""
+    """Return whether that is a kind of text which only its author knows."""
     return media_type not in _KNOWN and (
         media_type.startswith("text/")
         or media_type in TEXTUAL
@@ -297,7 +297,7 @@ def _is_plain(media_type: str) -> bool:
 
 
 def _refines(declared: str, actual: str) -> bool:
-    """Whether bytes that show ``actual`` may be of the type ``declared``."""
+    """Return whether bytes that show ``actual`` may be of the type ``declared``."""
     if declared in FAMILIES.get(actual, ()):
         return True
     if actual == "text/xml":

@@ -4,10 +4,10 @@
 ``BodyResponse`` when that prepares itself, since only then it is known whether a
 whole representation is sent; to aiohttp's own ``web.Response`` and errors at once.
 
-Is it worth it to compress this? Small conditions that combine.
+``Predicate`` says whether a response is worth compressing, and combines with others:
 
-compressible() & ~path_prefix("/video")
-compressible("application/x-mine") | Predicate(lambda c: c.size == 7)
+    compressible() & ~path_prefix("/video")
+    compressible("application/x-mine") | Predicate(lambda c: c.size == 7)
 """
 
 from __future__ import annotations

@@ -1,18 +1,17 @@
-"""Who is told about each request, and when.
+"""The reporter that calls back about each request when it is over.
 
 aiohttp handles each request in a task of its own, which also sends the response: when
 that task is done, however it ends, the request is over. So a ``Reporter`` has a tally
-made as early as it can, and tells its callbacks when the task is done.
+made as early as it can, and calls its callbacks when the task is done.
 
 It meets a request at two places: in the outermost middleware, and where a response
 begins. The second alone sees a request that is answered before any middleware, as a
-failed expectation is. What aiohttp's parser refuses is no request of any application,
-and seen by nobody.
+failed expectation is. What aiohttp's parser refuses reaches no application, and is not
+reported.
 
-From a ``Tally`` to ``BodyStats``, when the request is over.
-
-How it ended is told by three things: what aiohttp's task for the request ended with,
-the exception that left the application, and the error that was answered in its place.
+``BodyStats`` are then made of the ``Tally``. How the request ended follows from three
+things: what aiohttp's task for the request ended with, the exception that left the
+application, and the error that was answered in its place.
 The task's result is aiohttp's own affair, so it is only taken for what it is known to
 be: a response, and whether the connection was lost over it.
 """
