@@ -72,7 +72,7 @@ class Limits:
     min_rate: float = 240
     # Seconds before min_rate is held against a client.
     min_rate_grace: float = 5.0
-    # Refuse a body whose length is not told beforehand (411). Off: chunked bodies
+    # Refuse a body whose length is not declared (411). Off: chunked bodies
     # are counted while they stream.
     require_length: bool = False
     # Take a PUT with Content-Range, which is of a part: who does not know that puts
