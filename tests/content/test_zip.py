@@ -674,6 +674,7 @@ async def test_a_slice_that_fails_closes_those_before_it() -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(240)
 async def test_a_hundred_thousand_members_cost_about_a_hundred_bytes_each() -> None:
     members = [(f"folder/{n:06}", b"x") for n in range(100_000)]
 

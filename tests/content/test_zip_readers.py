@@ -8,6 +8,7 @@ that a program has to go by.
 from __future__ import annotations
 
 import asyncio
+import atexit
 import functools
 import hashlib
 import random
@@ -281,6 +282,7 @@ def node_folder() -> Path | None:
     if shutil.which("npm") is None or shutil.which("node") is None:
         return None
     folder = Path(tempfile.mkdtemp(prefix="aiostreams-unzip-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
     quiet = ["--silent", "--no-fund", "--no-audit"]
     done = subprocess.run(
         ["npm", "install", *quiet, "yauzl@3", "fflate@0.8"],
