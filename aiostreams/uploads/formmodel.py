@@ -109,7 +109,7 @@ class FormMember:
     make: Callable[[list[Any]], Any] | None = None
 
     def nothing(self) -> Any:
-        """What stands for a field without content."""
+        """Return the value of a field without content."""
         if not self.required:
             return _ABSENT
         if self.shape.nullable:
@@ -290,7 +290,7 @@ def _value(
 def _named(
     error: InvalidContent, known: Iterable[FormMember], wrong: set[str]
 ) -> Iterator[Fault]:
-    """What a library says, by the names of fields; not where one is wrong anyway."""
+    """Name the faults of a library by fields; not where one is wrong anyway."""
     names = {pointer_to([field.key]): field for field in known}
     for pointer, detail in error.errors:
         first, slash, rest = pointer[2:].partition("/")
@@ -332,7 +332,7 @@ def check_model(model: Any) -> Mapping[str, FileRule]:
 
 
 def file_rules(model: Any, *, file_type: type = StoredFile) -> Mapping[str, FileRule]:
-    """What is asked of the files of each field that takes some, by its name.
+    """Return the rule for the files of each field that takes some, by its name.
 
     The counts say what the type says: one file at most where it is no list, and one
     at least where it has no default and ``None`` is no choice. A field that is not
@@ -347,7 +347,7 @@ def file_rules(model: Any, *, file_type: type = StoredFile) -> Mapping[str, File
 
 
 def takes_file(model: Any, name: str) -> bool:
-    """Whether a file of that field is one of the model's."""
+    """Return whether a file of that field is one of the model's."""
     known = form_members(model_of(model), StoredFile)
     return known is None or any(
         field.name == name and field.rule is not None for field in known
@@ -373,7 +373,7 @@ def json_fields(model: Any, *, file_type: type = StoredFile) -> frozenset[str]:
 
 @lru_cache(maxsize=256)
 def form_members(model: Model, file_type: type) -> tuple[FormMember, ...] | None:
-    """How the members of a model are read; ``None`` where these are not known."""
+    """Return how the members of a model are read; ``None`` if they are unknown."""
     members = model.members()
     if members is None:
         if model.opaque:
@@ -430,7 +430,7 @@ def _field(member: Member, where: str, file_type: type) -> FormMember:
 
 
 def _is_file(kind: Any, files: type) -> bool:
-    """Whether members of that type take files.
+    """Return whether members of that type take files.
 
     Raises:
         TypeError: they would take files of another class than there are.

@@ -110,7 +110,7 @@ class FileRule:
             )
 
     def checks(self) -> tuple[Check, ...]:
-        """What is to see the bytes of each file."""
+        """Return the checks that are to see the bytes of each file."""
         limits = (self.max_pixels, self.max_width, self.max_height, self.animated)
         pictures = () if limits == (None,) * 4 else (self._check_picture,)
         return (*all_checks(self.check), *pictures)
@@ -204,7 +204,7 @@ class FileRule:
     def miscount(
         self, count: int, filename: str | None = None, *, complete: bool = True
     ) -> str | None:
-        """What is wrong with that number of files, or ``None``."""
+        """Return what is wrong with that number of files, or ``None``."""
         if self.max_count is not None and count > self.max_count:
             one = f"{_shown(filename)} is too many: " if filename else ""
             return f"{one}at most {_files(self.max_count)}, got {count}"
@@ -231,7 +231,7 @@ def _files(count: int) -> str:
 
 
 def call_file(field: str, filename: str | None) -> str:
-    """What a message calls a file: as its sender knows it, and harmless.
+    """Name a file for a message: as its sender knows it, and harmless.
 
     For the sender's eyes. What goes to a log is called without its filename.
     """

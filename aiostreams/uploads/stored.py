@@ -55,7 +55,7 @@ class StoredFile(FormFile):
         object.__setattr__(self, "digests", dict(self.digests))
 
     def to_dict(self) -> dict[str, Any]:
-        """What JSON has for the file: not its storage, nor what the client claimed."""
+        """Return what JSON has for the file, without its storage and claims."""
         return {
             "key": self.key,
             "field": self.field,

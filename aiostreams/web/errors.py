@@ -128,7 +128,7 @@ class Problem:
 def error_response(
     error: StreamError, request: web.BaseRequest
 ) -> web.HTTPException | BrokenConnection:
-    """What to answer for ``error``: an exception to raise, or a response to return."""
+    """Make the answer to ``error``: an exception to raise, or a response to return."""
     if isinstance(error, ClientGone):
         _note(error, request, error.status)
         _logger.info("client gone: %s %s: %s", request.method, _path(request), error)
@@ -217,7 +217,7 @@ def describe_failure(error: Exception, request: web.BaseRequest) -> Problem:
 def not_acceptable(
     message: str, request: web.BaseRequest, headers: Mapping[str, str]
 ) -> web.HTTPNotAcceptable:
-    """What to raise when nothing that the client accepts can be made."""
+    """Make the error for a client that accepts nothing that can be made."""
     problem = _problem(406, message, request, headers, {})
     exception = web.HTTPNotAcceptable(headers=problem.headers)
     exception.text = problem.text

@@ -138,7 +138,7 @@ async def _answer(request: web.Request, call: Handler) -> web.StreamResponse:
 
 
 def _most_arguments(function: Any) -> int:
-    """How many positional arguments a function takes."""
+    """Return how many positional arguments a function takes."""
     kinds = [
         parameter.kind for parameter in inspect.signature(function).parameters.values()
     ]

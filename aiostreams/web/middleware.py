@@ -211,7 +211,7 @@ def _close_if_awaiting(answer: object, body: RequestState) -> None:
 
 
 async def _finish(response: web.StreamResponse, request: web.Request) -> None:
-    """Have done to one of aiohttp's own responses what ours do when they are sent."""
+    """Do to one of aiohttp's own responses what ours do when they are sent."""
     if not isinstance(response, BodyResponse):
         _keep_framing(response, request)
         if may_encode(request, response):

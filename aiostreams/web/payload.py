@@ -153,7 +153,7 @@ class StreamPayload(Payload):
         return self._in_memory
 
     def _renew(self) -> bool:
-        """Have a new stream of the same, if the last one was written and one can be."""
+        """Make a new stream of the same, if the last one was written and one can be."""
         again, self._again = self._again, None
         if again is None:
             return False
@@ -171,7 +171,7 @@ class StreamPayload(Payload):
         return True
 
     def _repeatable(self, stream: Stream) -> Callable[[], Stream | None] | None:
-        """What makes another stream like this one, which is about to be written."""
+        """Return what makes another stream like this one, before it is written."""
         data = _value_of(stream)
         if data is not None:
             # The very bytes: a value may have changed since its length was told.
@@ -245,7 +245,7 @@ class StreamPayload(Payload):
         return data
 
     def call_on_close(self, closer: Callable[[], Awaitable[None]]) -> None:
-        """Have ``closer`` awaited when aiohttp closes the payload."""
+        """Register ``closer``, awaited when aiohttp closes the payload."""
         self._closers.append(closer)
 
     async def close(self) -> None:

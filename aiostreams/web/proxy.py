@@ -466,7 +466,7 @@ class _Cache:
                 await self.store.delete(one.body)
 
     async def forget(self, exchange: _Exchange) -> None:
-        """Have nothing found for this URL (section 4.4)."""
+        """Forget what is kept for this URL (section 4.4)."""
         try:
             key = _key(exchange)
             before = await self._read(key)
@@ -569,7 +569,7 @@ class _Fetch:
         self._begun.result()
 
     def may_be_joined(self, asked: CIMultiDict[str]) -> bool:
-        """Whether this is an answer to who asks now.
+        """Return whether this is an answer to who asks now.
 
         What has come already was asked for before: then it must be fresh.
         """

@@ -473,7 +473,7 @@ def iter_parts(
 
 
 def _count(body: RequestState, limits: Limits) -> PartCount:
-    """What counts the parts of a body, for the statistics too."""
+    """Return what counts the parts of a body, for the statistics too."""
     count = PartCount(limits.max_parts)
     if body.tally is not None:
         body.tally.count_parts(count)

@@ -68,7 +68,7 @@ class RequestReader(StreamReader):
         raise NotImplementedError
 
     def changed(self) -> bool:
-        """Whether what ``open`` gives is other than what arrives."""
+        """Return whether what ``open`` gives is other than what arrives."""
         raise NotImplementedError
 
     # -- whose turn it is ----------------------------------------------------------
@@ -139,7 +139,7 @@ class RequestReader(StreamReader):
     # -- what is known without reading -----------------------------------------------
 
     def at_eof(self) -> bool:
-        """Whether nothing is left; ``False`` while that is not known."""
+        """Return whether nothing is left; ``False`` while that is not known."""
         stream = self._stream
         if stream is None:
             return self._raw.at_eof() and not self.kept()
@@ -191,7 +191,7 @@ class RequestReader(StreamReader):
 
 
 def _calling() -> tuple[str, web.BaseRequest | None]:
-    """Which call of a request reads, and of which request; by the stack.
+    """Return which call of a request reads, and of which request; by the stack.
 
     aiohttp does not tell its reader, but an error that names the call spares whoever
     sees it the search.

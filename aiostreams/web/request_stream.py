@@ -149,7 +149,7 @@ class RequestStream(Stream):
         return life.arrived(self._counted(piece), self.size, None) if piece else b""
 
     async def _in_time(self, read: Callable[[], Awaitable[T]]) -> T:
-        """What ``read`` gives, which may wait for the client."""
+        """Return what ``read`` gives, which may wait for the client."""
         pace = self._pace
         if pace is None:
             pace = self._pace = ReadDeadline(self._limits)
@@ -183,7 +183,7 @@ class RequestStream(Stream):
         return b""
 
     def _counted(self, piece: bytes) -> bytes:
-        """What of ``piece`` the limit allows."""
+        """Return what of ``piece`` the limit allows."""
         self.arrived = arrived = self.arrived + len(piece)
         over = arrived - self._limits.max_body
         if over > 0 or not piece:

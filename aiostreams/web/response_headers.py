@@ -108,7 +108,7 @@ def keep_to_refusal(headers: CIMultiDict[str], status: int) -> None:
 def before_head(
     request: web.Request, act: Callable[[CIMultiDict[str]], Awaitable[None]]
 ) -> None:
-    """Have ``act`` awaited when a header section is about to be written.
+    """Register ``act``, awaited when a header section is about to be written.
 
     It is given the fields, and may change them. aiohttp has no hook of its own that
     follows its signals; the writer and its method are public, and what is put in the

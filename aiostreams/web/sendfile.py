@@ -28,7 +28,7 @@ _TAIL: Final = 64 * 1024
 
 
 def may_sendfile(request: web.BaseRequest, response: web.StreamResponse) -> bool:
-    """Whether the bytes may go out as they are, over a plain connection."""
+    """Return whether the bytes may go out as they are, over a plain connection."""
     transport = request.transport
     return (
         transport is not None

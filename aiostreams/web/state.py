@@ -249,7 +249,7 @@ class RequestState:
         return stream
 
     def _rest(self, stream: Stream, call: str) -> Stream:
-        """What is left of ``stream``, for one who may have it."""
+        """Return what is left of ``stream``, for one who may have it."""
         if call == self.taken == _READ_BYTES:
             return stream  # of what was left, nothing is
         if self.taken not in _IN_PIECES or stream.ended or stream.closed:
@@ -303,7 +303,7 @@ class RequestState:
         self._stream = stream
 
     def wrap(self, make: Callable[[Stream], Stream]) -> None:
-        """Have ``make`` put a stream around the body, and those around it before.
+        """Put the stream of ``make`` around the body, and those around it before.
 
         Raises:
             RuntimeError: the body was opened before.
@@ -713,7 +713,7 @@ def _appends(request: web.BaseRequest) -> bool:
 
 
 def tally_of(request: web.BaseRequest) -> Tally | None:
-    """What is counted of ``request``, if anything is."""
+    """Return the tally of ``request``, if there is one."""
     body = request.get(_BODY)
     return None if body is None else body.tally
 
@@ -727,7 +727,7 @@ def gives_etags(request: web.BaseRequest) -> bool:
 
 
 def compression_of(request: web.BaseRequest) -> Compression | None:
-    """How the response to ``request`` is compressed, if it is."""
+    """Return how the response to ``request`` is compressed, if it is."""
     try:
         return request[_BODY].compression  # get() takes twice as long
     except KeyError:

@@ -133,7 +133,7 @@ async def _keep(body: RequestState, max_size: int | None) -> None:
 
 
 def _all_of(spool: SpooledStream, rest: Stream) -> Stream:
-    """What ``spool`` holds, and then the rest of the stream that it came from."""
+    """Return what ``spool`` holds, then the rest of the stream it came from."""
 
     async def pieces() -> AsyncIterator[bytes]:
         async with KeptBody(spool) as kept:
@@ -158,7 +158,7 @@ class KeptBody(Stream):
         self._part: Stream | None = None
 
     async def open(self) -> Self:
-        """Have all of it in the file.
+        """Read all of it into the file.
 
         Raises:
             StorageError: it could not be written.

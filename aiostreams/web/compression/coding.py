@@ -153,13 +153,13 @@ def is_worth_it(
     size: int | None,
     compression: Compression,
 ) -> bool:
-    """Whether a body shrinks, whatever the client accepts."""
+    """Return whether a body shrinks, whatever the client accepts."""
     media_type = media_type_of(headers.get(hdrs.CONTENT_TYPE))
     return compression.when(Candidate(request, media_type, size))
 
 
 def is_whole(status: int, headers: CIMultiDict[str]) -> bool:
-    """Whether a body is a representation that nothing forbids to encode."""
+    """Return whether a body is a representation that nothing forbids to encode."""
     if not _speaks_of_no_bytes(status, headers):
         return False
     control = headers.getall(hdrs.CACHE_CONTROL, None)

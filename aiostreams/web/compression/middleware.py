@@ -50,7 +50,7 @@ _DECIDED: Final = web.ResponseKey("aiostreams.compression", bool)
 
 
 def uncompressed(handler: _Handler) -> _Handler:
-    """Have the responses of one handler sent as they are.
+    """Send the responses of one handler as they are.
 
     Also for a class-based view, or one of its methods. Of a bound method or a partial,
     register what this returns.
@@ -59,7 +59,7 @@ def uncompressed(handler: _Handler) -> _Handler:
 
 
 def is_uncompressed(request: web.Request) -> bool:
-    """Whether the handler of ``request`` opts out."""
+    """Return whether the handler of ``request`` opts out."""
     handler: Any = request.match_info.handler
     if mark_of(handler, _OFF):
         return True
@@ -129,7 +129,7 @@ def may_encode(request: web.Request, response: web.StreamResponse) -> bool:
 
 
 async def encode_later(request: web.Request, response: web.StreamResponse) -> None:
-    """Have a response of aiohttp's own encoded when it is sent.
+    """Arrange for a response of aiohttp's own to be encoded when it is sent.
 
     Raises:
         web.HTTPNotAcceptable: nothing that there is can be sent.

@@ -179,7 +179,7 @@ class _Tracing:
         )
 
     def install(self, app: web.Application) -> None:
-        """Where another one makes the span, add to it from the inside."""
+        """Return where another one makes the span, add to it from the inside."""
 
         @web.middleware
         async def adding(request: web.Request, handler: Handler) -> web.StreamResponse:
@@ -245,7 +245,7 @@ def _is_instrumented() -> bool:
 
 
 def _describe(span: Any, stats: BodyStats) -> None:
-    """What is known of a request that is over, as attributes of its span."""
+    """Describe a request that is over, as attributes of its span."""
     span.set_attributes(
         {
             "network.protocol.version": stats.http_version,

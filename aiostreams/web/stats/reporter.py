@@ -85,7 +85,7 @@ class Reporter:
         self.stopping: bool = False
 
     def install(self, app: web.Application) -> None:
-        """Have the requests of ``app`` reported."""
+        """Report the requests of ``app``."""
 
         @web.middleware
         async def reporting(
@@ -211,7 +211,7 @@ class _Traced:
 
 
 def _listen(writer: AbstractStreamWriter, tally: Tally | None) -> None:
-    """Have the content that ``writer`` takes counted, or no longer."""
+    """Count the content that ``writer`` takes, or stop that."""
     if _TELLS:
         writer.on_body_write = None if tally is None else tally.count_sent
     else:
@@ -300,7 +300,7 @@ def route_of(request: web.Request) -> str | None:
 
 
 def _is_whole(task: asyncio.Task[Any]) -> bool:
-    """Whether aiohttp believes to have sent the response to its end."""
+    """Return whether aiohttp believes to have sent the response to its end."""
     if task.cancelled() or task.exception() is not None:
         return False
     result = task.result()
@@ -418,7 +418,7 @@ def _response_sizes(
 def _sent_encoded(
     request: web.Request, response: web.StreamResponse, *, whole: bool
 ) -> int:
-    """How much content went out where aiohttp encodes it while it is sent.
+    """Return how much content went out where aiohttp encodes it while it is sent.
 
     The framing of a chunked body is counted with it, as nobody tells them apart.
     """
@@ -429,7 +429,7 @@ def _sent_encoded(
 
 
 def _head_size(response: web.StreamResponse) -> int:
-    """How many bytes the header section of ``response`` has."""
+    """Return how many bytes the header section of ``response`` has."""
     fields = [f"{name}: {value}" for name, value in response.headers.items()]
     status_line = f"HTTP/1.1 {response.status} {response.reason}"
     return len("\r\n".join([status_line, *fields, "", ""]).encode())
