@@ -311,7 +311,7 @@ class BodyResponse(web.StreamResponse):
             return self._length
         if self.chunked:
             return None
-        if _has_no_content(self.status):
+        if _has_no_content(self.status) or (self.status == 304 and self.evaluates):
             return 0
         size = self._size()
         return promised_length(self.headers, None) if size is None else size
