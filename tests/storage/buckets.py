@@ -23,6 +23,10 @@ class Bucket:
     def __init__(self, port: int) -> None:
         self.port = port
 
+    def exists(self) -> bool:
+        """Whether it is there; the server makes it some time after it began."""
+        return "<ListBucketResult" in self._request("GET", "/bkt", {"list-type": "2"})
+
     def names(self) -> list[str]:
         return self._names(self._request("GET", "/bkt", {"list-type": "2"}))
 
