@@ -3,6 +3,8 @@
 The gzip header and trailer are read here rather than by zlib: back ends differ in
 what they check (reserved flags, the header's CRC), none of them treats several
 members as one stream, and the checksum costs the same on either side.
+
+A file of its own: one format a file, and the registry only names it.
 """
 
 from __future__ import annotations

@@ -4,6 +4,8 @@
     br      brotli 1.2 or newer (extra ``brotli``)
 
 The libraries are imported when they are first asked for.
+
+A file of its own: the formats of optional libraries, which the registry only names.
 """
 
 from __future__ import annotations

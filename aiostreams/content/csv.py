@@ -4,6 +4,8 @@ Out: rows are lists, dicts or models. The header is what was given, or else the 
 the first row; rows of lists have none unless one is given. In: a row is read when it is
 asked for. It ends where the quotes are closed, so each line is looked at once. Cells
 are texts, and become values as those of a form do.
+
+A file of its own, as each content type has one.
 """
 
 from __future__ import annotations

@@ -6,6 +6,8 @@ says that it is ``live``, so a compressor flushes after each event.
 
 In: lines end with CR LF, LF or CR, in any mixture and cut anywhere; fields that the
 standard does not know are ignored, and an event without its blank line is dropped.
+
+A file of its own, as each content type has one; applications import it.
 """
 
 from __future__ import annotations

@@ -1,4 +1,7 @@
-"""MsgPack: one value as MessagePack, by msgspec (extra ``msgspec``)."""
+"""MsgPack: one value as MessagePack, by msgspec (extra ``msgspec``).
+
+A file of its own, as each content type has one.
+"""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """Models of msgspec.
 
-By themselves, as those of pydantic are: one library a file. msgspec stops at the first
+A file of its own, as each library of models has one. msgspec stops at the first
 fault, and makes objects of its own accord. So a value that it has refused, one with
 files, and the texts of a form are converted member by member, and only what has no
 members by msgspec.

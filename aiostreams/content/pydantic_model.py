@@ -1,6 +1,6 @@
 """Models of pydantic.
 
-By themselves, as those of msgspec are: one library a file. pydantic says all faults by
+A file of its own, as each library of models has one. pydantic says all faults by
 itself, with what the client sent and with names of types among the places; both are
 taken out here.
 """

@@ -13,6 +13,8 @@ reference to the log: that of the ``Replay`` or of a reader.
 
 It is for applications, and stands by itself for that; of the package the proxy's cache
 alone uses it.
+
+A file of its own: applications import it.
 """
 
 from __future__ import annotations

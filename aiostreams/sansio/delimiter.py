@@ -12,6 +12,8 @@ A delimiter is CR LF, two dashes and the boundary. Behind it stand
 
 CR occurs in a delimiter only as its first byte. So what must be held back at the
 end of a chunk starts at the chunk's last CR, and one look decides about it.
+
+A file of its own: a grammar that can be read and tested without the parser around it.
 """
 
 from __future__ import annotations

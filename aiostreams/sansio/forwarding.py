@@ -4,6 +4,8 @@ Fields that concern one connection only are left out, and those that ``Connectio
 names; framing is each connection's own. What a gateway must add (``Via``, and who
 asked) is added. What a client says of who has forwarded its request counts where the
 client is a gateway that is trusted: anybody can write it.
+
+A file of its own: the rules of RFC 9110 for gateways, without any I/O.
 """
 
 from __future__ import annotations

@@ -7,6 +7,8 @@ So memory holds one value, of the path or beside it.
 
 Each byte is looked at once, wherever the pieces are cut. Nesting is bounded: the
 standard library's parser bears no more either.
+
+A file of its own: a parser without I/O, tested at every split.
 """
 
 from __future__ import annotations

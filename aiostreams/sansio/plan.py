@@ -9,6 +9,8 @@ Left to the shell: Content-Type, Content-Encoding, Vary and Cache-Control; the p
 of a multipart/byteranges body (each with ``range.content_range(size)``); a problem
 document for 412 and 416; and finding out whether anything exists at all, since 404
 comes before any condition.
+
+A file of its own: the decision is made without I/O, and tested without a response.
 """
 
 from __future__ import annotations

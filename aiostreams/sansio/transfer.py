@@ -9,6 +9,8 @@ What is wrong is an error, not skipped over: a base64 character that is none, a
 quartet cut short, anything but blanks after the padding, an ``=`` that begins no
 escape. Blanks at the end of a quoted-printable line are kept: nothing on the way
 of an HTTP body puts them there but the sender.
+
+A file of its own: decoders without I/O, of one RFC.
 """
 
 from __future__ import annotations

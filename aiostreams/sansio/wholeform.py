@@ -9,6 +9,8 @@ escape in a name, a limit passed, an error) the answer is None and the push pars
 decides, so that there is one set of rules and one set of errors.
 
 1,000 small fields take 0.6 ms this way, by the push parser 1.3 ms.
+
+A file of its own: the short cut beside the push parser, held to the same answers.
 """
 
 from __future__ import annotations

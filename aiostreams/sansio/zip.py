@@ -26,6 +26,8 @@ What is decided here:
 
 It stands by itself, and not with the stream that sends the bytes, since it does no
 I/O and is tested so.
+
+A file of its own: the format without I/O; the stream sends what it says.
 """
 
 from __future__ import annotations

@@ -2,6 +2,8 @@
 
 It keeps every promise of a ``Storage`` within one process, so that what was tested
 with it does not surprise elsewhere.
+
+A file of its own, as each storage has one.
 """
 
 from __future__ import annotations

@@ -7,6 +7,8 @@ while a piece is used the next one is fetched, and no more than that.
 A body that breaks off is asked for again from where it was. Reading is idempotent,
 so that is safe; three failures without a byte in between are the end of it. It also
 makes the store's timeout, which is for a whole answer, none for a slow reader.
+
+A file of its own: reading and writing an object share nothing but the store.
 """
 
 from __future__ import annotations

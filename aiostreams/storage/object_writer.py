@@ -12,6 +12,8 @@ error we look: our token means success.
 
 Nothing here is cancelled halfway. The steps that change something run in tasks of
 their own; whoever is cancelled waits for them to end, and then has them undone.
+
+A file of its own: reading and writing an object share nothing but the store.
 """
 
 from __future__ import annotations

@@ -2,6 +2,8 @@
 
 Each call sends one coroutine to the event loop and waits for it there. A call from
 the loop's own thread would wait for itself; it raises instead.
+
+A file of its own: the only blocking code over a stream.
 """
 
 from __future__ import annotations

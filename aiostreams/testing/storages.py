@@ -4,6 +4,8 @@ Each promise takes ``make``, which gives a storage (or a coroutine that does), a
 raises ``AssertionError``. All of them work on keys of their own, so that ``make`` may
 give the same storage, or the same bucket, again and again; they remove what they
 stored. ``PROMISES`` are all of them, :func:`check_storage` holds a storage to them.
+
+A file of its own: the promises of storages, as ``laws`` are those of streams.
 """
 
 from __future__ import annotations

@@ -9,6 +9,8 @@ waited for through every cancellation.
 A file is stored under a new key only, never over another one: what ``undo()`` removes
 was made by this request. Should the process be killed between two keys, the files that
 have theirs remain: no storage gives several keys in one step.
+
+A file of its own: it knows storages and rules, and nothing of a request.
 """
 
 from __future__ import annotations

@@ -11,6 +11,8 @@ show the disconnect. Such a body is closed.
 
 aiohttp has no callback for this, so the connection is checked once a second while such
 a response is sent. A body with a known size, or one that can seek, is not checked.
+
+A file of its own: one concern of a response, which can be read without the rest.
 """
 
 from __future__ import annotations

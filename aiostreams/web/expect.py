@@ -4,6 +4,8 @@ aiohttp runs a route's ``expect_handler`` before any middleware and offers no pu
 way to set it later, so it is an argument of the route:
 
     app.router.add_put("/files/{name}", upload, expect_handler=expect_continue)
+
+A file of its own: applications import it as an argument of their routes.
 """
 
 from __future__ import annotations

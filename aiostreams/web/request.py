@@ -7,6 +7,8 @@ caller as ``StreamError``, and what was opened is the caller's to close.
 ``read_form``: a form read whole, whichever of the two ways a browser sent it in.
 
 The parts of a multipart body, out of a request or any Stream.
+
+A file of its own: it is what applications call.
 """
 
 from __future__ import annotations

@@ -4,6 +4,8 @@ The kernel copies; neither this process nor its event loop touches the bytes. Wh
 that cannot do is look at them, so whether the file stayed the same is asked of the
 file system, before the last byte goes out: a client that has all promised bytes
 would take them for one version of the file.
+
+A file of its own: the one way of sending that passes aiohttp's writer by.
 """
 
 from __future__ import annotations

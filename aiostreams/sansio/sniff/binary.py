@@ -10,6 +10,8 @@ MPEG sound and transport streams have no signature. They are runs of frames, eac
 behind a few fixed bits. A single one proves nothing, so there have to be two, the
 second where the first one ends (MIME Sniffing section 6.2.4 for MP3; ISO/IEC 13818-7
 section 6.2 for ADTS, 13818-1 section 2.4.3 for packets).
+
+A file of its own, as binary signatures, markup and names of types each have one.
 """
 
 from __future__ import annotations

@@ -6,6 +6,8 @@ decides. More counts as HTML than by the MIME Sniffing standard (section 7.1), w
 knows 17 elements: here what is told apart is what may be stored under an innocent
 name, not what a browser of today would render unasked. Text in UTF-16 is looked at as
 well: XML may be written so, and HTML behind a byte order mark.
+
+A file of its own, as binary signatures, markup and names of types each have one.
 """
 
 from __future__ import annotations

@@ -5,6 +5,8 @@ how. A ``BodyResponse`` then does it by itself, when it is prepared: only then i
 known whether a whole representation is sent, and what signals have made of it. So that
 they see plain bytes of aiohttp's own ``web.Response`` and errors as well, these are
 encoded when their header section is about to be written.
+
+A file of its own: it applies what ``config`` says.
 """
 
 from __future__ import annotations

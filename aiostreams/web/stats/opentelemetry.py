@@ -9,6 +9,8 @@ the SDK's matter.
 
 A span that others make ends when the handler returns, which is before the body was
 sent; the one of ``opentelemetry_tracing`` ends with the last byte of the response.
+
+A file of its own, as each receiver of statistics has one.
 """
 
 from __future__ import annotations
