@@ -24,7 +24,12 @@ from aiostreams.web.errors import error_response
 from aiostreams.web.payload import StreamPayload
 from aiostreams.web.payload_stream import PayloadStream
 from aiostreams.web.respond import response_of
-from aiostreams.web.response import BodyResponse, MemoryResponse
+from aiostreams.web.response import (
+    BodyResponse,
+    MemoryResponse,
+    begin_reading,
+    sends_body,
+)
 from aiostreams.web.response_headers import (
     before_head,
     drop_framing,
@@ -214,6 +219,9 @@ async def _finish(response: web.StreamResponse, request: web.Request) -> None:
     """Do to one of aiohttp's own responses what ours do when they are sent."""
     if not isinstance(response, BodyResponse):
         _keep_framing(response, request)
+        body = response.body if isinstance(response, web.Response) else None
+        if isinstance(body, StreamPayload) and sends_body(request, response):
+            await begin_reading(body.stream, response.content_length or body.size)
         if may_encode(request, response):
             await encode_later(request, response)
 

@@ -99,10 +99,12 @@ if TYPE_CHECKING:
 __all__ = [
     "BodyResponse",
     "MemoryResponse",
+    "begin_reading",
     "byteranges",
     "make_response",
     "open_source",
     "partial_body",
+    "sends_body",
 ]
 
 # What is hashed on the event loop, for its entity tag: in about 40 us.
@@ -486,7 +488,7 @@ class BodyResponse(web.StreamResponse):
             returned
             and self.evaluates
             and not self.stream.live
-            and self._sends_body(request)
+            and sends_body(request, self)
         ):
             await self._begin_reading(request)
 
@@ -638,37 +640,21 @@ class BodyResponse(web.StreamResponse):
         self.body = problem.text.encode()
 
     async def _begin_reading(self, request: web.BaseRequest) -> None:
-        """Read the first piece: what fails before any byte was sent can be told.
+        """Read the first piece, of a body that is not sent by ``sendfile``.
 
-        A body that has ended with it is known to have ended well. One that is silent
-        for long is begun all the same, and its header section sent: a client may wait
-        for that.
+        One that is silent for long is begun all the same, and its header section
+        sent: a client may wait for that.
         """
-        stream = self.stream
-        if may_sendfile(request, self) and isinstance(stream, FileStream):
+        if may_sendfile(request, self) and isinstance(self.stream, FileStream):
             return
-        length = self.content_length
-        patience = asyncio.timeout(_PATIENCE)
-        try:
-            async with patience:
-                first = await stream.readany()
-                if first and length is not None and len(first) >= length:
-                    seen = len(first) + len(await stream.readany())
-                    if seen > length:
-                        raise mismatch(length, seen, "gave at least")
-        except TimeoutError:
-            if not patience.expired():
-                raise
-            self._opens_early = True
-            return
-        stream.unread(first)
+        self._opens_early = not await begin_reading(self.stream, self.content_length)
 
     async def _write_head(
         self, request: web.BaseRequest, writer: AbstractStreamWriter
     ) -> None:
         headers = self.headers
         self._asked, self._out = request, writer
-        self._without_body = not self._sends_body(request)
+        self._without_body = not sends_body(request, self)
         if hdrs.DATE not in headers:
             headers[hdrs.DATE] = _date()
         headers.setdefault(hdrs.SERVER, SERVER_SOFTWARE)
@@ -729,16 +715,6 @@ class BodyResponse(web.StreamResponse):
             if field is None or self._content_digests != self._repr_digests:
                 field = await digest_field(self.stream, self._content_digests)
             headers[CONTENT_DIGEST] = field
-
-    def _sends_body(self, request: web.BaseRequest) -> bool:
-        """Whether content follows the header section (RFC 9112 section 6.3)."""
-        status, method = self.status, request.method
-        return not (
-            method == "HEAD"
-            or status == 304
-            or _has_no_content(status)
-            or (method == "CONNECT" and status < 300)
-        )
 
     def _frame(
         self, request: web.BaseRequest, before: Mapping[str, str]
@@ -875,6 +851,17 @@ class MemoryResponse(BodyResponse, web.Response):
     """
 
 
+def sends_body(request: web.BaseRequest, response: web.StreamResponse) -> bool:
+    """Whether content follows the header section (RFC 9112 section 6.3)."""
+    status, method = response.status, request.method
+    return not (
+        method == "HEAD"
+        or status == 304
+        or _has_no_content(status)
+        or (method == "CONNECT" and status < 300)
+    )
+
+
 def _has_no_content(status: int) -> bool:
     return status < 200 or status == 204
 
@@ -911,6 +898,38 @@ def _says_more(stream: Stream) -> bool:
     """Whether somebody gave it validators: see ``Stream.slice``."""
     said = vars(stream)
     return "etag" in said or "last_modified" in said
+
+
+async def begin_reading(stream: Stream, length: int | None) -> bool:
+    """Read the first piece and put it back: what fails before any byte can be told.
+
+    A body that has ended with its first piece is known to have ended well.
+
+    Args:
+        stream: the body; nothing of it was sent.
+        length: how many bytes it is to have, if anybody says so.
+
+    Returns:
+        False if nothing came for a while.
+
+    Raises:
+        SizeMismatch: it is longer than it is to be.
+        Exception: what reading it raises.
+    """
+    patience = asyncio.timeout(_PATIENCE)
+    try:
+        async with patience:
+            first = await stream.readany()
+            if first and length is not None and len(first) >= length:
+                seen = len(first) + len(await stream.readany())
+                if seen > length:
+                    raise mismatch(length, seen, "gave at least")
+    except TimeoutError:
+        if not patience.expired():
+            raise
+        return False
+    stream.unread(first)
+    return True
 
 
 _NOT_THERE: Final = (FileNotFoundError, NotADirectoryError, IsADirectoryError)

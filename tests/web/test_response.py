@@ -359,6 +359,10 @@ EARLY_LIES: dict[str, Callable[[], Any]] = {
     "longer, in one piece": lambda: IterStream([b"abcdef"], size=5),
     "longer than its one piece": lambda: IterStream([b"abcde", b"f"], size=5),
     "empty but promised": lambda: IterStream([], size=5),
+    "a payload that fails at once": lambda: web.Response(body=FailStream(b"", 0)),
+    "a payload with more than is promised": lambda: web.Response(
+        body=IterStream([b"abcdef"]), headers={"Content-Length": "5"}
+    ),
     "fails at the end of its one piece": lambda: Promised(
         FailStream(DATA, len(DATA), pieces=len(DATA)), len(DATA)
     ),
@@ -447,7 +451,7 @@ async def test_a_body_that_fails_or_lies_is_never_taken_for_whole(
 async def test_a_body_that_fails_before_its_first_byte_is_an_error(
     value: Callable[[], Any], caplog: pytest.LogCaptureFixture
 ) -> None:
-    response = await broken(value)
+    response = await broken(value, Connection="close")
     assert response.startswith(b"HTTP/1.1 500 ")
     assert is_complete(response)
     errors = [record for record in caplog.records if record.levelname == "ERROR"]
