@@ -1,4 +1,4 @@
-"""What resumable uploads are asked to do: by the application, and by a route.
+"""The configuration of resumable uploads: of an application, and of a route.
 
 Also ``upload_of``: what a handler is told of the upload that it handles.
 """
