@@ -51,7 +51,7 @@ _NO_LONE: Final = re.compile(
 
 
 def _refuse_constant(name: str) -> Any:
-    raise MalformedBody(f"JSON: {name} is not a number in JSON")
+    raise MalformedBody(f"JSON has no number {name}")
 
 
 def _finite(text: str) -> float:

@@ -1049,7 +1049,7 @@ def test_the_last_validator_is_asked_first(money: MoneyValidator) -> None:
 
 
 def test_what_is_no_validator_is_refused() -> None:
-    with pytest.raises(TypeError, match=r"no validator: it has no accepts\(\)"):
+    with pytest.raises(TypeError, match=r"not a validator: it has no accepts\(\)"):
         add_validator(object())  # type: ignore[arg-type]
 
 
