@@ -88,7 +88,7 @@ class MsgspecModel(Model):
         self._decode: Callable[[Any], Any] | None = None
         self._look(kind, "", set())
         if getattr(_config(kind), "forbid_unknown_fields", False):
-            self.extra = "forbid"
+            self.extra: Literal["ignore", "forbid", "allow"] = "forbid"
         if self._by_members:
             return
         try:

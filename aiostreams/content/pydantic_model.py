@@ -105,7 +105,9 @@ class PydanticModel(Model):
         config = getattr(peeled, "model_config", None) or getattr(
             peeled, "__pydantic_config__", {}
         )
-        self.extra = config.get("extra") or "ignore"
+        self.extra: Literal["ignore", "forbid", "allow"] = (
+            config.get("extra") or "ignore"
+        )
 
     def members(self) -> Sequence[Member] | None:
         if self.kind is not self._adapter:

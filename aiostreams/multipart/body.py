@@ -107,7 +107,7 @@ class MultipartBody:
         boundary = boundary_of(content_type)
         self.limits = limits
         self.decode: bool = not self.form_data if decode is None else decode
-        self.charset = FormCharset(content_type if self.form_data else "")
+        self.charset: FormCharset = FormCharset(content_type if self.form_data else "")
         self.depth: int = 1
         if parent is not None:
             self.depth = parent.depth + 1

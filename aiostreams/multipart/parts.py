@@ -55,7 +55,7 @@ class PartReader:
             content_type = source.content_type or ""
         if limits is None:
             limits = DEFAULT_LIMITS if parent is None else parent.limits
-        self.body = MultipartBody(
+        self.body: MultipartBody = MultipartBody(
             source,
             content_type,
             limits=limits,

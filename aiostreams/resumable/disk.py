@@ -345,7 +345,7 @@ class _Lock:
 
     def __init__(self, fd: int) -> None:
         self._fd = fd
-        self.epoch = 0
+        self.epoch: int = 0
 
     @classmethod
     @contextlib.contextmanager

@@ -106,12 +106,12 @@ class UploadBusy(StreamError):
         status: 423 for one that is in use, 429 for one that was asked too often.
     """
 
-    status = 423
+    status: int = 423
 
     def __init__(self, message: str, retry_after: float, *, status: int = 423) -> None:
         super().__init__(message)
-        self.retry_after = retry_after
-        self.status = status
+        self.retry_after: float = retry_after
+        self.status: int = status
 
 
 def new_id(now: float) -> str:

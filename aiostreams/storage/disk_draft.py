@@ -235,7 +235,8 @@ class ObjectDraft(Draft):
         here = -1
         try:
             here = self._folders.open(old)
-            self._parents, self.name = new, segments[-1]
+            self._parents = new
+            self.name: str = segments[-1]
             self._link_staged(staged, here, same=old == new)
             self.published = True
         except OSError as error:

@@ -172,7 +172,7 @@ class MultiPartStream(Stream):
             size = size_of(source.stream)
             if size is None:
                 return None
-            total += size
+            total += size - source.before
         return total
 
     async def open(self) -> Self:
@@ -263,12 +263,7 @@ class _Source:
     def __init__(self, stream: Stream, search: _Search | None) -> None:
         self.stream = stream
         self._search = search
-        self._before = stream.position
-
-    @property
-    def size(self) -> int | None:
-        size = self.stream.size
-        return None if size is None else size - self._before
+        self.before: int = stream.position
 
     async def read(self) -> bytes:
         piece = await self.stream.readany()

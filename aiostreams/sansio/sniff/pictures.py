@@ -65,7 +65,7 @@ class PictureReader:
     """
 
     def __init__(self) -> None:
-        self.picture = Picture()
+        self.picture: Picture = Picture()
         self.complete: bool = False
         self._steps = _picture(self.picture)
         self._wanted = next(self._steps)
