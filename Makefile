@@ -31,7 +31,7 @@ help: ## this list
 run: $(VENV)/.installed-all ## start the example app (HOST, PORT, STORAGE, ARGS)
 	@exec $(BIN)/python -m example_app --host $(HOST) --port $(PORT) --storage $(STORAGE) $(ARGS)
 
-test: lint types ## lint, types and all tests (ARGS for pytest)
+test: lint types $(VENV)/.installed-npm ## lint, types and all tests (ARGS for pytest)
 	PYTHONASYNCIODEBUG=1 $(BIN)/python -m pytest --numprocesses $(JOBS) --dist loadfile $(ARGS)
 
 check: lint types ## lint, types, the tests of the architecture, and the figures of coverage
@@ -85,6 +85,10 @@ clean: ## forget .venv, caches and build results; uploads stay
 $(VENV)/.installed-%: pyproject.toml $(BIN)/python
 	$(BIN)/python -m pip install --quiet --editable '.[$*]'
 	@touch $@
+
+# Clients that the tests drive; without npm, or a network, their tests are skipped.
+$(VENV)/.installed-npm: tests/node.py $(VENV)/.installed-dev
+	-@$(BIN)/python -m tests.node && touch $@
 
 # Made anew when the Python that it was made of has gone from the machine.
 $(BIN)/python:

