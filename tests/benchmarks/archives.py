@@ -69,7 +69,8 @@ async def by_aiohttp_zip_response(request: web.Request) -> web.StreamResponse:
     """It deflates what it sends; there is no other way."""
     from aiohttp_zip_response import ZipResponse
 
-    return ZipResponse(_FILE.parent)
+    response: web.StreamResponse = ZipResponse(_FILE.parent)
+    return response
 
 
 def _crc32() -> int:
