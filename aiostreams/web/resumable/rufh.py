@@ -147,7 +147,14 @@ class _Rufh:
         upload = await exchange.find()
         state = self._state = upload.state
         if not state.complete:
-            return await self._append(upload.info.id, said.offset)
+            try:
+                return await self._append(upload.info.id, said.offset)
+            except OffsetDiffers:
+                upload = await exchange.find()
+                state = self._state = upload.state
+                if not state.complete:
+                    raise
+                # Another request has completed it just now.
         if said.offset != state.offset:
             raise OffsetDiffers(state.offset, said.offset)
         if await exchange.content().peek(1):

@@ -164,23 +164,27 @@ class _Tus:
         upload = await exchange.find()
         if upload.info.parts:
             raise _Forbidden("the upload is made of parts, and takes no bytes")
+        if not upload.state.complete:
+            try:
+                added = await self._append(
+                    upload.info.id,
+                    offset,
+                    checksum,
+                    length=length,
+                    process=not upload.info.partial,
+                )
+                return await self._added(added.upload, added.token)
+            except OffsetDiffers:
+                upload = await exchange.find()
+                if not upload.state.complete:
+                    raise
+                # Another request has completed it just now.
         state = upload.state
-        token = None
-        if state.complete:
-            if offset != state.offset:
-                raise OffsetDiffers(state.offset, offset)
-            state.expecting(length, upload.info.max_size)
-            await self._refuse_more(state.offset)
-        else:
-            added = await self._append(
-                upload.info.id,
-                offset,
-                checksum,
-                length=length,
-                process=not upload.info.partial,
-            )
-            upload, token = added.upload, added.token
-        return await self._added(upload, token)
+        if offset != state.offset:
+            raise OffsetDiffers(state.offset, offset)
+        state.expecting(length, upload.info.max_size)
+        await self._refuse_more(state.offset)
+        return await self._added(upload, None)
 
     async def tell(self) -> web.StreamResponse:
         """``HEAD``: how far is it?"""
