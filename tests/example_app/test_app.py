@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import importlib.util
 import io
 import os
 import random
@@ -23,6 +24,11 @@ from tests.servers import connected, post, serving
 from .service import PNG, form, kept, problem
 
 # -- files ---------------------------------------------------------------------------
+
+# The bodies of these routes are checked against a type.
+needs_msgspec = pytest.mark.skipif(
+    importlib.util.find_spec("msgspec") is None, reason="needs the extra msgspec"
+)
 
 
 async def test_form_is_described_listed_and_the_same(
@@ -350,6 +356,7 @@ async def test_proxy_without_its_upstream(
 # -- numbers -------------------------------------------------------------------------
 
 
+@needs_msgspec
 async def test_summary(url: URL, client: ClientSession) -> None:
     async with client.post(
         url / "api/summary", json={"values": [3, 4.5, -1]}
@@ -357,6 +364,7 @@ async def test_summary(url: URL, client: ClientSession) -> None:
         assert await response.json() == {"count": 3, "sum": 6.5, "min": -1, "max": 4.5}
 
 
+@needs_msgspec
 @pytest.mark.parametrize(
     ("body", "content_type", "status", "detail"),
     [
@@ -379,6 +387,7 @@ async def test_summary_of_a_wrong_body(
         assert detail in await problem(response, status)
 
 
+@needs_msgspec
 async def test_running_answers_before_the_body_ends(
     url: URL, client: ClientSession
 ) -> None:

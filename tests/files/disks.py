@@ -108,6 +108,9 @@ def no_leak(folder: Path) -> Iterator[None]:
     """No descriptor and no temporary file more than before."""
     before = descriptors()
     yield
+    until = time.monotonic() + 5
+    while not descriptors() <= before and time.monotonic() < until:
+        time.sleep(0.01)  # a thread is about to close it
     assert descriptors() <= before
     assert temporaries(folder) == []
 
