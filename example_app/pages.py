@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from aiohttp import hdrs, web
 
-from aiostreams import HTML, File, respond, storage_of
+from aiostreams import HTML, File, StreamError, respond, storage_of
 from example_app.listing import Page, Search, entry_of, find
 from example_app.markup import Markup, Template
 from example_app.media import size_in_words, types_in_words
@@ -220,16 +220,31 @@ async def errors_as_pages(request: web.Request, handler: Handler) -> web.StreamR
         return await handler(request)
     except web.HTTPException as error:
         if error.status >= 400 and wants_page(request):
-            error.text = framed(
-                http.HTTPStatus(error.status).phrase,
-                ERROR_PAGE(
-                    words=WORDS.get(error.status, "Something went wrong"),
-                    detail=detail_of(error),
-                    status=error.status,
-                ),
-            )
+            error.text = error_page(error.status, detail_of(error))
             error.content_type = "text/html"
         raise
+    except (
+        StreamError
+    ) as error:  # of a middleware; a handler's is made one of the above
+        if not wants_page(request):
+            raise
+        return web.Response(
+            status=error.status,
+            text=error_page(error.status, str(error)),
+            content_type="text/html",
+        )
+
+
+def error_page(status: int, detail: str) -> str:
+    """The page that says what has gone wrong."""
+    return framed(
+        http.HTTPStatus(status).phrase,
+        ERROR_PAGE(
+            words=WORDS.get(status, "Something went wrong"),
+            detail=detail,
+            status=status,
+        ),
+    )
 
 
 def detail_of(error: web.HTTPException) -> str:
