@@ -20,7 +20,7 @@ from typing import Any
 from aiohttp import BodyPartReader, web
 
 import aiostreams
-from aiostreams import DiskStorage, File, GiB, Limits, setup
+from aiostreams import DiskStorage, File, GiB, Limits, resumable, setup
 from tests.benchmarks.contestants import FOLDER, Contestant
 
 __all__ = ["CONTENDERS", "Contender"]
@@ -39,6 +39,7 @@ def told(fields: int, size: int) -> str:
 # -- aiostreams ------------------------------------------------------------------------
 
 
+@resumable()
 async def receive_form(request: web.Request) -> Any:
     if request.method == "GET":
         return File(FOLDER / request.path[1:])

@@ -237,14 +237,22 @@ def failed(asked: Asked) -> str:
 
 
 def resumed(asked: Asked) -> str:
-    """Whether an upload goes on where it was interrupted."""
-    if not asked.contender.tus:
+    """Whether an upload by tus goes on where it was interrupted, and is whole then.
+
+    Once between two chunks, and once in the middle of one.
+    """
+    data = os.urandom(3 * MiB)
+    before = asked.files
+    tus = Tus(asked.port, len(data), "resumed.bin")
+    if tus.created.status != 201:
         return "no"
-    tus = Tus(asked.port, 10, "resumed.bin")
-    tus.patch(b"01234", 0)
-    tus.patch(b"56789", tus.offset())
-    [kept] = [path for path in asked.folder.rglob("resumed.bin") if path.is_file()]
-    return "yes" if kept.read_bytes() == b"0123456789" else "no"
+    tus.patch(data[:MiB], 0)
+    tus.patch(data[MiB : 2 * MiB], MiB, length=2 * MiB)
+    kept = tus.offset()
+    tus.patch(data[kept:], kept)
+    if data not in [path.read_bytes() for path in asked.files - before]:
+        return "no"
+    return {2 * MiB: "yes", MiB: "yes, from the last whole chunk"}.get(kept, "no")
 
 
 # -- answers ---------------------------------------------------------------------------
