@@ -65,7 +65,7 @@ def install_pip(folder: Path) -> None:
 
 
 def fetch(url: str) -> bytes:
-    """The body at ``url``."""
+    """Fetch the body at ``url``."""
     context = ssl.create_default_context(cafile=os.environ.get("PIP_CERT"))
     with urllib.request.urlopen(url, timeout=60, context=context) as response:  # noqa: S310 - the index is the user's choice
         data: bytes = response.read()

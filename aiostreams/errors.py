@@ -212,7 +212,7 @@ class InvalidContent(StreamError, ValueError):
         super().__init__(message)
 
     def within(self, *path: str | int, note: str = "") -> InvalidContent:
-        """The same error of a document that has this one's at ``path``.
+        """Return the same error of a document that has this one's at ``path``.
 
         Args:
             path: names of members, and numbers of items, from the outermost on.
@@ -236,7 +236,7 @@ _LONGEST_NAME: Final = 64
 
 
 def pointer_to(path: Iterable[str | int]) -> str:
-    """The JSON Pointer to a value as a URI fragment (RFC 6901 sections 3 and 6).
+    """Make the JSON Pointer to a value, as a URI fragment (RFC 6901, 3 and 6).
 
     Args:
         path: names of members, and numbers of items, from the outermost on. A name of
@@ -254,7 +254,7 @@ def _token(key: str | int) -> str:
 
 
 def as_pointer(text: str) -> str:
-    """The JSON Pointer that a text is, or that the name of a member makes."""
+    """Return the JSON Pointer that a text is, or that a member's name makes."""
     if text.startswith("#"):
         return text
     return pointer_to([text]) if text else "#"

@@ -96,7 +96,7 @@ class Limits:
                 raise ValueError(f"{field.name} must not be negative: {value!r}")
 
     def replace(self, **changes: Any) -> Self:
-        """A copy with some ceilings changed.
+        """Return a copy with some limits changed.
 
         Raises:
             TypeError: a name is not a ceiling, or a value not a number.

@@ -56,7 +56,7 @@ AREAS = (pages, uploads, listing, downloads, events, relay, numbers)
 def create_app(
     storage: Storage, settings: Settings, *, channel: socket.socket | None = None
 ) -> web.Application:
-    """The application.
+    """Make the application.
 
     Args:
         storage: where files are kept; closed with the application.

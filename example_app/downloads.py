@@ -97,7 +97,7 @@ async def preview(request: web.Request) -> web.StreamResponse:
 
 
 async def beginning(stored: Stream, content_type: str) -> str:
-    """The first KiB of a text, and a line about the rest."""
+    """Return the first KiB of a text, and a line about the rest."""
     async with stored:
         text = decode(await stored.read(TEXT_SHOWN), content_type)
     size = stored.size or 0

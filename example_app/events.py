@@ -44,7 +44,7 @@ routes = web.RouteTableDef()
 
 
 def numbered() -> Callable[[], str]:
-    """A source of ids, none of which another source gives."""
+    """Return a source of ids, none of which another source gives."""
     epoch = secrets.token_hex(4)
     count = itertools.count(1)
     return lambda: f"{epoch}.{next(count)}"
@@ -78,7 +78,7 @@ class Events:
         self._channel.publish(Event(id=event["id"], data=event, retry=RETRY))
 
     def follow(self, request: web.Request) -> EventStream:
-        """What was told after the event that this browser has seen, and what comes."""
+        """Send what came after the event that this browser has seen, and what comes."""
         # A page that opens its stream anew has no way to send the header field.
         after = request.headers.get("Last-Event-ID") or request.query.get("after")
         return self._channel.subscribe(request, after=after)

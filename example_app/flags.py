@@ -13,7 +13,7 @@ __all__ = ["open_storage", "parser", "settings_of"]
 
 
 def open_storage(text: str) -> Storage:
-    """A folder's storage, or the one that a URL names.
+    """Return a folder's storage, or the one that a URL names.
 
     Raises:
         ImportError: what it takes is not installed.
@@ -25,7 +25,7 @@ def open_storage(text: str) -> Storage:
 
 
 def storage(text: str) -> str:
-    """The same text, if there is such a storage."""
+    """Return the same text, if there is such a storage."""
     try:
         open_storage(text)
     except (ImportError, ValueError) as error:
@@ -39,7 +39,7 @@ def media_types(text: str) -> frozenset[str] | None:
 
 
 def positive(text: str) -> int:
-    """A number of something that there has to be."""
+    """Return a number of something that there has to be."""
     number = int(text)
     if number < 1:
         raise argparse.ArgumentTypeError(f"must be 1 or more, not {number}")
@@ -52,7 +52,7 @@ def mebibytes(text: str) -> int:
 
 
 def parser() -> argparse.ArgumentParser:
-    """The flags."""
+    """Parse the flags."""
     flags = argparse.ArgumentParser(
         prog="example_app",
         description="A small file service on aiostreams. It has no accounts: whoever "
@@ -130,7 +130,7 @@ def parser() -> argparse.ArgumentParser:
 
 
 def settings_of(flags: argparse.Namespace) -> Settings:
-    """What the flags say to the application."""
+    """Return what the flags say to the application."""
     return Settings(
         max_file=flags.max_file,
         max_files=flags.max_files,

@@ -109,7 +109,7 @@ def place(stored: StoredObject) -> tuple[float, str]:
 
 
 async def find(storage: Storage, search: Search) -> Page:
-    """The newest files that match."""
+    """List the newest files that match."""
     looked = count = 0
     complete = True
     # The oldest on top, to be pushed out; one more than asked for tells of a next page.
@@ -146,7 +146,7 @@ async def find(storage: Storage, search: Search) -> Page:
 def entry(
     key: str, size: int, content_type: str | None, modified: float | None = None
 ) -> dict[str, Any]:
-    """What is told about a file."""
+    """Describe a file."""
     content_type = media_type(key, content_type)
     kind = kind_of(content_type)
     path = quote(key)
@@ -167,7 +167,7 @@ def entry(
 
 
 def entry_of(stored: StoredObject) -> dict[str, Any]:
-    """What is told about a file in a listing."""
+    """Describe a file for a listing."""
     modified = stored.modified or 0.0
     return entry(stored.key, stored.size, stored.content_type, modified)
 

@@ -54,7 +54,7 @@ MARKS: Final = (
 
 
 def media_type(key: str, content_type: str | None) -> str:
-    """The type as it was stored, if that says anything, else by the extension."""
+    """Return the type as stored, if that says anything, else by the extension."""
     if content_type in {None, UNKNOWN}:
         content_type = mimetypes.guess_type(key)[0]
     return content_type or UNKNOWN
@@ -76,7 +76,7 @@ def kind_of(content_type: str) -> Kind | None:
 
 
 def decode(data: bytes, content_type: str) -> str:
-    """The text that bytes of this type are, as well as one can tell."""
+    """Return the text that bytes of this type are, as well as one can tell."""
     found = CHARSET.search(content_type)
     charset = found[1] if found else "utf-8"
     for mark, marked in MARKS:
@@ -89,7 +89,7 @@ def decode(data: bytes, content_type: str) -> str:
 
 
 def shown_path(key: str) -> str:
-    """The key as people know it: without the folder that made it unique."""
+    """Return the key as people know it: without its unique folder."""
     return OWN_FOLDER.sub("", key, count=1)
 
 
@@ -112,7 +112,7 @@ def types_in_words(types: Iterable[str]) -> list[str]:
 
 
 def size_in_words(size: float) -> str:
-    """A number of bytes, for people."""
+    """Return a number of bytes, for people."""
     units = ["bytes", "KiB", "MiB", "GiB", "TiB"]
     while size >= 1024 and len(units) > 1:
         size /= 1024

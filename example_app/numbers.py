@@ -81,7 +81,7 @@ async def running(request: web.Request) -> web.StreamResponse:
 
 
 async def sums(readings: AsyncIterator[Reading]) -> AsyncIterator[Any]:
-    """The summary so far, after each reading."""
+    """Yield the summary so far, after each reading."""
     result = Summary()
     try:
         async for reading in readings:

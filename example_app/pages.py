@@ -51,7 +51,7 @@ routes = web.RouteTableDef()
 
 @routes.get("/")
 async def files_page(request: web.Request) -> web.StreamResponse:
-    """The page: a place to upload, and what is there."""
+    """Show the page: a place to upload, and what is there."""
     settings = request.app[SETTINGS]
     search = Search.of(request.query)
     found = await find(storage_of(request), search)
@@ -75,7 +75,7 @@ async def files_page(request: web.Request) -> web.StreamResponse:
 
 @routes.get("/api")
 async def api_page(request: web.Request) -> web.StreamResponse:
-    """The same service for programs, to be tried out."""
+    """Show the same service for programs, to be tried out."""
     address = f"{request.scheme}://{request.host}"
     return page("API", API_PAGE(address=address), here="api", script="numbers.js")
 
@@ -102,13 +102,13 @@ async def delete_page(request: web.Request) -> web.StreamResponse:
 def page(
     title: str, content: Markup, *, here: str = "", script: str = ""
 ) -> web.StreamResponse:
-    """A whole page, which is not sent to whoever has it already."""
+    """Return a page, which is not sent to whoever has it already."""
     text = framed(title, content, here, script)
     return respond(HTML(text), etag=hashlib.sha256(text.encode()).hexdigest()[:24])
 
 
 def framed(title: str, content: Markup, here: str = "", script: str = "") -> str:
-    """A whole page, with what all of them have."""
+    """Return a page, with what all of them have."""
     current = Markup(' aria-current="page"')
     return FRAME(
         title=title,
@@ -120,7 +120,7 @@ def framed(title: str, content: Markup, here: str = "", script: str = "") -> str
 
 
 def notice(count: str) -> Markup:
-    """What has become of a form that was sent without a script."""
+    """Show what became of a form that was sent without a script."""
     if not (count.isascii() and count.isdigit()):
         return NOTHING
     return NOTICE(text=f"{int(count[:6])} stored")
@@ -130,7 +130,7 @@ def notice(count: str) -> Markup:
 
 
 def listing(found: Page, search: Search) -> Markup:
-    """The files that were found."""
+    """Return the files that were found."""
     more = NOTHING
     if found.next is not None:
         more = MORE(query=search.text, after=found.next, text="Older files")
@@ -186,7 +186,7 @@ def file_row(stored: StoredObject) -> Markup:
 
 
 def extension(name: str) -> str:
-    """What stands in place of a picture."""
+    """Return what stands in place of a picture."""
     _, dot, last = name.rpartition("/")[2].rpartition(".")
     return last if dot and 0 < len(last) <= 4 else "file"
 
@@ -236,7 +236,7 @@ async def errors_as_pages(request: web.Request, handler: Handler) -> web.StreamR
 
 
 def error_page(status: int, detail: str) -> str:
-    """The page that says what has gone wrong."""
+    """Show the page that says what has gone wrong."""
     return framed(
         http.HTTPStatus(status).phrase,
         ERROR_PAGE(
@@ -248,7 +248,7 @@ def error_page(status: int, detail: str) -> str:
 
 
 def detail_of(error: web.HTTPException) -> str:
-    """What exactly has happened."""
+    """Say exactly what has happened."""
     if error.content_type == "application/problem+json":
         document: dict[str, Any] = json.loads(error.text or "{}")
         return str(document.get("detail", ""))

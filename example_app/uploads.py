@@ -71,7 +71,7 @@ async def upload(request: web.Request) -> web.StreamResponse:
 
 
 async def store(request: web.Request) -> tuple[list[dict[str, Any]], float]:
-    """The files of the request, described, and how many seconds they took."""
+    """Return the files of the request, described, and how many seconds they took."""
     settings = request.app[SETTINGS]
     key = checked(request.match_info["key"]) if request.method == hdrs.METH_PUT else ""
     room = None if settings.quota is None else await room_left(request, settings.quota)
@@ -121,12 +121,12 @@ async def room_left(request: web.Request, quota: int) -> int:
 
 
 def new_key(incoming: IncomingFile) -> str:
-    """A folder that nobody else has, and in it the file's own name."""
+    """Make a key: a new folder, and in it the file's own name."""
     return f"{secrets.token_hex(8)}/{incoming.safe_filename}"
 
 
 def checked(key: str) -> str:
-    """A key that a client has made up, if all of it is visible and harmless.
+    """Return a key that a client made up, if all of it is visible and harmless.
 
     The storage refuses what would be dangerous to itself; these would be awkward for
     whoever downloads them.

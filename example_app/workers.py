@@ -234,7 +234,7 @@ class Supervisor:
 
 @contextlib.contextmanager
 def without_interrupts() -> Iterator[None]:
-    """What is started here never sees SIGINT: the supervisor tells it to end."""
+    """Hide SIGINT from what is started here: the supervisor ends it."""
     # Which it would start else, and let SIGINT through again afterwards.
     resource_tracker.ensure_running()
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})

@@ -179,7 +179,7 @@ class GeneratorDecoder(ABC):
         return self._position == len(self._data)
 
     def _slice(self, size: int) -> bytes:
-        """The next ``size`` bytes of the piece, or what there is of them."""
+        """Return the next ``size`` bytes of the piece, or what there is of them."""
         start = self._position
         data = self._data[start : start + size]
         self._position += len(data)

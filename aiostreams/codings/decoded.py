@@ -106,7 +106,7 @@ class DecodedStream(Transform):
         return self.source.size if self._identity else None
 
     async def readany(self) -> bytes:
-        """The next decoded bytes, at most 256 KiB."""
+        """Return the next decoded bytes, at most 256 KiB."""
         if self._identity:
             return await self._pass()
         pipeline = self._pipeline
@@ -254,7 +254,7 @@ class Pipeline:
             self.error = error
 
     def finish(self) -> None:
-        """The wire has ended.
+        """Note that the wire has ended.
 
         Raises:
             MalformedBody: too early for one of the layers.

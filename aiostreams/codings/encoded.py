@@ -108,7 +108,7 @@ class EncodedStream(Transform):
         return self._intake.live
 
     async def readany(self) -> bytes:
-        """The next encoded bytes."""
+        """Return the next encoded bytes."""
         if not self._encoders:
             return await self.source.readany()
         intake = self._intake

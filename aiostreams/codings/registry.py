@@ -211,22 +211,22 @@ def register_coding(
 
 
 def known_codings() -> tuple[str, ...]:
-    """The codings that have a row, whether or not their library is there."""
+    """Return the codings that have a row, whether or not their library is there."""
     return tuple(_codings)
 
 
 def supported_codings() -> tuple[str, ...]:
-    """The codings that can be read and written here, best first."""
+    """Return the codings that can be read and written here, best first."""
     return tuple(name for name, coding in _codings.items() if coding.remedy() is None)
 
 
 def coding_aliases() -> Mapping[str, str]:
-    """The other names of codings, in lower case, and what they stand for."""
+    """Return the other names of codings, in lower case, and what they stand for."""
     return _ALIASES
 
 
 def find_coding(name: str) -> Coding | None:
-    """The coding of that name or alias, in lower case."""
+    """Return the coding of that name or alias, in lower case."""
     return _codings.get(_aliases.get(name, name))
 
 

@@ -56,7 +56,7 @@ class ZlibBackend:
     levels: tuple[int, ...] = tuple(range(10))
 
     def level(self, level: int) -> int:
-        """The module's own level for one of zlib's: 0 to 9, or -1 for the default."""
+        """Return the module's level for zlib's: 0 to 9, or -1 for the default."""
         return self.levels[self.default_level if level == -1 else level]
 
     @property
@@ -65,7 +65,7 @@ class ZlibBackend:
         return (getattr(self.module, "error", zlib.error), zlib.error)
 
     def crc32(self, data: bytes | memoryview, value: int = 0) -> int:
-        """The CRC-32 of RFC 1952 section 8, continued from ``value``."""
+        """Return the CRC-32 of RFC 1952 section 8, continued from ``value``."""
         crc32 = getattr(self.module, "crc32", zlib.crc32)
         result: int = crc32(data, value)
         return result
@@ -93,7 +93,7 @@ def set_zlib_backend(module: ModuleType | Any | None) -> None:
 
 
 def zlib_backend() -> ZlibBackend:
-    """The backend for a new stream."""
+    """Return the backend for a new stream."""
     return _describe(_best() if _chosen is None else _chosen)
 
 

@@ -33,13 +33,13 @@ __all__ = [
 
 @functools.cache
 def _zstd() -> Any:
-    """The module for zstd, or ``None``."""
+    """Return the module for zstd, or ``None``."""
     return _import("compression.zstd") or _import("backports.zstd")
 
 
 @functools.cache
 def _brotli() -> Any:
-    """The module for brotli, or ``None``."""
+    """Return the module for brotli, or ``None``."""
     library = _import("brotli")
     # Older ones give all output at once: a bomb's, too.
     version = getattr(library, "__version__", "0").split(".")

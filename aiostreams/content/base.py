@@ -78,7 +78,7 @@ class Content(ABC):
 
     @abstractmethod
     def encode(self) -> Stream:
-        """A new stream of the bytes, with ``content_type`` set.
+        """Return a new stream of the bytes, with ``content_type`` set.
 
         Raises:
             ValueError: the value cannot be written in this content type.

@@ -111,7 +111,7 @@ class CSV(Content, Generic[T]):
         return self._header
 
     def encode(self) -> Stream:
-        """The lines as they come; closing the stream closes what gives the rows.
+        """Return the lines as they come; its close closes what gives the rows.
 
         A row that does not fit is an error of the stream, raised when its turn comes.
 
@@ -222,7 +222,7 @@ def _checked(dialect: str | type[csv.Dialect] | csv.Dialect) -> Any:
 
 
 def _cells_of(row: Any) -> Any:
-    """The cells of a row: a list, or a mapping by column."""
+    """Return the cells of a row: a list, or a mapping by column."""
     names = getattr(type(row), "_fields", None)
     if names is not None and isinstance(row, tuple):
         return dict(zip(names, row, strict=True))
@@ -354,7 +354,7 @@ class _Reader(AsyncIterator[Any]):
                 return made
 
     async def _next(self) -> list[str] | None:
-        """The cells of the next row that is not blank."""
+        """Return the cells of the next row that is not blank."""
         lines: list[bytes] = []
         held = quotes = 0
         while True:
@@ -427,7 +427,7 @@ class _Rows:
             self.header = self._unique(list(header))
 
     def make(self, cells: list[str]) -> Any:
-        """The row; ``_HEADER`` for that."""
+        """Return the row; ``_HEADER`` for that."""
         if self._awaits:
             self._awaits = False
             self.header = self._unique(cells)

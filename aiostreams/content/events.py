@@ -69,7 +69,7 @@ class Event:
             raise ValueError(f"retry must not be negative: {self.retry}")
 
     def __bytes__(self) -> bytes:
-        """The lines of the event, with the blank one that ends it."""
+        """Return the lines of the event, with the blank one that ends it."""
         lines: list[str] = []
         if self.comment is not None:
             lines += [f": {line}" for line in _LINE_END.split(self.comment)]
@@ -136,14 +136,14 @@ class EventStream(Content):
         return {"Cache-Control": "no-store"}
 
     def encode(self) -> Stream:
-        """A live stream of the events; the iterable is closed with it."""
+        """Return a live stream of the events; the iterable is closed with it."""
         return _Sending(self._events, self._keep_alive)
 
     @classmethod
     async def decode(
         cls, stream: Stream, *, limits: Limits | None = None
     ) -> EventStream:
-        """The events of a body, parsed as they arrive.
+        """Return the events of a body, parsed as they arrive.
 
         Raises:
             LimitExceeded: while iterating: one event has more than ``max_memory``
@@ -178,7 +178,7 @@ class _Sending(ProducedStream):
         self._keep_alive = keep_alive
 
     async def readany(self) -> bytes:
-        """The next event, or a comment after a long silence."""
+        """Return the next event, or a comment after a long silence."""
         silence = asyncio.timeout(self._keep_alive)
         try:
             async with silence:

@@ -102,7 +102,7 @@ def _several(kind: Any, item: Any, nullable: bool) -> Shape:  # noqa: FBT001
 
 
 def _text_of(choice: Any) -> frozenset[Any] | None:
-    """The types that one text can be; ``None`` where it has to be JSON."""
+    """Return the types that one text can be; ``None`` where it has to be JSON."""
     kind = peel(choice)[0]
     choices, nullable = union_of(kind)
     if nullable or len(choices) > 1:
@@ -142,7 +142,7 @@ _CLOSED: Final = _NUMBERS | _TIMES | {bool, dt.date, dt.timedelta}
 
 
 def prepared(text: str, shape: Shape) -> str:
-    """A text as libraries take it.
+    """Return a text as libraries take it.
 
     Raises:
         ValueError: it is no number that a member could be.

@@ -97,7 +97,7 @@ class File(Content, FormFile):
         return {"X-Content-Type-Options": "nosniff"}
 
     def encode(self) -> Stream:
-        """The bytes: of a path a new ``FileStream``, not opened yet.
+        """Return the bytes: of a path a new ``FileStream``, not opened yet.
 
         Raises:
             RuntimeError: the stream that this File wraps was encoded before.
@@ -118,7 +118,7 @@ class File(Content, FormFile):
     async def decode(
         cls, stream: Stream, *, limits: Limits | None = None, name: str | None = None
     ) -> Self:
-        """A File over ``stream``; nothing of it is read yet.
+        """Return a File over ``stream``; nothing of it is read yet.
 
         Args:
             stream: the body; whoever encodes or saves the File closes it.
@@ -206,5 +206,5 @@ class _Relabelled(Transform):
         return modified
 
     async def slice(self, offset: int, length: int | None = None) -> Stream:
-        """A slice of the source, under the other content type."""
+        """Return a slice of the source, under the other content type."""
         return _Relabelled(await self.source.slice(offset, length), self._label)

@@ -66,7 +66,7 @@ _CAREFUL: Final = json.JSONDecoder(parse_constant=_refuse_constant, parse_float=
 
 
 def parse(text: bytes | str) -> Any:
-    """The value of a JSON text; bytes are UTF-8.
+    """Parse a JSON text; bytes are UTF-8.
 
     Raises:
         MalformedBody: it is not JSON, or nested too deeply for the parser.
@@ -136,7 +136,7 @@ def _position(error: json.JSONDecodeError) -> str:
 
 
 def parse_with(loads: Callable[[Any], Any], text: bytes | str) -> Any:
-    """The value by the parser of the caller's choice, with this module's errors.
+    """Parse a value by the parser given, with this module's errors.
 
     Raises:
         MalformedBody: ``loads`` raised ``ValueError`` or ``RecursionError``.

@@ -29,7 +29,7 @@ def lines_of(
     write: Callable[[Any], bytes],
     content_type: str,
 ) -> Stream:
-    """The lines of values as they come; closing the stream closes the iterable.
+    """Return the lines of values as they come; its close closes the iterable.
 
     Args:
         values: what is iterated over.

@@ -112,7 +112,7 @@ def name_of(kind: Any) -> str:
 
 
 def peel(hint: Any) -> tuple[Any, list[Any]]:
-    """A type without its names and annotations, and the latter, outermost first."""
+    """Return a type without names and annotations, and the latter, outermost first."""
     found: list[Any] = []
     while True:
         if isinstance(hint, typing.NewType):
@@ -129,7 +129,7 @@ def peel(hint: Any) -> tuple[Any, list[Any]]:
 
 
 def union_of(kind: Any) -> tuple[list[Any], bool]:
-    """The members of a union but ``None``, and whether that is one of them."""
+    """Return the members of a union but ``None``, and whether that is one of them."""
     if typing.get_origin(kind) not in (typing.Union, types.UnionType):
         return [kind], False
     members = typing.get_args(kind)
@@ -153,7 +153,7 @@ _MAPPINGS: Final = {dict, collections.abc.Mapping, collections.abc.MutableMappin
 
 
 def collection_of(kind: Any) -> tuple[Any, Any]:
-    """The type of the items, and what makes the collection of them; else ``None``."""
+    """Return the type of the items, and what makes the collection; else ``None``."""
     make = _COLLECTIONS.get(typing.get_origin(kind) or kind)
     if make is None:
         return kind, None
@@ -184,7 +184,7 @@ def is_named_tuple(kind: Any) -> bool:
 
 
 def members_of(kind: Any) -> Sequence[Member] | None:
-    """The members of a class, in its order; ``None`` where it is none with members.
+    """Return the members of a class, in its order; ``None`` if it has no members.
 
     Those of a pydantic model or dataclass, a ``msgspec.Struct``, a dataclass, an attrs
     class, a ``TypedDict`` and a ``NamedTuple``.
@@ -292,7 +292,7 @@ def _pydantics(origin: Any) -> Iterator[Member]:
 
 
 def hints_of(record: Any) -> dict[str, Any]:
-    """The types of a class's members by name, with what they are annotated with.
+    """Return the types of a class's members by name, with their annotations.
 
     Of ``Page[int]``, the members of a generic class have ``int`` where that says ``T``.
 
@@ -318,7 +318,7 @@ def _filled(hint: Any, given: dict[Any, Any]) -> Any:
 
 
 def file_in(hint: Any, seen: set[Any] | None = None) -> Any:
-    """A class of files that is somewhere in a type; ``None`` if there is none."""
+    """Find a class of files somewhere in a type; ``None`` if there is none."""
     seen = set() if seen is None else seen
     kind = peel(hint)[0]
     if is_file(kind):

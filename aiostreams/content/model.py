@@ -105,7 +105,7 @@ class Model(ABC):
         """
 
     def schema(self, template: str) -> tuple[dict[str, Any], dict[str, Any]]:
-        """The JSON Schema of the type (2020-12), and the named ones that it refers to.
+        """Return the JSON Schema (2020-12), and the named ones that it refers to.
 
         Args:
             template: how it refers to one, with ``{name}`` in it.
@@ -116,13 +116,13 @@ class Model(ABC):
     def member_schemas(
         self, template: str
     ) -> tuple[dict[str, dict[str, Any]], dict[str, Any]]:
-        """The JSON Schemas of the members by key, but of those that are files."""
+        """Return the JSON Schemas of the members by key, but of files."""
         schema, named = self.schema(template)
         found: dict[str, dict[str, Any]] = schema.get("properties", {})
         return found, named
 
     def members(self) -> Sequence[Member] | None:
-        """The members of the type; ``None`` where it has none, or nobody knows."""
+        """Return the type's members; ``None`` if it has none, or they are unknown."""
         return members_of(self.kind)
 
 
@@ -178,7 +178,7 @@ _WINDOW: Final = 12
 
 
 def told(detail: str, value: Any) -> str:
-    """An application's message, unless it repeats some of the client's value.
+    """Return an application's message, unless it repeats some of the client's value.
 
     What is too short to be told from the message's own words may stand in it.
     """

@@ -101,7 +101,7 @@ def _added_for(kind: Any) -> Validator | None:
 
 
 def model_of(kind: Any, *, early: bool = False) -> Model:
-    """The model of a type; compiled once.
+    """Return the model of a type; compiled once.
 
     Args:
         kind: the type.
@@ -146,7 +146,7 @@ def _compile(kind: Any) -> Model:
 
 
 def _other(kind: Any) -> Model | None:
-    """The model of a type inside of msgspec's, if another validator has it."""
+    """Return the model of a type inside of msgspec's, if another validator has it."""
     if _added_for(kind) is None and not is_pydantics(kind):
         return None
     return model_of(kind, early=True)

@@ -48,7 +48,7 @@ class MsgPack(Content, Generic[T]):
         return _CONTENT_TYPE
 
     def encode(self) -> ByteStream:
-        """The bytes; the size is known.
+        """Return the bytes; the size is known.
 
         Raises:
             ImportError: the extra ``msgspec`` is missing.

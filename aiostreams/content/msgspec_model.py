@@ -290,7 +290,7 @@ class MsgspecModel(Model):
         return leaf
 
     def _leaf(self, kind: Any, constraints: Sequence[Any] = ()) -> Check:
-        """The check of what has no members: all of it is msgspec's."""
+        """Return the check of what has no members: all of it is msgspec's."""
         if constraints:
             kind = typing.Annotated[(kind, *constraints)]
         refusal = self._msgspec.ValidationError

@@ -74,7 +74,7 @@ class NDJSON(Content, Generic[T]):
         return _CONTENT_TYPE
 
     def encode(self) -> Stream:
-        """The lines as they come; closing the stream closes what gives the values.
+        """Return the lines as they come; its close closes what gives the values.
 
         A value that JSON has nothing for is an error of the stream, raised when
         its turn comes.

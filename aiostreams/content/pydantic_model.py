@@ -222,14 +222,14 @@ class _NotJSON(Exception):
 
 
 def _as_text(value: Any) -> str:
-    """A ``Decimal`` that another parser has made, or a date of MessagePack."""
+    """Return a ``Decimal`` that another parser has made, or a date of MessagePack."""
     if isinstance(value, (bytes, bytearray, memoryview)):
         raise _NotJSON
     return str(value)
 
 
 def _thinned(value: Any, most: int) -> Any:
-    """A value with the first items of its arrays."""
+    """Return a value with the first items of its arrays."""
     if isinstance(value, dict):
         return {key: _thinned(part, most) for key, part in value.items()}
     if isinstance(value, (list, tuple)):

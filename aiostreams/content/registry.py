@@ -89,7 +89,7 @@ def _check(cls: Any) -> None:
 
 
 def content_class(media_type: str) -> type[Content] | None:
-    """The class that reads bodies of a media type; ``None`` if there is none."""
+    """Find the class that reads bodies of a media type; ``None`` if there is none."""
     found = _types.get(media_type)
     if found is None and "+" in media_type:
         found = _suffixes.get(media_type[media_type.rindex("+") :])
@@ -97,7 +97,7 @@ def content_class(media_type: str) -> type[Content] | None:
 
 
 def registered_types(classes: Sequence[type[Content]] = ()) -> dict[str, type[Content]]:
-    """The media types that are read, or those that the classes read, in order."""
+    """Return the media types that are read, or that the classes read, in order."""
     if not classes:
         return dict(_types)
     return {

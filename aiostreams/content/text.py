@@ -43,7 +43,7 @@ class Text(Content):
         return self._type
 
     def encode(self) -> ByteStream:
-        """The text in UTF-8; the size is known, also of the empty text.
+        """Return the text in UTF-8; the size is known, also of the empty text.
 
         Raises:
             ValueError: the text has a lone surrogate, which no charset has.

@@ -177,7 +177,7 @@ class ZipStream(ProducedStream):
         return self
 
     async def slice(self, offset: int, length: int | None = None) -> Stream:
-        """A part of the archive, out of slices of the members it needs.
+        """Return a part of the archive, out of slices of the members it needs.
 
         Raises:
             NotImplementedError: the archive cannot seek.
@@ -198,7 +198,7 @@ class ZipStream(ProducedStream):
 async def _slice(
     archive: _Archive, parts: _Parts, offset: int, length: int | None, start: int = 0
 ) -> Stream:
-    """A part of an archive, or of its slice from ``start``, with Streams of its own."""
+    """Make a part of an archive, or of its slice from ``start``, with own Streams."""
     if offset < 0 or (length is not None and length < 0):
         raise ValueError(f"offset and length must not be negative: {offset}, {length}")
     if not archive.seekable:
@@ -230,7 +230,7 @@ class _ZipSlice(ProducedStream):
         self._producer = _Writer(archive, parts, start, stop)
 
     async def slice(self, offset: int, length: int | None = None) -> Stream:
-        """A part of this part."""
+        """Return a part of this part."""
         self.check_open()
         size = self.size
         assert size is not None
@@ -318,7 +318,7 @@ class _Archive:
         return number
 
     async def numbers(self) -> AsyncGenerator[int, None]:
-        """The members in order, each when it is there."""
+        """Yield the members in order, each when it is there."""
         if self._sequence is not None:
             for number in range(len(self.directory)):
                 yield number
@@ -433,7 +433,7 @@ class _Archive:
             self.check(number, await self.crc32(source))
 
     async def crc32(self, data: bytes, value: int = 0) -> int:
-        """The CRC-32 of ``data``, continued from ``value``."""
+        """Return the CRC-32 of ``data``, continued from ``value``."""
         crc32 = self._backend.crc32
         if len(data) <= _IN_PLACE:
             return crc32(data, value)
@@ -468,7 +468,7 @@ class _Archive:
     async def read(
         self, number: int, begin: int, end: int | None, parts: _Parts
     ) -> Stream:
-        """A stream of bytes of a member, to be closed when it has been read."""
+        """Return a stream of bytes of a member, to be closed when it has been read."""
         length = None if end is None else end - begin
         if number in parts:
             base, part = parts[number]
@@ -485,7 +485,7 @@ class _Archive:
     async def needed(
         self, start: int, stop: int
     ) -> AsyncGenerator[tuple[int, int, int], None]:
-        """The members that this range needs, and each from where to where."""
+        """Yield the members that this range needs, and each from where to where."""
         directory = self.directory
         count = len(directory)
         first = directory.at(start) if start < directory.end else count
@@ -719,7 +719,7 @@ def _encoded(content: Content) -> _Source:
 
 
 def _owned(source: Stream | Content | str | bytes) -> Stream | None:
-    """The stream to close, if there is one: a File may have one that nobody opened."""
+    """Return the stream to close, if there is one: a File may have an unopened one."""
     if isinstance(source, File):
         with contextlib.suppress(RuntimeError):  # it was encoded elsewhere
             source = _encoded(source)
@@ -805,7 +805,7 @@ class Zip(Content):
         return {"Content-Disposition": content_disposition("attachment", self.name)}
 
     def encode(self) -> ZipStream:
-        """The archive.
+        """Return the archive.
 
         Raises:
             ValueError, TypeError: see :class:`ZipStream`.

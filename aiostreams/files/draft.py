@@ -196,7 +196,7 @@ class Draft:
         return os.open(temporary, _CREATE, mode, dir_fd=self._directory)
 
     def _replaced(self) -> os.stat_result | None:
-        """The file to be replaced, if there is one and it may be."""
+        """Return the file to be replaced, if there is one and it may be."""
         try:
             found = os.stat(self.name, dir_fd=self._directory, follow_symlinks=False)
         except FileNotFoundError:
@@ -210,7 +210,7 @@ class Draft:
         return found
 
     def _first_mode(self) -> int:
-        """The mode of the temporary file: nobody else's business until it is whole."""
+        """Return the mode of the temporary file: private until it is complete."""
         return 0o600
 
     def _set_mode(self) -> None:
@@ -377,7 +377,7 @@ def _renameat2() -> Callable[[int, str, int, str, int], int] | None:
 
 
 def _umask() -> int:
-    """The process's umask, which the system tells only to whoever changes it.
+    """Return the process's umask, which can be read only by changing it.
 
     Changing it would race with other threads' new files, so Linux's listing of the
     process is asked first.

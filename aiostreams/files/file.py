@@ -198,7 +198,7 @@ class FileStream(Stream):
         end: int,
         content_type: str | None = None,
     ) -> Self:
-        """A stream over part of an open file, of which ``end`` bytes count.
+        """Return a stream over part of an open file, of which ``end`` bytes count.
 
         For sources that keep such a file, like :class:`SpooledStream`; the stream
         takes a lease of its own.
@@ -211,7 +211,7 @@ class FileStream(Stream):
         return stream
 
     def reopened(self) -> FileStream | None:
-        """A stream of what is at the path then, to be read from the beginning.
+        """Return a stream of what is at the path then, to be read from the beginning.
 
         Also of a closed one; ``None`` if there is no such path to go by.
         """
@@ -228,7 +228,7 @@ class FileStream(Stream):
         return None if self._source is None else self._source.size
 
     def measure(self) -> int | None:
-        """The bytes to read, by what is at the path if it is not open yet."""
+        """Return the bytes to read, by what is at the path if it is not open yet."""
         source = self._source
         if source is None or source.size is not None or self._reopened is None:
             return self.size
@@ -293,7 +293,7 @@ class FileStream(Stream):
         self._source.file.check_same()
 
     def fileno(self) -> int:
-        """The descriptor of the file being read, for ``sendfile``.
+        """Return the descriptor of the file being read, for ``sendfile``.
 
         Slices share it: it has no position of its own. It is open as long as the
         stream is.
@@ -333,7 +333,7 @@ class FileStream(Stream):
         return self
 
     async def readany(self) -> bytes:
-        """The next piece of the file; opens it first, see :meth:`open`."""
+        """Return the next piece of the file; opens it first, see :meth:`open`."""
         if self._source is None:
             raise NotImplementedError("this FileStream was opened for writing")
         return await self._source.next(self.received)
@@ -376,7 +376,7 @@ class FileStream(Stream):
             await self._target.discard()
 
     async def slice(self, offset: int, length: int | None = None) -> FileStream:
-        """A stream over a part of the same open file, whatever is at ``path`` now.
+        """Return a stream over a part of the same open file, whatever is at ``path``.
 
         Raises:
             NotImplementedError: the stream writes.

@@ -97,7 +97,7 @@ class OpenFile:
         return os.path.split(self.path)[1]
 
     def fileno(self) -> int:
-        """The descriptor.
+        """Return the descriptor.
 
         Raises:
             ValueError: it was closed.
@@ -139,12 +139,12 @@ class OpenFile:
                 raise StorageError(f"{self.name!r} was written to while it was read")
 
     def lease(self) -> Self:
-        """One user more."""
+        """Count one user more."""
         self._leases += 1
         return self
 
     async def release(self, job: ThreadCall[Any] | None = None) -> None:
-        """One user less, when its job has ended; the last one closes.
+        """Count one user less, when its job has ended; the last one closes.
 
         Waits through cancellations and raises them afterwards.
         """
@@ -160,7 +160,7 @@ class OpenFile:
                     await ThreadCall(self.close).finish()
 
     def abandon(self) -> None:
-        """One user less, whose thread hangs; closed by whoever drops it last."""
+        """Count one user less, whose thread hangs; closed by whoever drops it last."""
         self._leases -= 1
 
     def close(self) -> None:
@@ -222,7 +222,7 @@ class ReadAhead:
         self._error: StorageError | None = None
 
     async def next(self, offset: int, end: int) -> bytes:
-        """The piece at ``offset``; ``b""`` at ``end``, or where the file ends.
+        """Return the piece at ``offset``; ``b""`` at ``end``, or where the file ends.
 
         Call it with the offset that follows the last piece. Cancelled, it keeps
         the piece for the next call.

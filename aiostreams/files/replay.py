@@ -192,7 +192,7 @@ class Replay:
     # -- reading -------------------------------------------------------------------
 
     def open(self, offset: int = 0) -> Stream:
-        """A stream of the bytes from ``offset`` on, and of those that are to come.
+        """Open a stream of the bytes from ``offset`` on, and of those to come.
 
         Opened after ``close()`` it has a size and can seek. Opened before, it has
         neither, is ``live``, and waits for more at the end; it ends with ``close()``.
@@ -339,7 +339,7 @@ class _Log:
         return bytes(memoryview(chunk)[start:stop])
 
     def part(self, offset: int, end: int) -> FileStream:
-        """A stream of what the file has from ``offset`` on, before ``end``."""
+        """Return a stream of what the file has from ``offset`` on, before ``end``."""
         assert self._spool.file is not None
         end = min(self._spool.written, end)
         return FileStream.over(self._spool.file, offset, end=end)
@@ -418,7 +418,7 @@ class _Reader(Stream):
         return self
 
     async def readany(self) -> bytes:
-        """The next bytes there are, or the first of those that come."""
+        """Return the next bytes there are, or the first of those that come."""
         log = self._log
         while True:
             offset = self._start + self.received
@@ -447,7 +447,7 @@ class _Reader(Stream):
             await part.close()
 
     async def slice(self, offset: int, length: int | None = None) -> Stream:
-        """A part, independent of this stream and of the ``Replay``."""
+        """Return a part, independent of this stream and of the ``Replay``."""
         self.check_open()
         if offset < 0 or (length is not None and length < 0):
             raise ValueError(

@@ -96,7 +96,7 @@ class SpooledStream(Stream):
         await self._behind.write(data)
 
     async def readany(self) -> bytes:
-        """The next bytes of what was written so far."""
+        """Return the next bytes of what was written so far."""
         start = self.received
         if self._behind is None:
             data = self._memory.join()
@@ -119,7 +119,7 @@ class SpooledStream(Stream):
         self._life.restart()
 
     async def slice(self, offset: int, length: int | None = None) -> Stream:
-        """A stream over a part of what was written so far, living on its own.
+        """Return an independent stream over a part of what was written so far.
 
         Raises:
             StorageError: the temporary file could not be written.

@@ -44,7 +44,7 @@ class NestedTooDeeply(LimitExceeded, MalformedBody):
 
 
 def multipart_type(content_type: str | None, accept: str) -> str:
-    """The media type in lower case.
+    """Return the media type in lower case.
 
     Args:
         content_type: of the body, or ``None``.
@@ -132,7 +132,7 @@ class MultipartBody:
         self._epilogue = 0
 
     async def next_head(self) -> PartBegin | None:
-        """The head of the next part, skipping data; ``None`` after the last part.
+        """Return the head of the next part, skipping data; ``None`` after the last one.
 
         Raises:
             MalformedBody: the body breaks its syntax, or ends too early.
@@ -148,7 +148,7 @@ class MultipartBody:
                 return event
 
     async def next_data(self) -> bytes | memoryview:
-        """The next data of the part; ``b""`` at its end.
+        """Return the next data of the part; ``b""`` at its end.
 
         Raises:
             StreamError, Exception: as :meth:`next_head`.
@@ -163,7 +163,7 @@ class MultipartBody:
         return b""
 
     def take(self) -> Event | None:
-        """The next event, or ``None`` when it takes :meth:`more` to have one."""
+        """Return the next event, or ``None`` when it takes :meth:`more` to have one."""
         at = self._at
         if at == len(self._events):
             return None

@@ -82,7 +82,7 @@ class Form(ImmutableMultiDict[str], Content):
         return _CONTENT_TYPE
 
     def encode(self) -> ByteStream:
-        """The fields, urlencoded; the size is known.
+        """Return the fields, urlencoded; the size is known.
 
         Raises:
             ValueError: a field has a lone surrogate, which UTF-8 lacks.

@@ -95,7 +95,7 @@ class ImmutableMultiDict(MultiMapping[V]):
     @overload
     def get(self, key: str, /, default: V | D) -> V | D: ...
     def get(self, key: str, /, default: Any = None) -> Any:
-        """The first value of ``key``, or ``default``."""
+        """Return the first value of ``key``, or ``default``."""
         return self._pairs.get(key, default)
 
     @overload
@@ -103,7 +103,7 @@ class ImmutableMultiDict(MultiMapping[V]):
     @overload
     def getone(self, key: str, default: D) -> V | D: ...
     def getone(self, key: str, *default: Any, **named: Any) -> Any:
-        """The first value of ``key``.
+        """Return the first value of ``key``.
 
         Raises:
             KeyError: there is none, and no default.
@@ -123,11 +123,11 @@ class ImmutableMultiDict(MultiMapping[V]):
         return self._pairs.getall(key, *default, **named)
 
     def keys(self) -> KeysView[str]:
-        """The keys, as ``multidict`` shows them."""
+        """Return the keys, as ``multidict`` shows them."""
         return self._pairs.keys()
 
     def values(self) -> ValuesView[V]:
-        """The value of every pair."""
+        """Return the value of every pair."""
         return self._pairs.values()
 
     def items(self) -> ItemsView[str, V]:

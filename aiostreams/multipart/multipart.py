@@ -158,7 +158,7 @@ class MultiPart(Content):
 
     @classmethod
     def of_parts(cls, parts: FormParts[ReceivedFile]) -> Self:
-        """The value of a body that was read."""
+        """Return the value of a body that was read."""
         self = cls.__new__(cls)
         self.form = Form._of(parts.fields)  # noqa: SLF001 - its sibling
         self.files = Files.received(parts)
@@ -170,7 +170,7 @@ class MultiPart(Content):
 
     @classmethod
     def of_form(cls, form: Form) -> Self:
-        """The value of a urlencoded form: one without files."""
+        """Return the value of a urlencoded form: one without files."""
         return cls.of_parts(FormParts(fields=list(form.items())))
 
     @property
@@ -189,7 +189,7 @@ class MultiPart(Content):
         )
 
     def encode(self) -> MultiPartStream:
-        """The body; ``size`` is known when every file's is, see ``open()`` there.
+        """Return the body; ``size`` is known when every file's is, see ``open()``.
 
         Files that are Streams can be encoded once.
 
@@ -273,7 +273,7 @@ class MultiPart(Content):
         type: Any = None,  # noqa: A002 - the contract's name
         loads: Callable[[Any], Any] | None = None,
     ) -> Any:
-        """The first field, or else file, of that name, as a JSON value.
+        """Return the first field, or else file, of that name, as a JSON value.
 
         A file as well, since a browser sends a ``Blob`` of JSON with a filename.
 
@@ -338,7 +338,7 @@ def _encoded(value: str) -> bytes:
 
 
 def _in_utf8(content_type: str) -> str:
-    """The type of a field that is sent as UTF-8, whatever it came in."""
+    """Return the type of a field that is sent as UTF-8, whatever it came in."""
     media_type, parameter, _ = content_type.partition(";")
     if parameter and "charset" in content_type.lower():
         return f"{media_type.strip()}; charset=utf-8"
@@ -395,7 +395,7 @@ class Files(ImmutableMultiDict[File], Content):
         return format_content_type("multipart/form-data", {"boundary": self.boundary})
 
     def encode(self) -> MultiPartStream:
-        """The body; ``size`` is known when every file's is.
+        """Return the body; ``size`` is known when every file's is.
 
         Files that are Streams can be encoded once.
 
@@ -423,7 +423,7 @@ class Files(ImmutableMultiDict[File], Content):
 
     @classmethod
     def received(cls, parts: FormParts[ReceivedFile]) -> Self:
-        """The files of a form that was read."""
+        """Return the files of a form that was read."""
         self = cls._of(list(parts.files))
         self._spool = parts.spool
         return self
@@ -443,7 +443,7 @@ class Files(ImmutableMultiDict[File], Content):
 
 
 def file_head(name: str, file: File, subtype: str = "form-data") -> dict[str, str]:
-    """The header fields of the part that a file is.
+    """Return the header fields of the part that a file is.
 
     Raises:
         ValueError: a name cannot be written.

@@ -148,7 +148,7 @@ class Part(Stream):
         return None if self._coded else self._begin.content_length
 
     async def readany(self) -> bytes:
-        """The next bytes of the content, its codings undone.
+        """Return the next bytes of the content, its codings undone.
 
         Raises:
             MalformedBody: the body breaks its syntax, or a coding's.

@@ -69,7 +69,7 @@ class PartReader:
         return self
 
     async def __anext__(self) -> Part:
-        """The next part; what is unread of the last one is skipped.
+        """Return the next part; what is unread of the last one is skipped.
 
         Raises:
             MalformedBody: the body breaks its syntax, or ends too early.

@@ -101,7 +101,7 @@ class ReceivedFile(File):
         return header_map(parse_header_block(self._raw))
 
     def encode(self) -> Stream:
-        """The bytes, from the first; as often as one likes."""
+        """Return the bytes, from the first; as often as one likes."""
         content = self._content
         if isinstance(content, bytes):
             return ByteStream(content, content_type=self.content_type)

@@ -203,7 +203,7 @@ class _FormReader(Generic[F]):
         return form
 
     def _names(self, begin: PartBegin) -> tuple[str, str | None]:
-        """The name and the filename, by what is known of the charset."""
+        """Return the name and the filename, by what is known of the charset."""
         return _names(begin, self._body.charset.codec)
 
     async def _sort(self) -> None:
@@ -314,7 +314,7 @@ def _of_whole(parts: list[FormPart], charset: FormCharset) -> FormParts[Received
 
 
 def _names(part: PartBegin | FormPart, codec: str | None) -> tuple[str, str | None]:
-    """The name and the filename of a part, in ``codec`` where they are not UTF-8."""
+    """Return a part's name and filename, in ``codec`` where they are not UTF-8."""
     if codec is None:
         return part.name or "", part.filename
     named = disposition_of(part.raw, codec)

@@ -112,7 +112,7 @@ class DiskStaging(Staging):
         return appender
 
     async def open(self, upload: StagedUpload) -> StagedStream:
-        """A stream over the file, which a ``DiskStorage`` can adopt."""
+        """Return a stream over the file, which a ``DiskStorage`` can adopt."""
         path = self.path(upload.info.id) / "data"
         try:
             file = await _run(
@@ -142,7 +142,7 @@ class DiskStaging(Staging):
         await _run(functools.partial(self._remove, upload_id))
 
     async def ids(self) -> AsyncGenerator[str, None]:
-        """The names of folders."""
+        """Yield the names of folders."""
         for day in await _run(functools.partial(_names, self.root)):
             for name in await _run(functools.partial(_names, self.root / day)):
                 if is_id(name):
@@ -159,7 +159,7 @@ class DiskStaging(Staging):
     # -- blocking ------------------------------------------------------------------
 
     def path(self, upload_id: str) -> Path:
-        """The folder of an upload."""
+        """Return the folder of an upload."""
         return self.root / folder_of(upload_id)
 
     def _create(self, info: UploadInfo) -> StagedUpload:
@@ -209,7 +209,7 @@ class DiskStaging(Staging):
             return StagedUpload(info, following, lock.epoch)
 
     def load(self, folder: Path) -> tuple[UploadInfo, UploadState]:
-        """What is known of an upload; under its lock.
+        """Return what is known of an upload; under its lock.
 
         Raises:
             UploadNotFound: nothing.
@@ -317,7 +317,7 @@ class _StagedFile(StagedStream):
         self._path = path
 
     def fits(self, storage: Storage) -> bool:
-        """Whether it is on a disk as well."""
+        """Return whether it is on a disk as well."""
         return isinstance(storage, DiskStorage)
 
     async def stage(
@@ -419,7 +419,7 @@ class _DiskAppender(Appender):
         await self._behind.write(data)
 
     async def commit(self, step: Step) -> StagedUpload:
-        """Have everything written, and make the step."""
+        """Write everything, and make the step."""
         try:
             await self._behind.settle()
         except StreamError:
@@ -498,14 +498,14 @@ class _DiskAppender(Appender):
             return StagedUpload(info, following, lock.epoch)
 
     def _count(self, end: int) -> None:
-        """Have all bytes up to ``end`` count."""
+        """Count all bytes up to ``end``."""
         if self._staging.fsync:
             self._set_limit(end)
         elif self._held:
             _unlink(self._folder / "limit")
 
     def _set_limit(self, limit: int) -> None:
-        """How many bytes count; one write of one small block, which is never torn."""
+        """Set how many bytes count; one write of a small block, which is never torn."""
         fd = os.open(
             self._folder / "limit", os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600
         )
@@ -528,7 +528,7 @@ class _DiskAppender(Appender):
 
 
 def _same(one: UploadState, other: UploadState) -> bool:
-    """Whether they differ by how the upload was used, and by nothing else."""
+    """Return whether they differ by nothing but how the upload was used."""
     return replace(other, expires=one.expires, fences=one.fences) == one
 
 

@@ -127,7 +127,7 @@ class _Active:
             self._scope.reschedule(asyncio.get_running_loop().time())
 
     async def read(self, stream: Stream, deadline: float | None) -> bytes | None:
-        """The next piece; ``None`` when the deadline has passed before.
+        """Return the next piece; ``None`` when the deadline has passed before.
 
         Raises:
             StreamError: as raised by the stream; or why it was interrupted.
@@ -181,7 +181,7 @@ class Uploads:
         return upload
 
     async def find(self, upload_id: str, check: Check) -> StagedUpload:
-        """An upload as it is, which may change at once.
+        """Return an upload as it is, which may change at once.
 
         Args:
             upload_id: its id.
@@ -201,7 +201,7 @@ class Uploads:
         return await self.staging.change(upload_id, step)
 
     async def fence(self, upload_id: str, check: Check) -> StagedUpload:
-        """An upload whose offset may be told: nobody but who asks next can move it.
+        """Return an upload whose offset only the request that asks next can move.
 
         A request that appends in this process commits first, those of others are
         fenced. A storage that fails is asked again, for a second or two.
@@ -360,7 +360,7 @@ class Uploads:
         *,
         token: str | None = None,
     ) -> Answer:
-        """The final answer to an upload that is complete; ``run`` makes it, once.
+        """Return the final answer to a complete upload; ``run`` makes it, once.
 
         Args:
             upload: as found last.
@@ -450,7 +450,7 @@ class Uploads:
     # -- parts ---------------------------------------------------------------------
 
     async def assemble(self, upload: StagedUpload) -> StagedUpload:
-        """An upload made of others, complete if all of these are.
+        """Return an upload made of others, complete if all of these are.
 
         Raises:
             UploadGone: a part is no more; or together they are too long.
@@ -479,7 +479,7 @@ class Uploads:
         return upload
 
     async def await_part(self, part_id: str, upload_id: str) -> None:
-        """Have a part remember which upload waits for it.
+        """Let a part remember which upload waits for it.
 
         Raises:
             UploadNotFound, UploadGone, StorageError: as ``find``.
@@ -500,7 +500,7 @@ class Uploads:
             raise UploadGone("a part of the upload is no more") from error
 
     async def open(self, upload: StagedUpload) -> StagedStream:
-        """The bytes of an upload that is complete; its taker closes the stream.
+        """Open the bytes of a complete upload; its taker closes the stream.
 
         Raises:
             UploadGone: some are lost.
@@ -585,7 +585,7 @@ class Uploads:
 def _room(
     info: UploadInfo, state: UploadState, content_length: int | None
 ) -> int | None:
-    """How many bytes the content may have.
+    """Return how many bytes the content may have.
 
     Raises:
         TooLong: it says that it has more than are missing.
@@ -660,7 +660,7 @@ class _Pump:
             await appender.discard()
 
     async def _broken_off(self, appender: Appender, error: StreamError) -> Appended:
-        """The stream has failed, or the request was interrupted."""
+        """Keep what has arrived: the stream failed, or the request was interrupted."""
         if isinstance(error, StorageError | Fenced) and error is not (
             self._active.interrupted
         ):
@@ -737,13 +737,13 @@ class _Pump:
     # -- steps ---------------------------------------------------------------------
 
     def _touched(self, info: UploadInfo, state: UploadState) -> UploadState:
-        """What was said of the length, and that the upload is used."""
+        """Return what was said of the length, and that the upload is used."""
         state.check(time.time())
         state = state.expecting(self._wanted.length, info.max_size)
         return state.touched(info.until(time.time()))
 
     def _finished(self, info: UploadInfo, state: UploadState) -> UploadState:
-        """The content has ended: is the upload complete?"""
+        """Return the state at the end of the content; the upload may be complete."""
         state = self._touched(info, state)
         complete = self._wanted.complete
         if complete is None:
@@ -760,7 +760,7 @@ class _Pump:
     # -- digests -------------------------------------------------------------------
 
     def _whole(self, upload: StagedUpload) -> bool:
-        """Whether the content is, as it seems, all of the upload."""
+        """Return whether the content is, as it seems, all of the upload."""
         if self._wanted.offset:
             return False
         if self._wanted.complete is not None:
@@ -769,7 +769,7 @@ class _Pump:
         return length is not None and length == self._wanted.content_length
 
     def _hashed(self, appender: Appender, stream: Stream) -> Stream:
-        """Have all bytes hashed on their way: else they are read once more."""
+        """Hash all bytes on their way: else they are read once more."""
         self._hashes = Hashes(("sha256",))
         if appender.hash_with(self._hashes):
             return stream

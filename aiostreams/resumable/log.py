@@ -99,7 +99,7 @@ class _Record:
     before: int = 0
 
     def next(self, state: UploadState, added: tuple[str, int] | None = None) -> _Record:
-        """The record that follows this one."""
+        """Return the record that follows this one."""
         data, before = self.data, self.before
         if added is not None:
             if len(data) == _SEGMENTS:
@@ -175,7 +175,7 @@ class LogStaging(Staging):
         return _LogAppender(self, upload, held=held)
 
     async def open(self, upload: StagedUpload) -> StagedStream:
-        """A stream over the data, one object after the other."""
+        """Return a stream over the data, one object after the other."""
         record: _Record = upload.version
         chain = [record.data]
         while record.before:
@@ -210,7 +210,7 @@ class LogStaging(Staging):
         await self._delete_all(f"{folder}/", but=kept)
 
     async def ids(self) -> AsyncGenerator[str, None]:
-        """The ids in keys, each once."""
+        """Yield the ids in keys, each once."""
         seen: set[str] = set()
         async with aclosing(self._list(self._prefix)) as listing:
             async for found in listing:
@@ -236,7 +236,7 @@ class LogStaging(Staging):
         )
 
     def folder(self, upload_id: str) -> str:
-        """Where an upload is kept."""
+        """Return where an upload is kept."""
         return self._prefix + folder_of(upload_id)
 
     # -- for the appender ----------------------------------------------------------
@@ -263,7 +263,7 @@ class LogStaging(Staging):
         return StagedUpload(upload.info, record.state, record)
 
     async def _is_there(self, folder: str, record: _Record) -> bool | None:
-        """Whether the record is stored; ``None`` when nothing is under its number."""
+        """Return whether the record is stored; ``None`` if its number is free."""
         found = await self._read(folder, record.number)
         return None if found is None else found.token == record.token
 
@@ -293,7 +293,7 @@ class LogStaging(Staging):
     # -- reading -------------------------------------------------------------------
 
     async def _find(self, upload_id: str) -> StagedUpload:
-        """The upload as it is now.
+        """Return the upload as it is now.
 
         Raises:
             UploadNotFound, UploadGone, StorageError: as ``change``.
@@ -361,7 +361,7 @@ class LogStaging(Staging):
 async def _closing(
     listing: AsyncIterator[StoredObject],
 ) -> AsyncGenerator[StoredObject, None]:
-    """``listing``, closed when this is; any async iterator will do for a storage."""
+    """Yield from ``listing``, closed when this is; it may be any async iterator."""
     try:
         async for found in listing:
             yield found
@@ -398,7 +398,7 @@ class _LogAppender(Appender):
         self._size += len(data)
 
     def _content_type(self, info: UploadInfo, data: bytes) -> str | None:
-        """What the object is called: as ``receive`` will, if it is all of the upload.
+        """Return the object's type: as ``receive`` will, if it is all of the upload.
 
         Then the store can copy it, and nobody has to read it.
         """
@@ -461,7 +461,7 @@ class _StagedSegments(StagedStream):
         self._segments = segments
 
     def fits(self, storage: Storage) -> bool:
-        """Whether it is one object of the same store."""
+        """Return whether it is one object of the same store."""
         if len(self._segments) != 1 or not isinstance(storage, ObjectStorage):
             return False
         home = self._segments[0].storage
@@ -476,7 +476,7 @@ class _StagedSegments(StagedStream):
         metadata: Mapping[str, str],
         overwrite: bool,
     ) -> StagedObject | None:
-        """Have the store copy the object in the end, with what it has of attributes."""
+        """Let the store copy the object in the end, with its attributes."""
         [segment] = self._segments
         assert isinstance(storage, ObjectStorage)
         found = await segment.storage.stat(segment.key)
@@ -558,7 +558,7 @@ class SegmentStream(Stream):
             at += segment.size
 
     async def readany(self) -> bytes:
-        """The next piece.
+        """Return the next piece.
 
         Raises:
             UploadGone: an object is missing, or is another one.
@@ -577,7 +577,7 @@ class SegmentStream(Stream):
             await current.close()
 
     async def slice(self, offset: int, length: int | None = None) -> Stream:
-        """A part of the same objects."""
+        """Return a part of the same objects."""
         self.check_open()
         if offset < 0 or (length is not None and length < 0):
             raise ValueError(

@@ -74,7 +74,7 @@ class Appender(ABC):
 
     @abstractmethod
     async def commit(self, step: Step) -> StagedUpload:
-        """Have everything count that was written, and make ``step`` with it.
+        """Count everything that was written, and make ``step`` with it.
 
         The state that ``step`` gets has the new offset. Should the step raise, the
         bytes count all the same, except of a held appender's.
@@ -90,7 +90,7 @@ class Appender(ABC):
         """Let go of what was not committed."""
 
     def hash_with(self, hashes: Hashes) -> bool:
-        """Have ``hashes`` take all bytes while they are written, if this one can."""
+        """Let ``hashes`` take all bytes while they are written, if this one can."""
         del hashes
         return False
 
@@ -133,7 +133,7 @@ class Staging(ABC):
 
     @abstractmethod
     async def open(self, upload: StagedUpload) -> StagedStream:
-        """The bytes of an upload that is complete: of known size, and able to seek.
+        """Open the bytes of a complete upload: of known size, and able to seek.
 
         Raises:
             UploadGone: some of them are lost.
@@ -162,7 +162,7 @@ class Staging(ABC):
 
     @abstractmethod
     def ids(self) -> AsyncGenerator[str, None]:
-        """The ids of all uploads of which there is anything.
+        """Return the ids of all uploads of which there is anything.
 
         Raises:
             StorageError: the storage failed.

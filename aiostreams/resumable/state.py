@@ -134,18 +134,18 @@ def is_id(text: str) -> bool:
 
 
 def day_of(upload_id: str) -> int:
-    """The day of creation, counted from 1970-01-01."""
+    """Return the day of creation, counted from 1970-01-01."""
     return int(upload_id[:_DAY_DIGITS], len(_DIGITS))
 
 
 def folder_of(upload_id: str) -> str:
-    """Where an upload is kept: ``yyyymmdd/<id>``, so that old ones stand together."""
+    """Return an upload's folder: ``yyyymmdd/<id>``, so that old ones are adjacent."""
     day = date.fromordinal(_EPOCH + day_of(upload_id))  # before the year 6600
     return f"{day:%Y%m%d}/{upload_id}"
 
 
 def find_id(url: str) -> str | None:
-    """The id in an upload's URL: its query's ``upload``, else its last segment."""
+    """Return the id in an upload's URL: its query's ``upload``, or the last segment."""
     try:
         split = urlsplit(url)
         query = parse_qs(split.query, max_num_fields=100)
@@ -157,7 +157,7 @@ def find_id(url: str) -> str | None:
 
 
 def filename_of(fields: Mapping[str, str]) -> str | None:
-    """The name that the fields of a creation give a file, if they do."""
+    """Return the name that the fields of a creation give a file, if they do."""
     disposition = fields.get("Content-Disposition")
     if disposition is None:
         return None
@@ -211,13 +211,13 @@ class UploadInfo:
         return self.concat is not None and not self.parts
 
     def begin(self) -> UploadState:
-        """The state of the upload when it has just been created."""
+        """Return the state of the upload when it has just been created."""
         return UploadState(
             length=self.length, expires=self.created + min(self.expires, self.max_age)
         )
 
     def until(self, now: float) -> float:
-        """When the upload expires if it is used ``now``, both in POSIX seconds."""
+        """Return when the upload expires if used ``now``, both in POSIX seconds."""
         return min(now + self.expires, self.created + self.max_age)
 
     def encode(self) -> bytes:
@@ -336,11 +336,11 @@ class UploadState:
             raise UploadGone("the upload has expired")
 
     def fenced(self, until: float) -> UploadState:
-        """The offset was asked for: whoever appends has to begin anew."""
+        """Return the state after its offset was asked for: appenders begin anew."""
         return replace(self, expires=until, fences=self.fences + 1)
 
     def touched(self, until: float) -> UploadState:
-        """It was used."""
+        """Return the state after it was used."""
         return self if self.expires == until else replace(self, expires=until)
 
     def appended(self, size: int) -> UploadState:
@@ -348,7 +348,7 @@ class UploadState:
         return replace(self, offset=self.offset + size, fences=0)
 
     def expecting(self, length: int | None, max_size: int | None) -> UploadState:
-        """A request says what its length is.
+        """Return the state after a request said what its length is.
 
         Raises:
             LengthDiffers: it was said to be another one, or it is longer already.
@@ -369,7 +369,7 @@ class UploadState:
         return replace(self, length=length)
 
     def completed(self, digests: Mapping[str, str] | None = None) -> UploadState:
-        """All bytes are there.
+        """Return the state with all bytes there.
 
         Raises:
             LengthDiffers: they are fewer than its length.
@@ -385,7 +385,7 @@ class UploadState:
         )
 
     def claimed_by(self, token: str, now: float, patience: float) -> UploadState:
-        """The handler is about to run.
+        """Return the state in which the handler is about to run.
 
         Args:
             token: who runs it.
@@ -403,11 +403,11 @@ class UploadState:
         return replace(self, claim=token, claimed=now + patience, runs=runs)
 
     def released_by(self, token: str) -> UploadState:
-        """The handler was ended before it could answer."""
+        """Return the state after the handler was ended before it could answer."""
         return replace(self, claim=None) if self.claim == token else self
 
     def answered_by(self, token: str, answer: Answer, until: float) -> UploadState:
-        """The handler has answered.
+        """Return the state after the handler has answered.
 
         Raises:
             UploadBusy: somebody else runs it by now: this one took too long.
@@ -417,7 +417,7 @@ class UploadState:
         return replace(self, claim=None, answer=answer, expires=until)
 
     def dump(self) -> dict[str, Any]:
-        """What of it is not as usual, for JSON."""
+        """Return what of it is not as usual, for JSON."""
         kept: dict[str, Any] = {}
         for name in self.__slots__:
             value = getattr(self, name)

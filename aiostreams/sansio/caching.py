@@ -57,7 +57,7 @@ _MOST: Final = 2**31
 
 
 def cache_directives(lines: Iterable[str]) -> dict[str, str | None]:
-    """The directives of ``Cache-Control``, in lower case, with their arguments."""
+    """Return the directives of ``Cache-Control``, lower case, with their arguments."""
     found: dict[str, str | None] = {}
     for match in _directives(join_lines(lines) or ""):
         argument = match[2]
@@ -74,7 +74,7 @@ _directives: Final = re.compile(r'([^\s,=]+)[ \t]*(?:=[ \t]*("[^"]*"|[^,]*))?').
 
 
 def _seconds(directives: dict[str, str | None], name: str) -> int | None:
-    """The argument of a directive in seconds; 0 for one that is none."""
+    """Return the argument of a directive in seconds; 0 for one that is none."""
     if name not in directives:
         return None
     text = directives[name] or ""
@@ -176,7 +176,7 @@ class KeptAnswer:
         body: str,
         size: int,
     ) -> Self:
-        """One that may be kept, of the fields as they came."""
+        """Make one that may be kept, of the fields as they came."""
         age = ("Age", response.get("Age", "0"))
         fields = [f for f in response.items() if f[0].lower() not in _NOT_KEPT]
         return cls(
@@ -203,7 +203,7 @@ class KeptAnswer:
         return cls(**value)
 
     def to_json(self) -> dict[str, Any]:
-        """A value that JSON can carry."""
+        """Return a value that JSON can carry."""
         return {name: getattr(self, name) for name in self.__slots__}
 
     @property
@@ -258,7 +258,7 @@ class KeptAnswer:
     def renewed(
         self, response: MultiMapping[str], *, requested: float, received: float
     ) -> KeptAnswer:
-        """The same, with what a 304 says of it (sections 3.2 and 4.3.4)."""
+        """Return the same, with what a 304 says of it (sections 3.2 and 4.3.4)."""
         said = [
             field
             for field in response.items()

@@ -73,7 +73,7 @@ def ascii_codec_of(content_type: str | None) -> str:
 
 
 def decode_text(data: bytes, codec: str) -> str:
-    """``data`` as text, without a leading byte order mark.
+    """Return ``data`` as text, without a leading byte order mark.
 
     Raises:
         MalformedBody: the bytes are not of that charset.
@@ -143,7 +143,7 @@ def _codec_names() -> frozenset[str]:
 
 
 def text_codec(charset: str) -> str:
-    """The name of Python's codec for a charset label, safe to decode with.
+    """Return the name of Python's codec for a charset label, safe to decode with.
 
     Labels unknown here are refused before ``codecs.lookup`` sees them: it
     remembers every name it was ever asked for.
@@ -236,7 +236,7 @@ class FormCharset:
         return codec_of(content_type)
 
     def decode(self, value: bytes, content_type: str | None, number: int) -> str:
-        """The text of the form's field of that number.
+        """Return the text of the form's field of that number.
 
         Raises:
             UnsupportedContent, MalformedBody: as :meth:`codec_of`; or it is not of

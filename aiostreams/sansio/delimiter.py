@@ -77,7 +77,7 @@ class Delimiter:
         return len(chunk)
 
     def look(self, piece: bytes) -> tuple[int, int]:
-        """The verdict about ``piece``, and how many bytes it covers."""
+        """Return the verdict about ``piece``, and how many bytes it covers."""
         if piece.startswith(self.text):
             match = self._tail.match(piece, len(self.text))
             if match is not None:
@@ -87,7 +87,7 @@ class Delimiter:
         return CONTENT, 0
 
     def search(self, chunk: bytes, hit: int) -> tuple[int, int, int]:
-        """The first delimiter from the one at ``hit`` on that is not content.
+        """Return the first delimiter from the one at ``hit`` on that is not content.
 
         Returns:
             The verdict, where the delimiter begins and where it ends; for CONTENT

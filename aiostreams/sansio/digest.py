@@ -85,7 +85,7 @@ def _weight(item: str | None) -> int:
 
 
 def _members(lines: FieldLines) -> dict[str, str | None]:
-    """The keys of a dictionary, each with its item as it was written.
+    """Return the keys of a dictionary, each with its item as it was written.
 
     Raises:
         MalformedBody: it is no dictionary.

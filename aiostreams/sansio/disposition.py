@@ -139,7 +139,7 @@ def parse_disposition(text: str, codec: str | None = None) -> Disposition:
 def _read(
     parameter: Parameter | None, codec: str | None
 ) -> tuple[str | None, bytes | None]:
-    """The text of a parameter, and its bytes as sent."""
+    """Return the text of a parameter, and its bytes as sent."""
     if parameter is None:
         return None, None
     text, raw = _unescape(parameter), header_bytes(parameter.value)
@@ -271,7 +271,7 @@ def content_disposition(kind: str, filename: str | None = None) -> str:
 
 
 def _fallback(filename: str) -> str:
-    """An ASCII name that every client takes as it stands."""
+    """Return an ASCII name that every client takes as it stands."""
     # Taken apart first, for that can give new quotes and slashes: U+FF02, U+2100.
     apart = unicodedata.normalize("NFKD", filename)
     plain = "".join(char for char in apart if not unicodedata.combining(char))
@@ -295,7 +295,7 @@ _DEVICE: Final = re.compile(
 
 
 def safe_filename(name: str | None) -> str:
-    """The last component of ``name``, made harmless; ``"file"`` for no name.
+    """Return the last component of ``name``, made harmless; ``"file"`` for none.
 
     The result encodes to at most 255 bytes of UTF-8, keeps the last extension
     where it fits, has no separator, control or bidirectional character, does not

@@ -56,7 +56,7 @@ _HOP_BY_HOP: Final = frozenset(
 def end_to_end(
     fields: Iterable[tuple[str, str]], *without: str
 ) -> Iterator[tuple[str, str]]:
-    """The fields that may pass, in order, with values that can be written.
+    """Return the fields that may pass, in order, with values that can be written.
 
     Args:
         fields: name and value, as they arrived.
@@ -77,7 +77,7 @@ def end_to_end(
 
 
 def forwarded_for(earlier: Iterable[str], address: str | None) -> str:
-    """The value of ``X-Forwarded-For`` with one more client.
+    """Return the value of ``X-Forwarded-For`` with one more client.
 
     Args:
         earlier: the lines of it that came.

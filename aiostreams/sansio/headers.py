@@ -105,7 +105,7 @@ def decode_header(value: bytes) -> str:
 
 
 def header_bytes(text: str) -> bytes:
-    """The bytes that :func:`decode_header` made text of."""
+    """Return the bytes that :func:`decode_header` made text of."""
     return text.encode("utf-8", "surrogateescape")
 
 
@@ -120,7 +120,7 @@ def header_text(value: bytes | str) -> str:
 
 
 def carried_text(text: str) -> str:
-    """A field value that was decoded, as it can be written again.
+    """Return a decoded field value as it can be written again.
 
     aiohttp writes UTF-8, and leaves out lone surrogates without a word. A byte that
     is not UTF-8 becomes the character that it is in ISO-8859-1, which is what such
@@ -213,7 +213,7 @@ def split_parameters(text: str) -> tuple[str, list[Parameter]]:
 
 
 def _value(text: str, start: re.Match[str]) -> tuple[Parameter, int]:
-    """The value that follows ``start``, and where it ends."""
+    """Return the value that follows ``start``, and where it ends."""
     name = start[1].lower()
     pos = start.end()
     if not text.startswith('"', pos):
@@ -232,7 +232,7 @@ def _value(text: str, start: re.Match[str]) -> tuple[Parameter, int]:
 
 
 def unquote(parameter: Parameter) -> str:
-    """The value with quoted pairs undone (RFC 9110 section 5.6.4)."""
+    """Return the value with quoted pairs undone (RFC 9110 section 5.6.4)."""
     if parameter.quoted and "\\" in parameter.value:
         return _QUOTED_PAIR.sub(r"\1", parameter.value)
     return parameter.value
@@ -286,7 +286,7 @@ def format_content_type(
 
 
 def boundary_of(content_type: str) -> bytes:
-    """The boundary that a multipart Content-Type announces (RFC 2046 5.1.1).
+    """Return the boundary that a multipart Content-Type announces (RFC 2046 5.1.1).
 
     Raises:
         MalformedBody: it is missing, there twice, empty, longer than 70

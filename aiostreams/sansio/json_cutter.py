@@ -87,7 +87,7 @@ class JSONCutter:
         self._steps = self._document()
 
     def feed(self, piece: bytes) -> Iterator[Found]:
-        """The values that are complete with ``piece``; ``b""`` ends the text.
+        """Return the values that are complete with ``piece``; ``b""`` ends the text.
 
         All of them have to be taken before the next call.
 
@@ -253,7 +253,7 @@ class JSONCutter:
         return True
 
     def _first(self) -> Steps[int]:
-        """The next byte that is no white space; it stays where it is."""
+        """Find the next byte that is no white space; it stays where it is."""
         while True:
             self._at = _end(_SPACE, self._data, self._at)
             if self._at < len(self._data):

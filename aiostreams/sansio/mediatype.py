@@ -23,7 +23,7 @@ OCTET_STREAM: Final = "application/octet-stream"
 
 
 def media_type_of(content_type: str | None) -> str:
-    """The media type in lower case, without its parameters; ``""`` for none."""
+    """Return the media type in lower case, without its parameters; ``""`` for none."""
     return (
         "" if content_type is None else content_type.partition(";")[0].strip().lower()
     )
@@ -180,7 +180,7 @@ _TABLE: Final = _build_table()
 
 
 def guess_content_type(name: str, *, default: str = OCTET_STREAM) -> str:
-    """The media type that a file name promises.
+    """Guess the media type by a file name.
 
     Args:
         name: a file name, or a path with either separator. Only what follows the

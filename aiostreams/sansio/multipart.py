@@ -184,7 +184,7 @@ class MultipartParser:
         return events
 
     def close(self) -> list[Event]:
-        """The body has ended; there are no more events.
+        """End the body; there are no more events.
 
         Raises:
             MalformedBody: before its close delimiter, or an earlier error is due.
@@ -333,7 +333,7 @@ class MultipartParser:
             events.append(memoryview(chunk)[start:stop])
 
     def _overrun(self) -> StreamError:
-        """The error for content beyond the room that the part has."""
+        """Return the error for content beyond the room that the part has."""
         if self._declared is not None:
             return MalformedBody(
                 f"part {self.parts} is longer than its Content-Length of "

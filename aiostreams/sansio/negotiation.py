@@ -117,7 +117,7 @@ _choose_coding_cached = lru_cache(maxsize=512)(_choose_coding)
 
 
 def _weight(parameters: Iterable[str]) -> float | None:
-    """The q of an element's parameters: 1 when absent, None when it is no qvalue."""
+    """Return the q of an element's parameters: 1 when absent, None for no qvalue."""
     for parameter in parameters:
         name, _, value = parameter.partition("=")
         if name.strip(_OWS) in {"q", "Q"}:
@@ -184,7 +184,7 @@ def _split_type(text: str) -> _MediaRange:
 
 
 def _weight_of(offer: _MediaRange, ranges: dict[_MediaRange, float]) -> float:
-    """The weight of the most specific of ``ranges`` that covers ``offer``."""
+    """Return the weight of the most specific of ``ranges`` that covers ``offer``."""
     essence, parameters = offer
     covering = (essence, essence.partition("/")[0] + "/*", "*/*")
     # The key orders by section 12.5.1: exact type, then subtype wildcard, then any;

@@ -65,7 +65,7 @@ class ByteRange:
         return self.start + self.length
 
     def content_range(self, total: int | None) -> str:
-        """The ``Content-Range`` value (14.4); ``total`` in bytes, None if unknown.
+        """Return the ``Content-Range`` (14.4); ``total`` in bytes, None if unknown.
 
         Raises:
             ValueError: the range ends behind ``total``.
@@ -76,7 +76,7 @@ class ByteRange:
 
 
 def unsatisfied_content_range(total: int) -> str:
-    """The ``Content-Range`` value of a 416 (15.5.17)."""
+    """Return the ``Content-Range`` value of a 416 (15.5.17)."""
     return f"bytes */{total}"
 
 

@@ -220,7 +220,7 @@ def format_limits(limits: Mapping[str, int]) -> str:
 
 
 def problem_members(name: str, title: str, **members: object) -> dict[str, object]:
-    """The members of a problem document of one of the draft's types (section 7).
+    """Return the members of a problem document of a type of the draft (section 7).
 
     Args:
         name: ``mismatching-upload-offset``, ``inconsistent-upload-length`` or

@@ -40,7 +40,7 @@ class TransferDecoder(Protocol):
         ...
 
     def close(self) -> None:
-        """The part has ended."""
+        """End the part."""
 
 
 class Base64Decoder:
@@ -78,7 +78,7 @@ class Base64Decoder:
         return decoded
 
     def close(self) -> None:
-        """The part has ended.
+        """End the part.
 
         Raises:
             MalformedBody: inside of a group of four characters.
@@ -114,7 +114,7 @@ class QuotedPrintableDecoder:
         return binascii.a2b_qp(data)
 
     def close(self) -> None:
-        """The part has ended.
+        """End the part.
 
         Raises:
             MalformedBody: inside of an escape.
@@ -124,7 +124,7 @@ class QuotedPrintableDecoder:
 
 
 def transfer_decoder(encoding: str | None) -> TransferDecoder | None:
-    """The decoder for a Content-Transfer-Encoding value; None when none is needed.
+    """Make the decoder for a Content-Transfer-Encoding; None when none is needed.
 
     Raises:
         UnsupportedContent: it is not one of those in RFC 2045 section 6.

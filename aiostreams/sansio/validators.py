@@ -108,7 +108,7 @@ class EntityTag:
         return self.opaque == other.opaque
 
     def weakened(self) -> EntityTag:
-        """The weak tag, for a variant with other bytes, such as a compressed one."""
+        """Return the weak tag, for a variant with other bytes, such as compressed."""
         return EntityTag(self.opaque, weak=True)
 
 

@@ -86,7 +86,7 @@ def read_signed(
 
 
 def signing_key(scheme: SignatureScheme, key: str | bytes) -> bytes:
-    """The bytes of ``key``, as the scheme writes it.
+    """Return the bytes of ``key``, as the scheme writes it.
 
     Raises:
         ValueError: it is empty, or not base64 where it should be.

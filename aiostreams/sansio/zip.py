@@ -91,7 +91,7 @@ _DRIVE: Final = re.compile(r"[A-Za-z]:")
 
 
 def check_name(name: str) -> bytes:
-    """The bytes of ``name``, if it is one that no reader takes for another place.
+    """Return the bytes of ``name``, if no reader can take it for another place.
 
     Raises:
         TypeError: it is not a ``str``.
@@ -129,7 +129,7 @@ def check_name(name: str) -> bytes:
 
 
 def dos_time(modified: float | dt.datetime | None) -> tuple[int, int | None]:
-    """The DOS date and time of ``modified``, and its POSIX seconds if known.
+    """Return the DOS date and time of ``modified``, and POSIX seconds if known.
 
     What is outside of 1980 to 2107 becomes the nearest that is within.
 
@@ -197,7 +197,7 @@ class ZipDirectory:
         crc32: int | None = None,
         deflate: bool = False,
     ) -> int:
-        """One more member; gives its number.
+        """Add one more member, and return its number.
 
         Args:
             name: where it is unpacked to; with a final ``/`` it is a folder.
@@ -293,7 +293,7 @@ class ZipDirectory:
         return self._sizes[number] if sized else None
 
     def crc32(self, number: int) -> int | None:
-        """The CRC-32 of its bytes, if known."""
+        """Return the CRC-32 of its bytes, if known."""
         known = self._flags[number] & _KNOWS_CRC
         return self._crcs[number] if known else None
 
@@ -302,7 +302,7 @@ class ZipDirectory:
         return bool(self._flags[number] & _IS_DEFLATED)
 
     def at(self, offset: int) -> int:
-        """The number of the member that byte ``offset`` of the archive belongs to."""
+        """Return the number of the member with byte ``offset`` of the archive."""
         return bisect_right(self._offsets, offset) - 1
 
     def start(self, number: int) -> int:
@@ -336,7 +336,7 @@ class ZipDirectory:
     # -- what is written -------------------------------------------------------------
 
     def header(self, number: int) -> bytes:
-        """The local header of a member that was placed (section 4.3.7)."""
+        """Return the local header of a member that was placed (section 4.3.7)."""
         flags = self._flags[number]
         name = self._names[number]
         crc32 = self._crcs[number]
@@ -373,7 +373,7 @@ class ZipDirectory:
         )
 
     def descriptor(self, number: int) -> bytes:
-        """The data descriptor of a finished member, if it has one (section 4.3.9)."""
+        """Return the data descriptor of a finished member, if any (section 4.3.9)."""
         if not self._flags[number] & _IS_DESCRIBED:
             return b""
         size = self._sizes[number]
@@ -382,7 +382,7 @@ class ZipDirectory:
         return pack(0x08074B50, self._crcs[number], packed, size)
 
     def central(self, number: int) -> bytes:
-        """The header of a member in the central directory (section 4.3.12)."""
+        """Return the header of a member in the central directory (section 4.3.12)."""
         flags = self._flags[number]
         name = self._names[number]
         size = self._sizes[number]
@@ -427,7 +427,7 @@ class ZipDirectory:
         )
 
     def central_size(self, number: int) -> int:
-        """The length of that header."""
+        """Return the length of that header."""
         size = self._sizes[number]
         numbers = (size, self._packed.get(number, size), self._offsets[number])
         large = sum(value >= _MOST_32 for value in numbers)

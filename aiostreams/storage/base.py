@@ -115,7 +115,7 @@ class Storage(ABC):
         overwrite: bool = False,
         size: int | None = None,
     ) -> Stream:
-        """A writable stream, whose ``close()`` stores the object, whole.
+        """Open a writable stream, whose ``close()`` stores the complete object.
 
         Until then, and for ever after ``abort()`` or an error, the key is what it
         was, and nothing else is left either. Should ``close()`` be cancelled, the
@@ -182,7 +182,7 @@ class Storage(ABC):
         overwrite: bool = False,
         size: int | None = None,
     ) -> StagedObject:
-        """An object that is written now, and gets its key later or is removed.
+        """Begin an object that is written now, and gets its key later or is removed.
 
         Until it is published it is not at ``key``. The bytes wait under a key below
         ``aiostreams-staged/``, and are moved from there, unless the storage knows
@@ -234,7 +234,7 @@ class Storage(ABC):
 
     @abstractmethod
     async def open(self, key: str) -> Stream:
-        """A readable stream over the object as it is now.
+        """Open a readable stream over the object as it is now.
 
         It has ``size``, ``content_type``, ``etag`` and ``last_modified`` (POSIX
         seconds), and can seek: ``slice`` gives a part of the same version, or
@@ -336,7 +336,7 @@ class Storage(ABC):
 
     @abstractmethod
     def list(self, prefix: str = "") -> AsyncIterator[StoredObject]:
-        """The objects whose keys begin with ``prefix``, in any order.
+        """List the objects whose keys begin with ``prefix``, in any order.
 
         Objects that are created or deleted meanwhile may show or not.
 
@@ -354,7 +354,7 @@ class Storage(ABC):
     async def presign(
         self, key: str, method: str = "GET", expires: float = 3600.0
     ) -> str:
-        """A URL by which anyone may ``method`` the object for ``expires`` seconds.
+        """Make a URL by which anyone may ``method`` the object for ``expires`` seconds.
 
         Raises:
             NotImplementedError: this storage has no URLs.
@@ -407,7 +407,7 @@ class StagedObject(ABC):
 
     @abstractmethod
     async def create(self) -> Stream:
-        """The stream to write, once. Its ``close()`` makes the bytes complete.
+        """Open the stream to write, once. Its ``close()`` makes the bytes complete.
 
         Raises:
             StorageError, ObjectExists: as :meth:`Storage.create`.
@@ -415,7 +415,7 @@ class StagedObject(ABC):
 
     @abstractmethod
     async def open(self) -> Stream:
-        """A stream over the bytes, which can seek; it may fail once they are moved.
+        """Open a stream over the bytes that can seek; it may fail once they are moved.
 
         Raises:
             ObjectNotFound: they are not staged any more.
@@ -488,7 +488,7 @@ class _StagedByKey(StagedObject):
 
 
 def check_key(key: str) -> tuple[str, ...]:
-    """The segments of ``key``, for a storage of one's own.
+    """Check ``key`` and return its segments, for a storage of one's own.
 
     Raises:
         InvalidKey: it is outside the grammar, see :class:`Storage`.
@@ -508,7 +508,7 @@ def check_key(key: str) -> tuple[str, ...]:
 
 
 def check_prefix(prefix: str) -> tuple[tuple[str, ...], str]:
-    """The whole segments of ``prefix``, and how the next one begins.
+    """Check ``prefix``; return its complete segments, and how the next one begins.
 
     For ``list`` of a storage of one's own.
 
@@ -546,7 +546,7 @@ def _check_segment(segment: str) -> None:
 def check_attributes(
     content_type: str | None, metadata: Mapping[str, str] | None
 ) -> dict[str, str]:
-    """A copy of ``metadata``, for ``create`` of a storage of one's own.
+    """Check and copy ``metadata``, for ``create`` of a storage of one's own.
 
     Args:
         content_type: what ``create`` was given; 1 to 255 printable ASCII characters.

@@ -152,7 +152,7 @@ class DiskStorage(Storage):
         overwrite: bool = False,
         size: int | None = None,
     ) -> Stream:
-        """A writable stream, see :meth:`Storage.create`.
+        """Open a writable stream, see :meth:`Storage.create`.
 
         The disk is first touched by a ``write``, or by ``open()`` of the stream.
         """
@@ -169,7 +169,7 @@ class DiskStorage(Storage):
         overwrite: bool = False,
         size: int | None = None,
     ) -> StagedObject:
-        """An object that gets its key later, see :meth:`Storage.stage`.
+        """Begin an object that gets its key later, see :meth:`Storage.stage`.
 
         It is a complete temporary file, which costs one more trip to a thread.
         """
@@ -195,7 +195,7 @@ class DiskStorage(Storage):
         metadata: Mapping[str, str] | None = None,
         overwrite: bool = False,
     ) -> StagedObject | None:
-        """An object of a file that is there, which gets one more name.
+        """Make an object of a file that is there, which gets one more name.
 
         Whoever owns the file removes its other name, and changes it no more. An object
         that is that file already is no obstacle.
@@ -274,7 +274,7 @@ class DiskStorage(Storage):
         )
 
     async def open(self, key: str) -> Stream:
-        """A readable stream over the file, see :meth:`Storage.open`."""
+        """Open a readable stream over the file, see :meth:`Storage.open`."""
         file, attributes = await _run(
             functools.partial(self._open, key), undo=lambda opened: opened[0].close()
         )
@@ -639,7 +639,7 @@ class Attributes(NamedTuple):
 
 
 def encode_attributes(content_type: str | None, metadata: Mapping[str, str]) -> bytes:
-    """The attribute's value; empty when there is nothing to keep."""
+    """Return the attribute's value; empty when there is nothing to keep."""
     kept: dict[str, object] = {}
     if content_type is not None:
         kept["content_type"] = content_type

@@ -497,7 +497,7 @@ class SafeDirectory:
         self._made_root = False
 
     def open(self, segments: Sequence[str], *, make: bool = False) -> int:
-        """The descriptor of a folder; the caller closes it.
+        """Open the descriptor of a folder; the caller closes it.
 
         Args:
             segments: the way from the root.

@@ -72,7 +72,7 @@ class MemoryStorage(Storage):
         overwrite: bool = False,
         size: int | None = None,
     ) -> Stream:
-        """A writable stream, see :meth:`Storage.create`."""
+        """Open a writable stream, see :meth:`Storage.create`."""
         del size
         check_key(key)
         metadata = check_attributes(content_type, metadata)
@@ -93,7 +93,7 @@ class MemoryStorage(Storage):
         overwrite: bool = False,
         size: int | None = None,
     ) -> StagedObject:
-        """An object that gets its key later, see :meth:`Storage.stage`."""
+        """Begin an object that gets its key later, see :meth:`Storage.stage`."""
         if type(self).create is not MemoryStorage.create:
             # What a subclass does with the bytes is not passed by.
             return await super().stage(
@@ -119,7 +119,7 @@ class MemoryStorage(Storage):
         self._objects[found.stored.key] = found
 
     async def open(self, key: str) -> Stream:
-        """A readable stream over the object, see :meth:`Storage.open`."""
+        """Open a readable stream over the object, see :meth:`Storage.open`."""
         return _MemoryReader(self._find(key))
 
     async def stat(self, key: str) -> StoredObject:
@@ -144,7 +144,7 @@ class MemoryStorage(Storage):
         self._objects[target] = _Object(stored, found.data)
 
     async def list(self, prefix: str = "") -> AsyncGenerator[StoredObject, None]:
-        """The objects whose keys begin with ``prefix``."""
+        """List the objects whose keys begin with ``prefix``."""
         check_prefix(prefix)
         for key, found in list(self._objects.items()):
             if key.startswith(prefix):

@@ -76,7 +76,7 @@ class ObjectReader(Stream):
         return self._stored.modified
 
     async def readany(self) -> bytes:
-        """The next piece.
+        """Return the next piece.
 
         Raises:
             ObjectNotFound: the object was deleted.
@@ -90,7 +90,7 @@ class ObjectReader(Stream):
         return piece
 
     async def _fetch(self) -> bytes:
-        """The piece at ``_at``, which is moved on."""
+        """Fetch the piece at ``_at``, which is moved on."""
         tries = 0
         while True:
             try:
@@ -132,7 +132,7 @@ class ObjectReader(Stream):
         return explain(error, "read", self._stored.key)
 
     async def slice(self, offset: int, length: int | None = None) -> ObjectReader:
-        """A stream over a part of the same version."""
+        """Return a stream over a part of the same version."""
         begin = min(self._end, self._offset + offset)
         end = self._end if length is None else min(self._end, begin + length)
         return ObjectReader(

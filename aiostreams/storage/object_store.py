@@ -153,7 +153,7 @@ class ObjectStorage(Storage):
         overwrite: bool = False,
         size: int | None = None,
     ) -> Stream:
-        """A writable stream, see :meth:`Storage.create`.
+        """Open a writable stream, see :meth:`Storage.create`.
 
         Raises:
             StorageError: the store keeps no metadata.
@@ -172,7 +172,7 @@ class ObjectStorage(Storage):
         overwrite: bool = False,
         size: int | None = None,
     ) -> StagedObject:
-        """An object that gets its key later, see :meth:`Storage.stage`.
+        """Begin an object that gets its key later, see :meth:`Storage.stage`.
 
         It waits below ``.aiostreams-temporary``. To publish it costs a copy by the
         store and a request that deletes; on S3, the bytes of more than 5 GiB pass
@@ -234,12 +234,12 @@ class ObjectStorage(Storage):
         )
 
     async def open(self, key: str) -> Stream:
-        """A readable stream over the object, see :meth:`Storage.open`."""
+        """Open a readable stream over the object, see :meth:`Storage.open`."""
         check_key(key)
         return await self.open_path(self.path(key), key)
 
     async def open_path(self, path: str, key: str) -> Stream:
-        """A readable stream over what is at a path, for what is staged there."""
+        """Open a readable stream over what is at a path, for what is staged there."""
         found = await self.look(path, key)
         stored = _describe(key, found.meta, found.attributes)
         return ObjectReader(
@@ -323,7 +323,7 @@ class ObjectStorage(Storage):
             raise explained from error
 
     async def list(self, prefix: str = "") -> AsyncGenerator[StoredObject, None]:
-        """The objects whose keys begin with ``prefix``, without their attributes.
+        """List the objects whose keys begin with ``prefix``, without their attributes.
 
         The store looks through the whole folder that the prefix is in.
         """
@@ -344,7 +344,7 @@ class ObjectStorage(Storage):
     async def presign(
         self, key: str, method: str = "GET", expires: float = 3600.0
     ) -> str:
-        """A URL by which anyone may ``method`` the object, see :meth:`Storage.presign`.
+        """Make a URL for ``method`` on the object, see :meth:`Storage.presign`.
 
         Args:
             key: the object's; it need not exist.
@@ -411,7 +411,7 @@ class ObjectStorage(Storage):
         return f"{self._prefix}/{key}".strip("/")
 
     def temporary_path(self) -> str:
-        """A path for an object that has no name yet."""
+        """Return a path for an object that has no name yet."""
         return self.path(f"{_TEMPORARY}/{secrets.token_hex(16)}")
 
     def start(self, step: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
@@ -422,7 +422,7 @@ class ObjectStorage(Storage):
         return task
 
     async def look(self, path: str, key: str) -> Any:
-        """The store's answer about an object.
+        """Return the store's answer about an object.
 
         Raises:
             ObjectNotFound: there is none.

@@ -58,7 +58,7 @@ _logger = logging.getLogger("aiostreams.uploads")
 
 
 def part_plan(part_size: int, concurrency: int, size: int | None) -> tuple[int, int]:
-    """The size of a part and how many are under way, for an object of ``size``.
+    """Return a part's size and how many are under way, for an object of ``size``.
 
     Parts grow so that 10,000 of them suffice, in whole MiB; fewer of them are then
     under way, so that the memory stays what it was, as far as one part allows.

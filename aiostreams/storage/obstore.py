@@ -78,7 +78,7 @@ _used_by: int | None = None
 
 
 def load() -> ModuleType:
-    """The library.
+    """Import the library.
 
     Raises:
         ImportError: it is not installed; the message names the extra.
@@ -105,7 +105,7 @@ def enter() -> None:
 
 
 def with_defaults(store: Any) -> Any:
-    """A store like ``store``, with timeouts, retries, checksums, conditional copies.
+    """Return a store like it, with timeouts, retries, checksums, conditional copies.
 
     What the user has set is kept. Stores that are not clouds are kept as they are.
     """
@@ -178,6 +178,6 @@ async def finish(future: asyncio.Future[Any]) -> None:
 
 
 def _retrieve(future: asyncio.Future[Any]) -> None:
-    """Nobody is there to hear of an error; asyncio would call it forgotten."""
+    """Retrieve an error that has no reader; asyncio would call it forgotten."""
     if not future.cancelled() and (error := future.exception()) is not None:
         _logger.warning("request to the store failed, unheard: %s", error)

@@ -33,7 +33,7 @@ _TRUTH = {"true": True, "1": True, "false": False, "0": False}
 
 
 def storage_from_url(url: str | URL) -> Storage:
-    """The storage that ``url`` names.
+    """Make the storage that ``url`` names.
 
     ``memory:`` is a :class:`MemoryStorage`, ``file:///path`` a :class:`DiskStorage`
     (option ``fsync``), and ``s3://``, ``gs://`` and ``az://`` an

@@ -78,11 +78,11 @@ class BlockingFile(io.RawIOBase):
         return asyncio.run_coroutine_threadsafe(coroutine, self._loop).result()
 
     def readable(self) -> bool:
-        """True: reading a stream that cannot be read raises when it is tried."""
+        """Return true: a stream that cannot be read raises when that is tried."""
         return True
 
     def writable(self) -> bool:
-        """True: likewise."""
+        """Return true: likewise."""
         return True
 
     def seekable(self) -> bool:
@@ -112,7 +112,7 @@ class BlockingFile(io.RawIOBase):
         return len(piece)
 
     def tell(self) -> int:
-        """The position in bytes from the start of the stream."""
+        """Return the position in bytes from the start of the stream."""
         self._check()
         return self._position
 

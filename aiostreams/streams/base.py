@@ -104,7 +104,7 @@ class Stream(Guarded, ABC):
     # -- what a source may override ------------------------------------------------
 
     async def readany(self) -> bytes:
-        """The next bytes as soon as there are any; ``b""`` at the end.
+        """Return the next bytes as soon as there are any; ``b""`` at the end.
 
         Raises:
             StreamClosed: the stream was closed, before or while waiting.
@@ -181,7 +181,7 @@ class Stream(Guarded, ABC):
         return type(self).slice is not Stream.slice
 
     async def slice(self, offset: int, length: int | None = None) -> Stream:
-        """A new stream over ``length`` bytes from ``offset`` of the same bytes.
+        """Open a new stream over ``length`` bytes from ``offset`` of the same bytes.
 
         Overriding this is all it takes to say "I can seek": range requests,
         ``as_file().seek`` and ``SliceStream`` then use it. The slice has a size,
@@ -205,7 +205,7 @@ class Stream(Guarded, ABC):
         raise NotImplementedError(f"{type(self).__name__} cannot seek")
 
     def getvalue(self) -> bytes | None:
-        """All bytes of the stream, read or not, where they are in memory anyway.
+        """Return all bytes of the stream, read or not, if they are in memory anyway.
 
         ``None`` for every other stream. Whoever gets bytes need not read: they can be
         sent, hashed or compared as they are.
@@ -510,7 +510,7 @@ class Stream(Guarded, ABC):
         return _Iterator(self.readline)
 
     def as_file(self) -> io.RawIOBase:
-        """A blocking file over this stream, for use **in a worker thread**.
+        """Return a blocking file over this stream, for use **in a worker thread**.
 
         Call it on the event loop, then hand the file to code that runs in a
         thread (``asyncio.to_thread``). On the loop's own thread its methods raise

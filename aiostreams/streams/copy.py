@@ -116,7 +116,7 @@ class _Pump:
         self.loaded = False
 
     def cut(self, chunk: bytes) -> bytes:
-        """The first piece of ``chunk``; the rest is kept."""
+        """Return the first piece of ``chunk``; the rest is kept."""
         self._chunk = chunk
         self._offset = self._chunk_size
         self.loaded = True

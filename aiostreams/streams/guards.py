@@ -274,7 +274,7 @@ class StreamState:
     # -- a call has ended ----------------------------------------------------------
 
     def arrived(self, chunk: bytes, size: int | None, task: Task | None) -> bytes:
-        """A read of ``task`` has given ``chunk``: what the caller must return."""
+        """Return what a read of ``task`` must return that has given ``chunk``."""
         self.reader = None
         if self.state is _CLOSED:
             raise self.after_close(None, task)
@@ -305,7 +305,7 @@ class StreamState:
         return error
 
     def settle(self, error: BaseException, task: Task | None) -> BaseException:
-        """A read of ``task`` has raised: what the caller must raise."""
+        """Return what a read of ``task`` must raise that has raised."""
         self.reader = None
         if self.closed:
             return self.after_close(error, task)
@@ -390,7 +390,7 @@ class Buffer:
         self.held += sum(map(len, pieces))
 
     def find_in_first(self, separator: bytes) -> int:
-        """The length up to and with ``separator`` in the first chunk, or -1."""
+        """Return the length up to and with ``separator`` in the first chunk, or -1."""
         found = self._chunks[0].find(separator, self._offset)
         return -1 if found < 0 else found + len(separator) - self._offset
 

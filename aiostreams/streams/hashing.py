@@ -94,7 +94,7 @@ class HashStream(Transform):
         return self._hashes.digests
 
     async def readany(self) -> bytes:
-        """The source's next piece."""
+        """Return the source's next piece."""
         # A reader cancelled while it waits for the hash comes back for the piece.
         if self._next is None:
             piece = self._next = await self.source.readany()
@@ -146,7 +146,7 @@ class HashStream(Transform):
 
 
 async def hash_whole(data: bytes, algorithms: Sequence[str]) -> dict[str, str]:
-    """The hex digests of ``data``, as :class:`HashStream` would give them.
+    """Return the hex digests of ``data``, as :class:`HashStream` would give them.
 
     Raises:
         ValueError: an algorithm is unknown, or has no fixed digest length.
@@ -214,7 +214,7 @@ class DigestStream(HashStream):
         self._expected = dict(expected)
 
     async def readany(self) -> bytes:
-        """The source's next piece."""
+        """Return the source's next piece."""
         piece = await super().readany()
         if not piece:
             digests = self.digests
@@ -275,7 +275,7 @@ class SignedStream(HashStream):
         self._signatures = tuple(signatures)
 
     async def readany(self) -> bytes:
-        """The source's next piece."""
+        """Return the source's next piece."""
         piece = await super().readany()
         if not piece and not self._macs.match(self._signatures):
             raise InvalidSignature("the signature is not of this body by a known key")

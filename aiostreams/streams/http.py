@@ -63,7 +63,7 @@ class HTTPStream(Stream):
 
     @classmethod
     def from_request(cls, request: web.BaseRequest) -> Self:
-        """The body of a request, as aiohttp gives it.
+        """Return the body of a request, as aiohttp gives it.
 
         ``size`` is the Content-Length, unless aiohttp decodes the body.
         """
@@ -76,7 +76,7 @@ class HTTPStream(Stream):
 
     @classmethod
     def from_response(cls, response: ClientResponse) -> Self:
-        """The body of a client's response; closing the stream closes the response.
+        """Return the body of a client's response; its close closes the response.
 
         The connection goes back to the pool when the body was read to its end.
         """
@@ -104,7 +104,7 @@ class HTTPStream(Stream):
             return arrived_before(error, self._http)
 
     async def _next_piece(self) -> bytes:
-        """The next piece, at most up to the end of an HTTP chunk, which is noted."""
+        """Read the next piece, at most up to the end of an HTTP chunk; note that."""
         while True:
             data, ends_chunk = await self._http.readchunk()
             if isinstance(self._http, _NoBody):
@@ -115,7 +115,7 @@ class HTTPStream(Stream):
                 return data
 
     def _take_held(self) -> bytes:
-        """All that is held, and what has arrived since, as aiohttp's reader has it."""
+        """Take all that is held, and what has arrived since, as aiohttp's does."""
         life = self._life
         data = b"".join(life.buffer.take_all())
         if life.state is not OPEN or self._http.exception() is not None:
@@ -181,7 +181,7 @@ class HTTPStream(Stream):
     # -- the rest of aiohttp's Streaming API ---------------------------------------
 
     async def readchunk(self) -> tuple[bytes, bool]:
-        """The next bytes, and whether they end an HTTP chunk.
+        """Return the next bytes, and whether they end an HTTP chunk.
 
         ``(b"", True)`` is the border of a chunk whose bytes were read before,
         ``(b"", False)`` the end of the stream. Borders are where they are however the
@@ -270,11 +270,11 @@ class HTTPStream(Stream):
         return data + more
 
     def unread_data(self, data: bytes) -> None:
-        """The same as :meth:`unread`."""
+        """Push ``data`` back, as :meth:`unread` does."""
         self.unread(data)
 
     def exception(self) -> BaseException | None:
-        """The error that aiohttp has set on the reader, or ``None``."""
+        """Return the error that aiohttp has set on the reader, or ``None``."""
         return self._http.exception()
 
     def is_eof(self) -> bool:
@@ -338,7 +338,7 @@ def is_decoded(reader: StreamReader) -> bool:
 
 
 def content_type_of(headers: Mapping[str, str]) -> str | None:
-    """The Content-Type, or ``None``; bytes that are not UTF-8 are U+FFFD."""
+    """Return the Content-Type, or ``None``; bytes that are not UTF-8 are U+FFFD."""
     content_type = headers.get(hdrs.CONTENT_TYPE)
     if content_type is None or content_type.isascii():
         return content_type
@@ -393,7 +393,7 @@ def _has_borders(reader: StreamReader) -> bool:
 
 
 def _translate(error: BaseException) -> BaseException:
-    """One of our errors for aiohttp's, where the server side has one."""
+    """Translate aiohttp's error to one of ours, where the server side has one."""
     if isinstance(error, web.RequestPayloadError):
         return MalformedBody("the body breaks its transfer or content coding")
     if isinstance(error, ClientError):

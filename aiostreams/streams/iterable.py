@@ -154,7 +154,7 @@ class ProducedStream(Stream):
     _producer: Producer | None = None  # also where __init__ has failed
 
     async def readany(self) -> bytes:
-        """All that is ready; waits for the first piece only."""
+        """Return all that is ready; wait for the first piece only."""
         assert self._producer is not None
         return await self._producer.next()
 
@@ -210,7 +210,7 @@ class IterStream(ProducedStream):
             self._sync = iter(iterable)
 
     async def readany(self) -> bytes:
-        """The next piece that is not empty."""
+        """Return the next piece that is not empty."""
         if self._sync is not None:
             for piece in self._sync:
                 if data := _as_bytes(piece):

@@ -34,7 +34,7 @@ class ByteStream(Stream):
         super().__init__(size=len(self._data), content_type=content_type)
 
     async def readany(self) -> bytes:
-        """The next piece of the bytes."""
+        """Return the next piece of the bytes."""
         start = self.received
         if not start and len(self._data) <= _PIECE:
             return self._data
@@ -58,7 +58,7 @@ class ByteStream(Stream):
         return await super().read(size)
 
     def getvalue(self) -> bytes:
-        """All the bytes, read or not.
+        """Return all the bytes, read or not.
 
         Raises:
             StreamClosed: the stream was closed.
@@ -71,6 +71,6 @@ class ByteStream(Stream):
         self._data = b""
 
     async def slice(self, offset: int, length: int | None = None) -> ByteStream:
-        """A stream over a part of the same bytes."""
+        """Return a stream over a part of the same bytes."""
         end = None if length is None else offset + length
         return ByteStream(self._data[offset:end], content_type=self.content_type)

@@ -72,7 +72,7 @@ class RandomBoundary(str):
 
 
 def random_boundary(contents: Iterable[bytes] = ()) -> RandomBoundary:
-    """A boundary of 128 random bits that is in none of ``contents``."""
+    """Make a boundary of 128 random bits that is in none of ``contents``."""
     contents = list(contents)
     while True:
         boundary = RandomBoundary(secrets.token_hex(16))
@@ -160,7 +160,7 @@ class MultiPartStream(Stream):
         return self._sum(lambda stream: stream.size)
 
     def measure(self) -> int | None:
-        """The same, with a look at files that are not open yet."""
+        """Measure the same, with a look at files that are not open yet."""
         return self._sum(lambda stream: stream.measure())
 
     def _sum(self, size_of: Callable[[Stream], int | None]) -> int | None:
@@ -184,7 +184,7 @@ class MultiPartStream(Stream):
         return self
 
     async def readany(self) -> bytes:
-        """The next piece."""
+        """Return the next piece."""
         while self._index < len(self._sources):
             source = self._sources[self._index]
             if isinstance(source, bytes):

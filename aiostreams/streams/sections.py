@@ -62,7 +62,7 @@ class ChainStream(Stream):
         return self
 
     async def readany(self) -> bytes:
-        """The next piece of the first source that is not at its end."""
+        """Return the next piece of the first source that is not at its end."""
         while self._index < len(self._sources):
             source = self._sources[self._index]
             if piece := await source.readany():
@@ -75,7 +75,7 @@ class ChainStream(Stream):
         return b""
 
     async def slice(self, offset: int, length: int | None = None) -> Stream:
-        """A part, out of slices of the sources it touches."""
+        """Return a part, out of slices of the sources it touches."""
         total = self.size
         if total is None or self._keeps is False:
             raise NotImplementedError("a chain of unknown size cannot seek")
@@ -140,7 +140,7 @@ class SliceStream(Transform):
         return rest if self._length is None else min(rest, self._length)
 
     async def readany(self) -> bytes:
-        """The next piece that lies within the part."""
+        """Return the next piece that lies within the part."""
         if self._length is not None and self.received >= self._length:
             return b""
         if self.source.seekable:
@@ -163,7 +163,7 @@ class SliceStream(Transform):
         return piece[: self._length - self.received]
 
     async def slice(self, offset: int, length: int | None = None) -> Stream:
-        """A part of this part."""
+        """Return a part of this part."""
         rest = None if self._length is None else max(0, self._length - offset)
         if length is None or (rest is not None and rest < length):
             length = rest

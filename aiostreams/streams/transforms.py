@@ -63,7 +63,7 @@ class Transform(Stream):
         return self.source.size if self.__keeps_size else None
 
     def measure(self) -> int | None:
-        """That of the source, if the size is the source's."""
+        """Return that of the source, if the size is the source's."""
         if type(self).size is Transform.size and self.__keeps_size:
             return self.source.measure()
         return self.size
@@ -89,7 +89,7 @@ class Transform(Stream):
         return self
 
     async def readany(self) -> bytes:
-        """The source's next piece."""
+        """Return the source's next piece."""
         return await self.source.readany()
 
     async def close(self) -> None:
@@ -124,7 +124,7 @@ class LimitStream(Transform):
         self._passed = 0
 
     async def readany(self) -> bytes:
-        """The source's next piece, unless it goes beyond the limit."""
+        """Return the source's next piece, unless it goes beyond the limit."""
         if not self._passed:
             size = self.source.size
             if size is not None and size > self._max_bytes:
@@ -162,7 +162,7 @@ class ProgressStream(Transform):
         self._call: PendingCall[None] = PendingCall()
 
     async def readany(self) -> bytes:
-        """The source's next piece, once the callback has seen its count."""
+        """Return the source's next piece, once the callback has seen its count."""
         # A reader cancelled in the callback comes back for the same piece.
         if self._piece is None:
             piece = await self.source.readany()
@@ -224,7 +224,7 @@ class RateStream(Transform):
         self._offset = 0
 
     async def readany(self) -> bytes:
-        """The source's next bytes, when it is their time."""
+        """Return the source's next bytes, when it is their time."""
         if self._offset == len(self._piece):
             piece = await self.source.readany()
             if not piece:
@@ -259,7 +259,7 @@ class TeeStream(Transform):
         self._writing: PendingCall[None] = PendingCall()
 
     async def readany(self) -> bytes:
-        """The source's next piece, once every sink has it."""
+        """Return the source's next piece, once every sink has it."""
         # A reader cancelled while sinks write comes back for the same piece.
         piece = self._piece
         if not piece:

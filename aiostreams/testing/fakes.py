@@ -43,7 +43,7 @@ class DripStream(Stream):
         self._turns = turns
 
     async def readany(self) -> bytes:
-        """The next piece; cancelled while it waits, it loses nothing."""
+        """Return the next piece; cancelled while it waits, it loses nothing."""
         for _ in range(self._turns):
             await asyncio.sleep(0)
         size = self._pieces[self._turn % len(self._pieces)]
@@ -77,7 +77,7 @@ class FailStream(DripStream):
         self._failure = error or RuntimeError(f"failed after {after} bytes")
 
     async def readany(self) -> bytes:
-        """The next piece, or the error."""
+        """Return the next piece, or the error."""
         return await super().readany() or self._raise()
 
     def _raise(self) -> bytes:
@@ -88,7 +88,7 @@ class StallStream(DripStream):
     """A drip that never ends: after ``data`` it waits until it is cancelled."""
 
     async def readany(self) -> bytes:
-        """The next piece, or nothing for ever."""
+        """Return the next piece, or nothing for ever."""
         piece = await super().readany()
         if not piece:
             await asyncio.get_running_loop().create_future()
@@ -115,7 +115,7 @@ class SpyStream(Stream):
         self.closings: int = 0
 
     async def readany(self) -> bytes:
-        """The next piece of the source, counted."""
+        """Return the next piece of the source, counted."""
         self.reads += 1
         piece = await self.source.readany()
         self.pulled += len(piece)

@@ -112,7 +112,7 @@ async def _each(make: Make) -> AsyncIterator[tuple[str, Stream, bytes]]:
 
 
 async def _fresh(make: Make, name: str) -> Stream:
-    """One more stream with the same arrival."""
+    """Make one more stream with the same arrival."""
     if not _takes_source(make):
         return await _call(make)
     return await _call(make, dict(_arrivals(SAMPLE))[name])

@@ -34,7 +34,7 @@ _AHEAD: Final = 256 * KiB
 
 
 def all_checks(check: Check | Iterable[Check] | None) -> tuple[Check, ...]:
-    """The checks that an argument ``check=`` means."""
+    """Return the checks that an argument ``check=`` means."""
     if check is None:
         return ()
     return (check,) if callable(check) else tuple(check)
@@ -59,7 +59,7 @@ class Checks:
         return bool(self._feeds)
 
     def before(self, sink: Sink) -> Sink:
-        """A sink that gives each piece to the checks, and then to ``sink``."""
+        """Return a sink that gives each piece to the checks, and then to ``sink``."""
         if not self._feeds:
             return sink
         self._sink = sink
@@ -121,7 +121,7 @@ class _Feed:
             await check(stream, file)
 
     async def take(self) -> bytes:
-        """The next piece; ``b""`` when there will be no more."""
+        """Return the next piece; ``b""`` when there will be no more."""
         while not self._pieces:
             if self._over:
                 return b""

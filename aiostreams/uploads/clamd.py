@@ -40,7 +40,7 @@ def clamd(
     timeout: float = 20.0,
     max_size: int | None = None,
 ) -> Check:
-    """A check for ``receive(check=...)`` that asks a ClamAV daemon.
+    """Make a check for ``receive(check=...)`` that asks a ClamAV daemon.
 
         receive(request, check=clamd("unix:///run/clamav/clamd.ctl"))
 
@@ -112,7 +112,7 @@ async def _scan(
     writer: asyncio.StreamWriter,
     timeout: float,
 ) -> bytes:
-    """The daemon's answer, without the NUL at its end."""
+    """Return the daemon's answer, without the NUL at its end."""
     # From the beginning: the answer may come early, and is lost with the connection.
     answering = start(reader.readuntil(b"\0"))
     try:

@@ -119,7 +119,7 @@ class FormMember:
         return False if self.shape.is_bool and self.rule is None else _ABSENT
 
     def texts(self, texts: Sequence[str], duplicates: Duplicates) -> Any:
-        """The value of these texts.
+        """Make the value of these texts.
 
         Raises:
             InvalidContent: one has a wrong form.
@@ -164,7 +164,7 @@ class FormMember:
             raise _fault(str(error), *path) from error
 
     def files(self, files: Sequence[Any]) -> Any:
-        """The value of these files.
+        """Make the value of these files.
 
         Raises:
             InvalidContent: they are too many or too few.
@@ -355,7 +355,7 @@ def takes_file(model: Any, name: str) -> bool:
 
 
 def json_fields(model: Any, *, file_type: type = StoredFile) -> frozenset[str]:
-    """The fields whose text is JSON.
+    """Return the fields whose text is JSON.
 
     A browser sends a ``Blob`` of JSON with a filename: a part of one of these names
     is text, filename or not.

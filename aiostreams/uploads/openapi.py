@@ -37,7 +37,7 @@ def body_schema(
     media_types: Iterable[str] | None = None,
     schemas: dict[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """The Request Body Object (OpenAPI 3.1 section 4.8.13) of a model, or of rules.
+    """Make the Request Body Object (OpenAPI 3.1, 4.8.13) of a model, or of rules.
 
         operation = {
             "requestBody": body_schema(Order),
@@ -92,7 +92,7 @@ def body_schema(
 def _form(
     model: Any, kind: Any, media_type: str, schemas: dict[str, Any] | None
 ) -> dict[str, Any]:
-    """The Media Type Object of a form."""
+    """Return the Media Type Object of a form."""
     compiled = model_of(model, early=True)
     file_type = File if kind is not None and issubclass(File, kind) else StoredFile
     members = form_members(compiled, file_type)
@@ -139,7 +139,7 @@ def _encoding(encoding: dict[str, Any]) -> dict[str, Any]:
 
 
 def _file(rule: FileRule, several: bool) -> dict[str, Any]:  # noqa: FBT001
-    """The schema of a field's files; ``maxLength`` counts bytes here."""
+    """Return the schema of a field's files; ``maxLength`` counts bytes here."""
     accept = rule.accept or ()
     (media_type,) = accept if len(accept) == 1 else ("application/octet-stream",)
     file: dict[str, Any] = {"type": "string", "contentMediaType": media_type}
@@ -158,7 +158,7 @@ def _file(rule: FileRule, several: bool) -> dict[str, Any]:  # noqa: FBT001
 def _placed(
     schema: dict[str, Any], named: dict[str, Any], schemas: dict[str, Any] | None
 ) -> dict[str, Any]:
-    """A schema whose references lead somewhere."""
+    """Return a schema whose references lead somewhere."""
     if schemas is not None:
         for name, one in named.items():
             if schemas.setdefault(name, one) != one:
@@ -219,7 +219,7 @@ _MEMBERS: Final[dict[int, dict[str, Any]]] = {
 
 
 def problem_responses(*statuses: int) -> dict[str, Any]:
-    """The Responses Object (OpenAPI 3.1 section 4.8.16) of problem documents.
+    """Make the Responses Object (OpenAPI 3.1, 4.8.16) of problem documents.
 
     Args:
         statuses: which; 400, 413, 415 and 422 unless given.

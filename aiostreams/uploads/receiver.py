@@ -215,7 +215,7 @@ class Receiver:
     async def _adopt(
         self, file: StoredFile, incoming: IncomingFile, stream: Stream
     ) -> StagedObject | None:
-        """Have the storage make an object of bytes that it has, if it can."""
+        """Let the storage make an object of bytes that it has, if it can."""
         assert file.storage is not None
         if not isinstance(stream, StagedStream) or not stream.fits(file.storage):
             return None
@@ -233,7 +233,7 @@ class Receiver:
         return adopted
 
     async def _examine(self, stream: StagedStream, checks: Checks) -> Mapping[str, str]:
-        """The digests; for these, and for checks, it is read once, if need be."""
+        """Return the digests; for these, and for checks, it is read once if need be."""
         known = stream.digests
         if checks or any(name not in known for name in self._hashes):
             known = await _digests(await stream.slice(0), self._hashes, checks)
@@ -269,7 +269,7 @@ class Receiver:
         return Checks(checks, file, self._limits.idle_timeout)
 
     async def _hold(self, file: StoredFile, incoming: IncomingFile) -> HeldObject:
-        """Have a small file held in memory until the end: that saves a file."""
+        """Hold a small file in memory until the end: that saves a file."""
         assert file.storage is not None
         metadata = await self._words(incoming)
         self._check_new(file)
@@ -340,7 +340,7 @@ class Receiver:
     def _admit(
         self, field: str, incoming: IncomingFile, size: int | None
     ) -> tuple[FileRule, Storage, Ceiling]:
-        """Whether one more file, of that size, may come; to where; how large."""
+        """Admit one more file of that size; return its rule, storage and limit."""
         rule = self.rule(field)
         count = self._counts[field] = self._counts.get(field, 0) + 1
         rule.check_count(field, count, incoming.filename)
@@ -363,7 +363,7 @@ class Receiver:
         head: bytes,
         storage: Storage,
     ) -> StoredFile:
-        """The file, with its media type, if that is welcome, and its key."""
+        """Return the file, with its media type, if that is welcome, and its key."""
         declared, filename = incoming.content_type, incoming.filename
         if self._sniffer is None:
             content_type = rule.check_type(field, head, declared, filename)
@@ -386,7 +386,7 @@ class Receiver:
     def _hashed(
         self, source: Stream, sink: Stream
     ) -> tuple[Hashes | HashStream, Stream]:
-        """What has the digests in the end, and what is to be copied for that."""
+        """Return what has the digests in the end, and what is to be copied for that."""
         if not self._hashes:
             return Hashes(()), source
         if isinstance(sink, DiskWriter):
@@ -407,7 +407,7 @@ class Receiver:
         return _keep_extension(digest.hexdigest()[:32], incoming)
 
     def rule(self, field: str) -> FileRule:
-        """What holds for the files of a field."""
+        """Return what holds for the files of a field."""
         rule = self._rules.get(field, self._other)
         if rule.accept is None and self._accept is not None:
             rule = dataclasses.replace(rule, accept=self._accept)
@@ -415,7 +415,7 @@ class Receiver:
         return rule
 
     def missing(self) -> list[tuple[str, str]]:
-        """The fields that have fewer files than their rules ask for, as faults."""
+        """Return a fault for each field with fewer files than its rule asks for."""
         return [
             (pointer_to([field]), message)
             for field, rule in self._rules.items()
@@ -473,7 +473,7 @@ class Receiver:
                 staged.published = True
 
     async def _is_ours(self, staged: StagedObject) -> bool:
-        """Whether what is at the key has the same bytes: from before we were killed."""
+        """Return whether the key has the same bytes already: from before a crash."""
         [file] = (file for file in self.stored if file.staged is staged)
         assert file.storage is not None
         there = await file.storage.open(file.key)
@@ -504,7 +504,7 @@ class Receiver:
 async def _digests(
     stream: Stream, names: Sequence[str], checks: Checks | None = None
 ) -> Mapping[str, str]:
-    """The digests of all bytes of ``stream``, which is closed; checks see them too."""
+    """Return the digests of ``stream``, which is closed; checks see its bytes too."""
     async with HashStream(stream, *names) as hashing:
         while piece := await hashing.readany():
             if checks is not None:
@@ -641,12 +641,12 @@ class DigestKey:
         self._prefix = prefix
 
     def __call__(self, incoming: IncomingFile) -> str:
-        """A key for the time until the digest is known."""
+        """Return a key for the time until the digest is known."""
         del incoming
         return self._prefix + secrets.token_hex(16)
 
     def key(self, digests: Mapping[str, str]) -> str:
-        """The key."""
+        """Return the key."""
         return self._prefix + digests[self.algorithm]
 
 

@@ -155,7 +155,7 @@ class FileRule:
         *,
         sniffer: Callable[[bytes], str | None] | None = None,
     ) -> str:
-        """The media type of a file, if it is let in.
+        """Return the media type of a file, if it is let in.
 
         Args:
             field: for the message.
@@ -248,7 +248,7 @@ def _shown(filename: str) -> str:
 
 
 def _short(field: str) -> str:
-    """A name that a client may have chosen, fit for a message."""
+    """Shorten a name that a client may have chosen, for a message."""
     return ascii(field) if len(field) <= 40 else ascii(field[:40]) + "..."
 
 
@@ -267,7 +267,7 @@ class Ceiling:
     def exceeded(
         self, field: str, filename: str | None, seen: int, *, so_far: bool = False
     ) -> LimitExceeded:
-        """The error for a file of ``seen`` bytes, or of at least so many."""
+        """Make the error for a file of ``seen`` bytes, or of at least so many."""
         wrong = str(exceeded("", seen, self.size, exact=not so_far))
         if self.quota is not None:
             wrong += f" (left of the quota of {self.quota})"

@@ -48,7 +48,7 @@ class StagedStream(Transform):
         return self._content_type
 
     async def slice(self, offset: int, length: int | None = None) -> Stream:
-        """A part of the same bytes."""
+        """Return a part of the same bytes."""
         self._life.check_open()
         return await self.source.slice(offset, length)
 
@@ -66,7 +66,7 @@ class StagedStream(Transform):
         metadata: Mapping[str, str],
         overwrite: bool,
     ) -> StagedObject | None:
-        """An object of these bytes that gets its key later, without reading them.
+        """Begin an object of these bytes that gets its key later, without reading them.
 
         They stay where they are as well; whoever put them there removes them.
 

@@ -66,7 +66,7 @@ class StoredFile(FormFile):
         }
 
     async def open(self) -> Stream:
-        """A stream over the stored bytes, which can seek.
+        """Return a stream over the stored bytes, which can seek.
 
         It knows the digests that were computed when the file was received. Inside the
         block of ``receive`` the bytes are staged; read the stream there.

@@ -136,7 +136,7 @@ class Channel:
         after: str | None = None,
         keep_alive: float | None = 15.0,
     ) -> EventStream:
-        """The events behind the last one that this client has seen, as they come.
+        """Return the events behind the last one this client has seen, as they come.
 
         Behind an id that is not known, or not any more, and for a client that names
         none, that is all of the history. ``async for`` iterates over the events.
@@ -199,7 +199,7 @@ class _Events:
             self._waiting.discard(future)
 
     def after(self, seen: str | None, history: int) -> int:
-        """How many events stand before the place of who has seen the one of this id."""
+        """Return how many events precede the place of who has seen that of this id."""
         oldest = max(0, self.count - history)
         if seen is not None:
             number = self.count
@@ -212,7 +212,7 @@ class _Events:
         return oldest
 
     def next(self, place: _Place) -> tuple[Event, bytes] | None:
-        """The event at a place, which moves on; ``None`` if there is none yet."""
+        """Return the event at a place, which moves on; ``None`` if none is there."""
         # What was published before somebody came is no sign of being slow.
         behind = self.count - max(place.number, place.joined)
         if behind > self._max_behind:
@@ -275,7 +275,7 @@ class _Subscription(EventStream):
         return place
 
     def encode(self) -> Stream:
-        """A live stream of the events."""
+        """Return a live stream of the events."""
         return _Following(self._place(), self._keep_alive)
 
     async def __aiter__(self) -> AsyncIterator[Event]:
@@ -310,7 +310,7 @@ class _Following(Stream):
         place.events.streams.add(self)
 
     async def readany(self) -> bytes:
-        """All events that wait, up to 64 KiB; or a comment after a long silence."""
+        """Return all events that wait, up to 64 KiB; a comment after long silence."""
         place = self._place
         loop = asyncio.get_running_loop()
         if self._spoken is None:
@@ -340,7 +340,7 @@ class _Following(Stream):
                 self._woken = None
 
     def _look(self) -> None:
-        """Have the read that waits look at the clock; it sets the timer again."""
+        """Let the read that waits look at the clock; it sets the timer again."""
         self._timer = None
         if self._woken is not None and not self._woken.done():
             self._woken.set_result(None)

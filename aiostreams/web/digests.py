@@ -62,7 +62,7 @@ def verified(wire: Stream, headers: CIMultiDictProxy[str] | CIMultiDict[str]) ->
 
 
 def check_algorithms(algorithms: str | Iterable[str]) -> tuple[str, ...]:
-    """The names of digests to send, as ``"sha-256"``.
+    """Check the names of digests to send, and return them as ``"sha-256"``.
 
     Raises:
         ValueError: one is not sent here.
@@ -80,7 +80,7 @@ def wanted_algorithms(
     name: str,
     given: tuple[str, ...],
 ) -> tuple[str, ...]:
-    """The algorithms of a digest field that a client wants; else those ``given``."""
+    """Return the digest algorithms that a client wants; else those ``given``."""
     field = f"Want-{name}"
     if field not in headers:
         return given
@@ -91,7 +91,7 @@ def wanted_algorithms(
 
 
 async def digest_field(stream: Stream, algorithms: tuple[str, ...]) -> str:
-    """The value of a digest field for all bytes of ``stream``, which can seek.
+    """Compute a digest field for all bytes of ``stream``, which can seek.
 
     They are read, and hashed beside the event loop, from a slice, unless the digests
     are known; ``stream`` stays where it is.

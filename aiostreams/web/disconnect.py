@@ -52,7 +52,7 @@ class DisconnectWatch:
 
     @classmethod
     def over(cls, request: web.BaseRequest, stream: Stream) -> Self | None:
-        """A watch while ``stream`` is sent, if one is needed."""
+        """Make a watch while ``stream`` is sent, if one is needed."""
         if stream.live or (stream.size is None and not stream.seekable):
             return cls(request, stream)
         return None if request.content.is_eof() else cls(request, None)
@@ -70,7 +70,7 @@ class DisconnectWatch:
             self._timer = self._loop.call_later(_EVERY, self._look)
 
     async def stop(self) -> None:
-        """The response was sent, or could not be.
+        """Stop watching: the response was sent, or could not be.
 
         Raises:
             Exception: closing the feed did.

@@ -25,7 +25,7 @@ __all__ = ["expect_continue"]
 
 
 async def expect_continue(request: Request) -> StreamResponse | None:
-    """An ``expect_handler`` that lets the handler decide (RFC 9110 section 10.1.1).
+    """Let the handler decide: an ``expect_handler`` (RFC 9110 section 10.1.1).
 
     A body whose Content-Length exceeds ``max_body`` is refused here. Otherwise the
     handler runs, and ``100 Continue`` is sent with its first read from

@@ -150,7 +150,7 @@ def _most_arguments(function: Any) -> int:
 
 
 def _view(view: type[AbstractView]) -> type[AbstractView]:
-    """A view class whose methods may return any ``Result``."""
+    """Make a view class whose methods may return any ``Result``."""
 
     class Answering(view):  # type: ignore[valid-type, misc]
         _inside = False
@@ -217,7 +217,7 @@ class RouteTableDef(web.RouteTableDef):
     """
 
     def route(self, method: str, path: str, **kwargs: Any) -> Callable[[H], H]:
-        """A route of that method; the others are short for this."""
+        """Add a route of that method; the others are short for this."""
         register: Any = super().route(method, path, **kwargs)
 
         def decorate(function: H) -> H:
@@ -227,33 +227,33 @@ class RouteTableDef(web.RouteTableDef):
         return decorate
 
     def head(self, path: str, **kwargs: Any) -> Callable[[H], H]:
-        """A route for HEAD."""
+        """Add a route for HEAD."""
         return self.route(hdrs.METH_HEAD, path, **kwargs)
 
     def get(self, path: str, **kwargs: Any) -> Callable[[H], H]:
-        """A route for GET, and for HEAD as aiohttp has it."""
+        """Add a route for GET, and for HEAD as aiohttp has it."""
         return self.route(hdrs.METH_GET, path, **kwargs)
 
     def post(self, path: str, **kwargs: Any) -> Callable[[H], H]:
-        """A route for POST."""
+        """Add a route for POST."""
         return self.route(hdrs.METH_POST, path, **kwargs)
 
     def put(self, path: str, **kwargs: Any) -> Callable[[H], H]:
-        """A route for PUT."""
+        """Add a route for PUT."""
         return self.route(hdrs.METH_PUT, path, **kwargs)
 
     def patch(self, path: str, **kwargs: Any) -> Callable[[H], H]:
-        """A route for PATCH."""
+        """Add a route for PATCH."""
         return self.route(hdrs.METH_PATCH, path, **kwargs)
 
     def delete(self, path: str, **kwargs: Any) -> Callable[[H], H]:
-        """A route for DELETE."""
+        """Add a route for DELETE."""
         return self.route(hdrs.METH_DELETE, path, **kwargs)
 
     def options(self, path: str, **kwargs: Any) -> Callable[[H], H]:
-        """A route for OPTIONS."""
+        """Add a route for OPTIONS."""
         return self.route(hdrs.METH_OPTIONS, path, **kwargs)
 
     def view(self, path: str, **kwargs: Any) -> Callable[[H], H]:
-        """A route for a class-based view."""
+        """Add a route for a class-based view."""
         return self.route(hdrs.METH_ANY, path, **kwargs)

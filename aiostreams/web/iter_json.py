@@ -31,7 +31,7 @@ def iter_json(
     *,
     type: Any = None,  # noqa: A002 - as in read_json
 ) -> AsyncIterator[Any]:
-    """The values at ``path`` of a JSON body, as they arrive.
+    """Read the values at ``path`` of a JSON body, as they arrive.
 
     They are the values that ``read_json`` would give. Memory holds one at a time.
 

@@ -31,7 +31,7 @@ def mark(handler: H, name: str, value: object) -> H:
 
 
 def mark_of(handler: object, name: str) -> Any:
-    """The value of a mark, or ``None``."""
+    """Return the value of a mark, or ``None``."""
     while True:
         value = getattr(handler, name, None)
         if value is not None:

@@ -194,7 +194,7 @@ def _remade(handler: Any, last: object) -> Handler:
 
 
 async def _call(view: web.View) -> Any:
-    """What the method of a class-based view returns: aiohttp asserts a response.
+    """Return what the method of a view returns: aiohttp asserts a response.
 
     One that does not fit, or that dispatches in a way of its own, is left to itself.
     """
@@ -276,7 +276,7 @@ async def _keep_framing_of(
     given: str | None,
     fields: CIMultiDict[str],
 ) -> None:
-    """The same after the signals, which may have said more than aiohttp itself."""
+    """Keep its framing after the signals, which may have said more than aiohttp."""
     headers, writer, status = response.headers, request.writer, response.status
     if headers is not fields or response.compression or status in {101, 426}:
         return

@@ -85,7 +85,7 @@ async def send(
 
 
 def mismatch(length: int | None, seen: int, what: str) -> SizeMismatch:
-    """The error for a body that is not as long as its Content-Length."""
+    """Make the error for a body that is not as long as its Content-Length."""
     assert length is not None
     return SizeMismatch(
         f"Content-Length promised {length} bytes, the body {what} {seen}",
@@ -225,7 +225,7 @@ class StreamPayload(Payload):
                 await self.close()
 
     def decode(self, encoding: str = "utf-8", errors: str = "strict") -> str:
-        """The text of a body that is in memory.
+        """Return the text of a body that is in memory.
 
         Raises:
             TypeError: it is not; reading it would mean waiting.
@@ -237,7 +237,7 @@ class StreamPayload(Payload):
         return data.decode(encoding, errors)
 
     async def as_bytes(self, encoding: str = "utf-8", errors: str = "strict") -> bytes:
-        """All of it, read into memory and put back."""
+        """Return all of it, read into memory and put back."""
         del encoding, errors
         self._renew()
         data = await self.stream.read()

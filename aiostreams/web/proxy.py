@@ -191,7 +191,7 @@ class _Exchange:
         return upstream
 
     def stream(self, upstream: ClientResponse) -> _Download:
-        """The body of the answer."""
+        """Return the body of the answer."""
         stream = _Download.from_response(upstream)
         stream.request, stream.upload = self.request, self._upload
         return stream
@@ -199,7 +199,7 @@ class _Exchange:
     def response(
         self, upstream: ClientResponse, stream: Stream | None = None
     ) -> web.StreamResponse:
-        """The answer, with this body in the place of its own, if one is given.
+        """Return the answer, with this body in the place of its own, if one is given.
 
         Raises:
             web.HTTPBadGateway: it has a field that no parser should have let in.
@@ -277,7 +277,7 @@ def _request_headers(
     *,
     encoded: bool,
 ) -> CIMultiDict[str]:
-    """What goes upstream; ``encoded``: with the bytes that the client has sent."""
+    """Return the fields that go upstream; ``encoded``: with the client's bytes."""
     drop: list[str] = [hdrs.HOST, hdrs.CONTENT_LENGTH, hdrs.EXPECT]
     if not encoded or is_decoded(body_of(request).reader):
         drop += [hdrs.CONTENT_ENCODING, CONTENT_DIGEST, REPR_DIGEST]
@@ -303,7 +303,7 @@ def _passed(
     fields: Iterable[tuple[str, str]],
     kind: type[BodyResponse],
 ) -> BodyResponse:
-    """A response with these fields, and none that they have not."""
+    """Make a response with these fields, and none that they have not."""
     headers = CIMultiDict(fields)
     headers.add(hdrs.VIA, _VIA)
     response = kind(stream, status=status, headers=headers)
@@ -365,7 +365,7 @@ class _Cache:
 
     @classmethod
     def over(cls, store: Storage, max_size: int) -> _Cache:
-        """The one of this storage."""
+        """Return the one of this storage."""
         cache = cls._caches.get(store)
         if cache is None:
             cache = cls._caches[store] = cls(store)
@@ -416,7 +416,7 @@ class _Cache:
     async def _given(
         self, kept: KeptAnswer, replay: Replay | None = None
     ) -> web.StreamResponse | None:
-        """What is kept, or on its way; ``None`` if it is not there any more."""
+        """Return what is kept, or on its way; ``None`` if it is not there any more."""
         if replay is not None:
             stream: Stream = replay.open()
         else:
@@ -434,7 +434,7 @@ class _Cache:
     # -- heads -------------------------------------------------------------------------
 
     async def find(self, key: str, asked: CIMultiDict[str]) -> KeptAnswer | None:
-        """The answer that is kept for requests like this one."""
+        """Find the answer that is kept for requests like this one."""
         for kept in await self._read(key):
             if kept.matches(asked):
                 return kept
@@ -453,7 +453,7 @@ class _Cache:
             return []
 
     async def keep(self, key: str, kept: KeptAnswer) -> None:
-        """Have an answer found, whose bytes are there, in the place of others."""
+        """Keep an answer, whose bytes are there, in the place of others."""
         before = await self._read(key)
         # What is for the same requests is replaced; else the oldest goes.
         others = [one for one in before if one.varied != kept.varied]
@@ -479,12 +479,12 @@ class _Cache:
     # -- what a fetch tells ------------------------------------------------------------
 
     def ended(self, place: str, fetch: _Fetch) -> None:
-        """There is nothing to share any more."""
+        """Stop: there is nothing to share any more."""
         if self._fetches.get(place) is fetch:
             del self._fetches[place]
 
     def cannot_share(self, place: str) -> None:
-        """Have nobody wait for an answer to share, for a while."""
+        """Let no request wait for an answer to share, for a while."""
         self._alone.pop(place, None)
         self._alone[place] = time.monotonic() + _WHILE
         if len(self._alone) > _MOST_ALONE:
@@ -520,7 +520,7 @@ class _Cache:
 
 
 def _key(exchange: _Exchange) -> str:
-    """What an answer is kept under: the URL, and what the upstream takes for it."""
+    """Return the key of an answer: the URL, and what the upstream takes for it."""
     claims = [exchange.headers.get(name, "") for name in CLAIMS]
     text = "\n".join([str(exchange.url), *claims])
     return hashlib.sha256(text.encode("utf-8", "surrogateescape")).hexdigest()
@@ -578,12 +578,12 @@ class _Fetch:
         return self.kept is not None and self.kept.is_fresh(asked, time.time())
 
     def take(self) -> ClientResponse | None:
-        """What only the one who asked first may have."""
+        """Take what only the one who asked first may have."""
         upstream, self._upstream = self._upstream, None
         return upstream
 
     def leave(self) -> None:
-        """The one who asked first is not there any more."""
+        """Note that the one who asked first is not there any more."""
         self._left = True
         upstream = self.take()
         if upstream is not None:
@@ -754,7 +754,7 @@ class _Keeping(Transform):
 
 
 def _digests(headers: CIMultiDict[str]) -> dict[str, bytes]:
-    """The digests that an answer says it has, of its content."""
+    """Return the digests that an answer says it has, of its content."""
     lines = [*headers.getall(CONTENT_DIGEST, ()), *headers.getall(REPR_DIGEST, ())]
     try:
         return dict(parse_digest(lines)) if lines else {}

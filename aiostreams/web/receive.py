@@ -334,7 +334,7 @@ class Receiving(Generic[T]):
         stored: list[tuple[str, StoredFile]],
         missing: list[tuple[str, str]],
     ) -> T:
-        """The model; what it and the rules have to say comes in one error."""
+        """Make the model; what it and the rules have to say comes in one error."""
         try:
             bound = bind(
                 model,
@@ -359,7 +359,7 @@ class Receiving(Generic[T]):
         return ProgressStream(stream, Paced(self._on_progress))
 
     async def _read_small(self) -> bytes | None:
-        """The whole body, if it is here already, or as good as."""
+        """Read all of the body, if it is here already, or as good as."""
         body = body_of(self._request)
         ceiling = min(WHOLE, self._limits.max_memory)
         data = body.take_arrived("receive()", ceiling)
@@ -407,7 +407,7 @@ class Receiving(Generic[T]):
         return await self._receiver.store(name, part, part)
 
     def _count(self) -> PartCount:
-        """What counts the parts, for the statistics too."""
+        """Return what counts the parts, for the statistics too."""
         count = PartCount(self._limits.max_parts)
         if (tally := tally_of(self._request)) is not None:
             tally.count_parts(count)

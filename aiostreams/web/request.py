@@ -64,7 +64,7 @@ T = TypeVar("T")
 
 
 def open_stream(request: web.BaseRequest) -> Stream:
-    """The decoded, limited body; the same object at every call.
+    """Return the decoded, limited body; the same object at every call.
 
     Its content codings are undone (RFC 9110 section 8.4), its bytes counted against
     the ceilings of the route, and a client that is too slow is given up. What
@@ -87,7 +87,7 @@ def open_stream(request: web.BaseRequest) -> Stream:
 async def read_bytes(
     request: web.BaseRequest, *, limits: Limits | None = None
 ) -> bytes:
-    """The whole body, at most ``max_memory`` bytes, and remembered.
+    """Read all of the body, at most ``max_memory`` bytes, and remember it.
 
     It can be had again, by this or any other helper, from its beginning and as often
     as wanted: a middleware that checks a signature and the handler can both have it.
@@ -131,7 +131,7 @@ async def _in_memory(
 
 
 async def read_text(request: web.BaseRequest, *, limits: Limits | None = None) -> str:
-    """The whole body as text, by the ``charset`` of its Content-Type, else UTF-8.
+    """Read all of the body as text, by its Content-Type's ``charset``, else UTF-8.
 
     Raises:
         LimitExceeded: more than ``max_memory`` bytes.
@@ -171,7 +171,7 @@ async def read_json(
     loads: Callable[[Any], Any] | None = None,
     content_type: str | None = "application/json",
 ) -> Any:
-    """The whole body as a JSON value.
+    """Read all of the body as a JSON value.
 
     Args:
         request: whose body.
@@ -227,7 +227,7 @@ def iter_ndjson(
     max_line_length: int | None = None,
     content_type: str | None = None,
 ) -> AsyncIterator[Any]:
-    """The values of a body of JSON lines, as they arrive.
+    """Read the values of a body of JSON lines, as they arrive.
 
     Args:
         request: whose body.
@@ -267,7 +267,7 @@ register_content("multipart/form-data")(MultiPart)
 
 
 async def read_content(request: web.BaseRequest, *types: type[Content]) -> Content:
-    """The body as the Content of its Content-Type.
+    """Read the body as the Content of its Content-Type.
 
     JSON (and ``*/*+json``), MessagePack, forms, multipart forms and text are parsed;
     NDJSON and CSV are parsed as they are iterated; what ``register_content`` was told
@@ -327,7 +327,7 @@ async def read_form(
     unknown: Literal["ignore", "forbid"] = "ignore",
     duplicates: Literal["first", "last", "refuse"] = "last",
 ) -> Any:
-    """The form in the body: its fields in ``.form``, its files in ``.files``.
+    """Read the form in the body: its fields in ``.form``, its files in ``.files``.
 
         form = await read_form(request)
         note, photo = form.form["note"], form.files.get("photo")
@@ -390,7 +390,7 @@ async def read_form(
 def _take_form(
     request: web.BaseRequest, body: RequestState, limits: Limits
 ) -> MultiPart | None:
-    """The form, if it is an ordinary one that has arrived: then nothing is awaited."""
+    """Take the form, if it is an ordinary one that has arrived, without awaiting."""
     content_type = request.headers.get("Content-Type", "")
     if not content_type.startswith("multipart/form-data;"):
         return None

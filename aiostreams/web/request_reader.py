@@ -60,11 +60,11 @@ class RequestReader(StreamReader):
     # -- for the subclass ----------------------------------------------------------
 
     def open(self, call: str) -> Stream:
-        """What the call of that name, such as ``"request.post()"``, reads."""
+        """Open what the call of that name, such as ``"request.post()"``, reads."""
         raise NotImplementedError
 
     def kept(self) -> bool:
-        """Whether ``open`` gives bytes from their beginning that were read before."""
+        """Return whether ``open`` gives bytes again that were read before."""
         raise NotImplementedError
 
     def changed(self) -> bool:
@@ -74,7 +74,7 @@ class RequestReader(StreamReader):
     # -- whose turn it is ----------------------------------------------------------
 
     def _source(self) -> Stream:
-        """What the call that is being made reads.
+        """Return what the call that is being made reads.
 
         One that comes to the end sees it again, as from any reader; another one
         begins anew, where the bytes are at hand.
@@ -99,7 +99,7 @@ class RequestReader(StreamReader):
         return await self._source().readany()
 
     async def read(self, n: int = -1) -> bytes:
-        """All that is left, or up to ``n`` bytes: fewer, when fewer have arrived."""
+        """Read all that is left, or up to ``n`` bytes: fewer, if fewer are there."""
         stream = self._source()
         if n < 0:
             return await stream.read()
@@ -120,14 +120,14 @@ class RequestReader(StreamReader):
         return await self._source().readuntil(separator, max_size=max_size)
 
     async def readchunk(self) -> tuple[bytes, bool]:
-        """The next bytes, and whether they end an HTTP chunk, if that can be told."""
+        """Return the next bytes, and whether they end an HTTP chunk, if known."""
         stream = self._source()
         if isinstance(stream, RequestStream):
             return await stream.readchunk()
         return await stream.readany(), False
 
     def read_nowait(self, n: int = -1) -> bytes:
-        """What has arrived, of a body that is read as it comes; else what is held."""
+        """Return what has arrived, of a body read as it comes; else what is held."""
         stream = self._source()
         if isinstance(stream, RequestStream) and stream.position == stream.received:
             stream.unread(stream.read_arrived())

@@ -79,7 +79,7 @@ class RequestStream(Stream):
         return 0.0 if self._pace is None else self._pace.waited
 
     async def readany(self) -> bytes:
-        """The next bytes, in time.
+        """Return the next bytes, in time.
 
         Raises:
             LimitExceeded: there are more than ``max_body``.
@@ -101,7 +101,7 @@ class RequestStream(Stream):
         return self._counted(piece)
 
     async def readchunk(self) -> tuple[bytes, bool]:
-        """The next bytes, and whether they end an HTTP chunk, as from aiohttp's reader.
+        """Return the next bytes, and whether they end an HTTP chunk, as aiohttp does.
 
         What was pushed back, or arrived with a line that was read, has no borders.
 
@@ -137,7 +137,7 @@ class RequestStream(Stream):
         return life.arrived(allowed, self.size, task), border
 
     def read_arrived(self) -> bytes:
-        """All that has arrived, and ``b""`` if nothing has: nothing is waited for."""
+        """Return all that has arrived, and ``b""`` if nothing has, without waiting."""
         life = self._life
         life.check_idle()
         reader = self._reader
@@ -242,7 +242,7 @@ class ReadDeadline:
         self._timer: asyncio.TimerHandle | None = None
 
     def begin(self, reader: asyncio.Task[Any] | None, received: int) -> None:
-        """A read of the task ``reader`` begins to wait, after ``received`` bytes."""
+        """Start the clock: ``reader`` begins to wait, after ``received`` bytes."""
         self._received = received
         now = self._since = time.monotonic()
         if self._timer is None:
@@ -252,16 +252,16 @@ class ReadDeadline:
         self._reader = reader
 
     def end(self) -> None:
-        """It has ended, somehow."""
+        """Stop the clock: the read has ended, somehow."""
         assert self._since is not None
         self.waited += time.monotonic() - self._since
         self._since = self._reader = None
 
     def interrupted(self, error: asyncio.CancelledError) -> None:
-        """It was cancelled: by the timer?
+        """Raise if the cancellation was the timer's.
 
         Raises:
-            BodyTimeout: yes, and by nobody else.
+            BodyTimeout: it was, and nothing else has cancelled it.
         """
         late, self._late = self._late, None
         if late is None:

@@ -39,7 +39,7 @@ def respond(
     digest: str | Iterable[str] = (),
     cache: str | float | Literal[False] | None = None,
 ) -> web.StreamResponse:
-    """A response whose body is ``source``, for when there is more to say.
+    """Make a response whose body is ``source``, for when there is more to say.
 
     A body of known size has a Content-Length, another one is chunked. With status
     200, a source that can seek answers conditions and ranges (RFC 9110 sections 13
@@ -107,7 +107,7 @@ def _cache_control(cache: str | float | Literal[False]) -> str:
 
 
 async def response_of(result: Any, request: web.Request) -> web.StreamResponse:
-    """The response that a returned ``Content`` or ``Stream`` makes, with it open."""
+    """Make the response to a returned ``Content`` or ``Stream``, with it open."""
     if isinstance(result, Content):
         result = make_response(result)
     elif isinstance(result, Stream):
@@ -138,7 +138,7 @@ _ASKED_FOR: Final = frozenset(
 def negotiate(
     request: web.BaseRequest, value: Any, *classes: type[Content]
 ) -> web.StreamResponse:
-    """A response with ``value`` as the content type that the client likes best.
+    """Make a response with ``value`` as the content type that the client likes best.
 
         return negotiate(request, rows, JSON, CSV)
 

@@ -135,7 +135,7 @@ def make_response(
     validators: Validators | None = None,
     digest: tuple[str, ...] = (),
 ) -> BodyResponse:
-    """The response whose body is ``source``; of its kind by what that encodes to.
+    """Make the response whose body is ``source``, by what that encodes to.
 
     Raises:
         ValueError: a field cannot be sent, or ``source`` cannot be encoded.
@@ -343,7 +343,7 @@ class BodyResponse(web.StreamResponse):
         return self._persistent
 
     def force_close(self) -> None:
-        """Have the connection closed when this was sent."""
+        """Close the connection when this was sent."""
         self._persistent = False
 
     @property
@@ -421,7 +421,7 @@ class BodyResponse(web.StreamResponse):
         return self._out
 
     def _is_usual(self, request: web.BaseRequest) -> bool:
-        """Whether there is nothing to decide: a small answer to a plain request.
+        """Return whether it is a small answer to a plain request: nothing to decide.
 
         Most answers of an API are a few hundred bytes of JSON. What is left out here
         costs as much as aiohttp takes for all of the rest.
@@ -613,7 +613,7 @@ class BodyResponse(web.StreamResponse):
             self.headers.setdefault(name, value)
 
     def _answer_without(self, plan: ResponsePlan) -> None:
-        """A 304, 412 or 416: nothing of the representation is sent."""
+        """Answer by a 304, 412 or 416: nothing of the representation is sent."""
         self.set_status(plan.status)
         keep_to_refusal(self.headers, plan.status)
         self.headers.update(plan.headers)
@@ -763,7 +763,7 @@ class BodyResponse(web.StreamResponse):
         return own
 
     def _tells_length(self, request: web.BaseRequest) -> bool:
-        """Whether a response without content has the length that a GET would tell.
+        """Return whether a response without content has the length that a GET has.
 
         One that is passed on has what its maker has said, unless nothing may be said.
         """
@@ -829,7 +829,7 @@ class BodyResponse(web.StreamResponse):
                 await watch.stop()
 
     def call_on_close(self, closer: Callable[[], Awaitable[None]]) -> None:
-        """Have ``closer`` awaited once the response was sent, or could not be."""
+        """Await ``closer`` once the response was sent, or could not be."""
         self._closers += (closer,)
 
     async def discard(self) -> None:
@@ -852,7 +852,7 @@ class MemoryResponse(BodyResponse, web.Response):
 
 
 def sends_body(request: web.BaseRequest, response: web.StreamResponse) -> bool:
-    """Whether content follows the header section (RFC 9112 section 6.3)."""
+    """Return whether content follows the header section (RFC 9112 section 6.3)."""
     status, method = response.status, request.method
     return not (
         method == "HEAD"
@@ -867,7 +867,7 @@ def _has_no_content(status: int) -> bool:
 
 
 def _signals(request: web.BaseRequest) -> list[Any]:
-    """What aiohttp sends before it writes a header section: of each application."""
+    """Return the signals that aiohttp sends before headers: of each application."""
     signals: list[Any] = []
     if isinstance(request, web.Request):
         for app in request.match_info.apps:
@@ -884,7 +884,7 @@ def _date() -> str:
 
 
 def _written(cookies: SimpleCookie) -> list[tuple[str, str]]:
-    """The fields of cookies."""
+    """Return the fields of cookies."""
     return [
         (hdrs.SET_COOKIE, cookie.output(header="")[1:]) for cookie in cookies.values()
     ]
@@ -895,7 +895,7 @@ def _tag_of(data: bytes) -> str:
 
 
 def _says_more(stream: Stream) -> bool:
-    """Whether somebody gave it validators: see ``Stream.slice``."""
+    """Return whether it was given validators: see ``Stream.slice``."""
     said = vars(stream)
     return "etag" in said or "last_modified" in said
 
@@ -973,7 +973,7 @@ async def open_source(stream: Stream) -> None:
 async def byteranges(
     stream: Stream, ranges: tuple[ByteRange, ...], content_type: str | None
 ) -> Stream:
-    """A body with a part for each range; its size is exact.
+    """Make a body with a part for each range; its size is exact.
 
     Args:
         stream: a source that can seek and knows its size; not closed.
@@ -1002,7 +1002,7 @@ async def byteranges(
 async def partial_body(
     stream: Stream, ranges: tuple[ByteRange, ...], headers: CIMultiDict[str]
 ) -> Stream:
-    """The body of a 206, out of slices of ``stream``, which is closed."""
+    """Make the body of a 206, out of slices of ``stream``, which is closed."""
     try:
         if len(ranges) == 1:
             return await stream.slice(ranges[0].start, ranges[0].length)

@@ -148,7 +148,7 @@ def drop_framing(headers: CIMultiDict[str], status: int) -> bool:
 
 
 def promised_length(headers: CIMultiDict[str], size: int | None) -> int | None:
-    """The Content-Length that was given for a body, if it is true or may be.
+    """Return the Content-Length that was given for a body, if it is true or may be.
 
     Another one is dropped, with a log record.
 
@@ -187,7 +187,7 @@ def _drop(headers: CIMultiDict[str], names: tuple[str, ...]) -> None:
 def given_validators(
     etag: str | ETag | None, last_modified: float | dt.datetime | str | None
 ) -> Validators:
-    """The arguments of ``respond``.
+    """Return the arguments of ``respond``.
 
     Raises:
         ValueError: the tag cannot be sent, or the text is not an HTTP date.
@@ -211,7 +211,7 @@ def _seconds(moment: float | dt.datetime | str | None) -> float | None:
 def find_validators(
     headers: CIMultiDict[str], given: Validators, stream: Stream
 ) -> Validators:
-    """What the response will say: fields win over arguments, those over the source.
+    """Find what the response will say: fields before arguments before the source.
 
     A field that cannot be read is sent as it is, and matches no condition.
 
@@ -275,7 +275,7 @@ uncarriable: Final = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]").search
 
 
 def carry_on(headers: CIMultiDict[str]) -> None:
-    """Have bytes that are no UTF-8, as a client has sent them, not be left out."""
+    """Keep a client's bytes that are no UTF-8 in the header section."""
     if not all(map(str.isprintable, headers.values())):
         fields = [(name, carried_text(value)) for name, value in headers.items()]
         headers.clear()

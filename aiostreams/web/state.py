@@ -216,7 +216,7 @@ class RequestState:
         return stream
 
     def source(self, call: str, *, record: bool = False, whole: bool = False) -> Stream:
-        """What ``call`` reads: the body from its beginning, or what is left of it.
+        """Return what ``call`` reads: the body from its start, or what is left of it.
 
         What is left is for those who go on where ``open_stream`` or
         ``request.content`` was read from; whoever parses a body begins with it.
@@ -259,7 +259,7 @@ class RequestState:
         return stream
 
     def take_arrived(self, call: str, ceiling: int) -> bytes | None:
-        """The whole body, if it is here, untouched, and of at most ``ceiling`` bytes.
+        """Return the whole body if it is here, untouched, of at most ``ceiling`` bytes.
 
         Most forms and documents fit into a packet or two and are here in full before
         a handler runs. Then there is nothing to wait for, no pace to keep and no
@@ -286,7 +286,7 @@ class RequestState:
         return data
 
     def remember(self, data: bytes, stream: Stream) -> None:
-        """``data`` is the whole body, which was read from ``stream``."""
+        """Remember ``data``, which is the whole body, read from ``stream``."""
         self.remembered = data
         if stream is self._stream:
             stream.unread(data)  # also for those who take the stream
@@ -417,7 +417,7 @@ class RequestState:
     # -- what it is read through ---------------------------------------------------
 
     def give(self, stream: Stream, outer: RequestState) -> None:
-        """Have ``stream`` read in place of what arrives, in its content codings.
+        """Read ``stream`` in place of what arrives, in its content codings.
 
         Args:
             stream: what is read; owned.
@@ -432,7 +432,7 @@ class RequestState:
         self.reader = _feed(request, self, raw=raw)
 
     def open_content(self) -> Stream:
-        """The body as it comes, of any length, for one who counts its bytes."""
+        """Open the body as it comes, of any length, for one who counts its bytes."""
         if self._stream is not None or self.kept:
             return self.source(_UPLOAD)
         self.taken = _UPLOAD
@@ -444,7 +444,7 @@ class RequestState:
         return self._wire
 
     def open_encoded(self) -> Stream:
-        """The body as it comes, limited; instead of :attr:`stream`, not beside it."""
+        """Open the body as it comes, limited; in place of :attr:`stream`."""
         self.refuse_declared()
         if self._given is not None:
             return self._given
@@ -454,7 +454,7 @@ class RequestState:
         return self._wire
 
     def _decoded(self, wire: Stream) -> Stream:
-        """The body, held to its digests, with its content codings undone.
+        """Return the body, held to its digests, with its content codings undone.
 
         Raises:
             UnsupportedContent: there is no undoing them.
@@ -587,7 +587,7 @@ class Recorder(Transform):
         self._over = False
 
     async def readany(self) -> bytes:
-        """The source's next piece."""
+        """Return the source's next piece."""
         if self._over:
             raise RuntimeError("another call has begun to read this body anew")
         piece = await self.source.readany()
@@ -601,7 +601,7 @@ class Recorder(Transform):
         return piece
 
     def end(self) -> list[bytes] | None:
-        """What has passed; nothing passes from now on."""
+        """Return what has passed; nothing passes from now on."""
         self._over = True
         return self.pieces
 
@@ -644,7 +644,7 @@ def _feed(
     wrapped: bool = False,
     raw: StreamReader | None = None,
 ) -> StreamReader:
-    """Have aiohttp's calls of ``request`` read what ours do; gives its own reader.
+    """Let aiohttp's calls of ``request`` read what ours do; return its own reader.
 
     There is no public way: a handler that calls ``request.json()`` would read bytes
     that are encoded, or none where one of our helpers came first. ``_payload`` is what
@@ -672,7 +672,7 @@ def _warn_once() -> None:
 
 
 def body_of(request: web.BaseRequest, limits: Limits | None = None) -> RequestState:
-    """The state of this request, made now if need be.
+    """Return the state of this request, made now if need be.
 
     Args:
         request: whose body.
@@ -692,7 +692,7 @@ _BODY: Final = web.RequestKey("aiostreams.body", RequestState)
 
 
 def new_body(request: web.BaseRequest, limits: Limits) -> RequestState:
-    """A state of its own for a clone of a request, which has that one's."""
+    """Return a state of its own for a clone of a request, which has that one's."""
     body = request[_BODY] = RequestState(request, limits)
     return body
 
@@ -702,7 +702,7 @@ UPLOADS: Final = "__aiostreams_uploads__"
 
 
 def _appends(request: web.BaseRequest) -> bool:
-    """Whether the body is content of a resumable upload."""
+    """Return whether the body is content of a resumable upload."""
     if not isinstance(request, web.Request):
         return False
     handler: Any = request.match_info.handler
@@ -719,7 +719,7 @@ def tally_of(request: web.BaseRequest) -> Tally | None:
 
 
 def gives_etags(request: web.BaseRequest) -> bool:
-    """Whether a response to ``request`` is given an entity tag made of its bytes."""
+    """Return whether a response to ``request`` gets an entity tag of its bytes."""
     try:
         return request[_BODY].etags
     except KeyError:
@@ -749,7 +749,7 @@ def hold(request: web.BaseRequest, response: _Held) -> None:
 
 
 def limits_of(request: web.BaseRequest) -> Limits:
-    """The ceilings that hold for this request.
+    """Return the limits that hold for this request.
 
     For streams that ask for some, such as ``GUnzipStream(part, limits=...)``. They
     are those of ``@limit`` on the handler, upon those of ``stream_middleware``, else
@@ -759,7 +759,7 @@ def limits_of(request: web.BaseRequest) -> Limits:
 
 
 def _limits_for(request: web.BaseRequest, base: Limits | None) -> Limits:
-    """The route's ceilings upon ``base``, or upon those of the application."""
+    """Return the route's limits over ``base``, or over those of the application."""
     if not isinstance(request, web.Request):
         return base or DEFAULT_LIMITS
     match = request.match_info
@@ -811,7 +811,7 @@ APP_STORAGE: Final = web.AppKey("aiostreams.storage", Storage)
 
 
 def storage_of(request: web.BaseRequest) -> Storage:
-    """The storage that ``setup`` was given for the application of this request.
+    """Return the storage that ``setup`` was given for the request's application.
 
     Of the applications on the way to the route the innermost counts that has one.
 
@@ -825,7 +825,7 @@ def storage_of(request: web.BaseRequest) -> Storage:
 
 
 def find_storage(request: web.BaseRequest) -> Storage | None:
-    """The same, or ``None``."""
+    """Return the same, or ``None``."""
     if not isinstance(request, web.Request):
         return None
     return request.config_dict.get(APP_STORAGE)
@@ -922,9 +922,9 @@ class Tally:
         self.counts += (count,)
 
     def count_sent(self, size: int, _total: int) -> None:
-        """The writer of aiohttp has taken ``size`` bytes of content."""
+        """Count ``size`` bytes of content that aiohttp's writer has taken."""
         self.sent += size
 
     async def count_chunk(self, chunk: bytes) -> None:
-        """The writer of an aiohttp before 3.14.4 is about to take ``chunk``."""
+        """Count ``chunk``, which the writer of an aiohttp before 3.14.4 will take."""
         self.sent += len(chunk)

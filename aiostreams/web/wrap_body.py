@@ -169,13 +169,13 @@ class KeptBody(Stream):
         return self
 
     async def readany(self) -> bytes:
-        """The next piece."""
+        """Return the next piece."""
         if self._part is None:
             self._part = await self._spool.slice(0)
         return await self._part.readany()
 
     async def slice(self, offset: int, length: int | None = None) -> Stream:
-        """A stream over a part of it, which lives on its own."""
+        """Return a stream over a part of it, which lives on its own."""
         await super().open()
         return await self._spool.slice(offset, length)
 

@@ -99,7 +99,7 @@ def wrap_response(
 
 
 def _taken(response: web.StreamResponse) -> tuple[BodyResponse, Stream]:
-    """A response of ours that says the same, and the body to be wrapped."""
+    """Return a response of ours that says the same, and the body to be wrapped."""
     if isinstance(response, BodyResponse):
         body = response.stream
         if not response.at_hand:
@@ -129,7 +129,7 @@ def _taken(response: web.StreamResponse) -> tuple[BodyResponse, Stream]:
 
 
 def _body_of(response: web.StreamResponse) -> Stream:
-    """The body that one of aiohttp's responses would send.
+    """Return the body that one of aiohttp's responses would send.
 
     Raises:
         TypeError: nobody knows before it is sent.
@@ -159,5 +159,5 @@ def _body_of(response: web.StreamResponse) -> Stream:
 
 
 def _path_of(response: web.FileResponse) -> str:
-    """The file that it sends: aiohttp has no public way to it."""
+    """Return the file that it sends: aiohttp has no public way to it."""
     return str(response._path)  # noqa: SLF001 - see above

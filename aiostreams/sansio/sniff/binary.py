@@ -30,7 +30,7 @@ _Decide: TypeAlias = Callable[[bytes], str | None]
 
 
 def binary_type(head: bytes) -> str | None:
-    """The type that the bytes at their places show, or ``None``."""
+    """Return the type that the bytes at their places show, or ``None``."""
     for prefix, decide in _BY_FIRST_BYTE[head[0]] if head else ():
         if head.startswith(prefix):
             found = decide if isinstance(decide, str) else decide(head)
@@ -146,7 +146,7 @@ _MOST_ENTRIES: Final = 24
 
 
 def _entries(head: bytes) -> Iterator[tuple[bytes, int]]:
-    """The names of zip entries, and where the content of each begins."""
+    """Yield the names of zip entries, and where the content of each begins."""
     at = 0
     # Sizes may stand behind the content (flag 3), so the next entry is searched for.
     while at >= 0:
@@ -338,7 +338,7 @@ _PACKET: Final = 188
 
 
 def _mp3_frame(head: bytes, at: int) -> int:
-    """The size of the frame at ``at``; 0 when there is none."""
+    """Return the size of the frame at ``at``; 0 when there is none."""
     if len(head) < at + 4:
         return 0
     first, second, third = head[at : at + 3]

@@ -43,7 +43,7 @@ _MOST_SKIPPED: Final = 32
 
 
 def markup_type(head: bytes) -> str | None:
-    """The type of a text that begins with markup, or ``None``."""
+    """Return the type of a text that begins with markup, or ``None``."""
     text = _ascii(head).lstrip()
     if not text.startswith(b"<"):
         return None

@@ -132,7 +132,7 @@ def _picture(picture: Picture) -> _Steps:
 
 
 def _png(picture: Picture, length: bytes) -> _Steps:
-    """The chunks up to the first one of pixels."""
+    """Read the chunks up to the first one of pixels."""
     picture.frames = 1
     name = yield 4
     if name != b"IHDR" or length != b"\0\0\0\r":
@@ -150,7 +150,7 @@ def _png(picture: Picture, length: bytes) -> _Steps:
 
 
 def _gif(picture: Picture, begin: bytes) -> _Steps:
-    """The blocks up to the trailer; a picture may be larger than the screen."""
+    """Read the blocks up to the trailer; a picture may be larger than the screen."""
     rest = yield 1
     screen = begin + rest
     picture.grow(_little(screen[:2]), _little(screen[2:4]))
@@ -180,7 +180,7 @@ def _color_table(flags: int, *, skip: int) -> _Steps:
 
 
 def _webp(picture: Picture) -> _Steps:
-    """All chunks: that with the pixels may contradict the canvas."""
+    """Read all chunks: that with the pixels may contradict the canvas."""
     while True:
         head = yield 8
         name, length = head[:4], _little(head[4:])
@@ -224,7 +224,7 @@ _BARE = frozenset({0x01, *range(0xD0, 0xD9)})
 
 
 def _jpeg(picture: Picture, begin: bytes) -> _Steps:
-    """The segments up to the first scan; those of an EXIF thumbnail are inside one."""
+    """Read the segments up to the first scan; an EXIF thumbnail's are inside one."""
     picture.frames = 1
     ahead = begin
 

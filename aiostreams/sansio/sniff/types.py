@@ -69,7 +69,7 @@ _LONGEST: Final = 255
 
 
 def sniff(head: bytes, *, text: bool = False) -> str | None:
-    """The media type that the first bytes of a file show.
+    """Tell the media type of a file by its first bytes.
 
     Takes a few microseconds, and never raises. It helps an allow-list, and proves
     nothing: a file can begin as a picture and go on as a program, or be two formats at
@@ -105,7 +105,7 @@ def accepted_type(
     accept: Iterable[str],
     filename: str | None = None,
 ) -> str | None:
-    """The type as which ``accept`` lets a file in.
+    """Return the type as which ``accept`` lets a file in.
 
     Args:
         sniffed: what ``sniff(head, text=True)``, or another sniffer, says of the
@@ -145,7 +145,7 @@ def accepted_type(
 
 
 def _named_text(actual: str, filename: str | None) -> str | None:
-    """The kind of text that a file is by its extension, if its bytes are text."""
+    """Return the kind of text by a file's extension, if its bytes are text."""
     if filename is None or not _is_plain(actual):
         return None
     named = _canonical(guess_content_type(filename))
@@ -159,7 +159,7 @@ def resolve_type(
     *,
     sniffer: Callable[[bytes], str | None] | None = None,
 ) -> str:
-    """The type of a file that nothing restricts: the bytes', else the client's.
+    """Return the type of an unrestricted file: the bytes', else the client's.
 
     Args:
         head: the beginning of the file.
@@ -186,7 +186,7 @@ def resolve_type(
 
 
 def named_type(head: bytes, declared: str | None, name: str | None) -> str:
-    """The type of a file by its name, where the bytes show none.
+    """Return the type of a file by its name, where the bytes show none.
 
     Args:
         head: the beginning of the file.
@@ -211,7 +211,7 @@ def named_type(head: bytes, declared: str | None, name: str | None) -> str:
 
 
 def magic_sniffer() -> Callable[[bytes], str | None]:
-    """A sniffer that asks libmagic, through ``python-magic`` (extra ``magic``).
+    """Make a sniffer that asks libmagic, by ``python-magic`` (extra ``magic``).
 
     It knows far more types than :func:`sniff`, and takes some 100 µs for a file. What
     it calls ``application/octet-stream`` or empty is ``None``.

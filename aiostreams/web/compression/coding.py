@@ -63,7 +63,7 @@ def choose(
     static: bool,
     wish: tuple[bool | web.ContentCoding | None] | None = None,
 ) -> Coding | None:
-    """The coding of the body of ``response``, and the level; ``None`` for none.
+    """Choose the coding of the body of ``response``, and the level; ``None`` for none.
 
     When it depends on what the client accepts, ``Vary`` says so afterwards.
 
@@ -102,7 +102,7 @@ def choose(
 
 
 def may_refuse(request: web.BaseRequest) -> bool:
-    """Whether a client may not take bodies as they are: no weight of it has a zero."""
+    """Return whether a client may not take bodies as they are: it has a zero weight."""
     return "0" in "".join(request.headers.getall(hdrs.ACCEPT_ENCODING, ()))
 
 
@@ -142,7 +142,7 @@ def check_acceptable(
 
 
 def _available(compression: Compression) -> list[str]:
-    """The codings of ``compression`` whose libraries are there, best first."""
+    """Return the codings of ``compression`` whose libraries are there, best first."""
     supported = supported_codings()
     return [name for name in compression.preference if name in supported]
 
@@ -211,7 +211,7 @@ async def open_precompressed(
 
 
 def _up_to_date(path: str, beside: Mapping[str, str]) -> list[str]:
-    """The codings whose file is there and not older than the one at ``path``."""
+    """Return the codings whose file is there and not older than the one at ``path``."""
     found = []
     try:
         modified = Path(path).stat().st_mtime_ns

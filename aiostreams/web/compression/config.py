@@ -110,7 +110,7 @@ class Compression:
         return known_codings() if self.codings is None else self.codings
 
     def level(self, coding: str, *, static: bool) -> int | None:
-        """The level for one response; ``None``: the coding's default."""
+        """Return the level for one response; ``None``: the coding's default."""
         if static:
             level = (
                 _find(coding).static_level
@@ -216,7 +216,7 @@ class Predicate:
 
 
 def path_prefix(*prefixes: str) -> Predicate:
-    """Requests whose path begins with one of ``prefixes``."""
+    """Make a predicate for requests whose path begins with one of ``prefixes``."""
     return Predicate(lambda candidate: candidate.request.path.startswith(prefixes))
 
 

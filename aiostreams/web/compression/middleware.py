@@ -108,7 +108,7 @@ def compression_middleware(
 
 
 def may_encode(request: web.Request, response: web.StreamResponse) -> bool:
-    """Whether it is for :func:`encode_later` to say what happens to ``response``.
+    """Return whether :func:`encode_later` decides about ``response``.
 
     It is not to that of a usual small answer, or what encodes itself.
     """

@@ -33,7 +33,7 @@ DAY: Final = 86400.0
 
 
 def upload_of(request: web.BaseRequest) -> ResumableUpload | None:
-    """The resumable upload that ``request`` completes; ``None`` for any other one."""
+    """Return the resumable upload that ``request`` completes; ``None`` for others."""
     return body_of(request).upload
 
 

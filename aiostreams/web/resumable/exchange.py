@@ -120,7 +120,7 @@ _logger = logging.getLogger("aiostreams.resumable")
 
 
 def id_in(request: web.Request, options: Options) -> str | None:
-    """The id of the upload that a request is for; ``""`` for what is none."""
+    """Return the id of the upload that a request is for; ``""`` for what is none."""
     if options.in_path:
         return request.match_info.get("upload")
     return request.query.get("upload")
@@ -174,7 +174,7 @@ class Exchange:
         return self.limits.max_body if size is None else size
 
     def limit_members(self, state: UploadState | None = None) -> dict[str, int]:
-        """The members of ``Upload-Limit``.
+        """Return the members of ``Upload-Limit``.
 
         Args:
             state: of the upload whose limits they are, if there is one.
@@ -195,7 +195,7 @@ class Exchange:
         return path
 
     def target(self) -> URL:
-        """The URL of that resource, relative, with the rest of the query."""
+        """Return the URL of that resource, relative, with the rest of the query."""
         url = self.request.rel_url
         if not self.options.in_path:
             return url.without_query_params("upload")
@@ -205,7 +205,7 @@ class Exchange:
         return URL.build(path=raw, query_string=url.raw_query_string, encoded=True)
 
     def location(self, upload_id: str) -> str:
-        """The URL of an upload, absolute."""
+        """Return the URL of an upload, absolute."""
         target = self.target()
         if self.options.in_path:
             raw = f"{target.raw_path.rstrip('/')}/{upload_id}"
@@ -261,7 +261,7 @@ class Exchange:
             raise
 
     def require_id(self) -> str:
-        """The id in the URL.
+        """Return the id in the URL.
 
         Raises:
             UploadNotFound: there is none.
@@ -271,7 +271,7 @@ class Exchange:
         return self.upload_id
 
     async def find(self) -> StagedUpload:
-        """The upload of the URL.
+        """Find the upload of the URL.
 
         Raises:
             UploadNotFound, UploadGone, StorageError: as ``Uploads.find``.
@@ -281,7 +281,7 @@ class Exchange:
             return await self.service.uploads.find(upload_id, self.check)
 
     async def fence(self) -> StagedUpload:
-        """The upload of the URL, whose offset may be told.
+        """Find the upload of the URL, whose offset may be sent.
 
         Raises:
             UploadNotFound, UploadGone, UploadBusy: as ``Uploads.fence``.
@@ -316,7 +316,7 @@ class Exchange:
         concat: str | None = None,
         parts: tuple[str, ...] = (),
     ) -> UploadInfo:
-        """What is to be kept of a creation.
+        """Return what is to be kept of a creation.
 
         Args:
             protocol: which one creates it.
@@ -346,7 +346,7 @@ class Exchange:
         )
 
     def _fields(self, protocol: Protocol, metadata: str | None) -> dict[str, str]:
-        """The fields of the representation, by which the handler will know it."""
+        """Return the fields of the representation, for the handler to know it."""
         fields: dict[str, str] = {}
         if protocol == "rufh":
             for name in _KEPT:
@@ -412,7 +412,7 @@ class Exchange:
         return self.request.content_length if self.request.body_exists else 0
 
     def content(self) -> Stream:
-        """The content of the request in its codings, held to its digest.
+        """Return the content of the request in its codings, held to its digest.
 
         Raises:
             MalformedBody: a digest field cannot be read.
@@ -474,7 +474,7 @@ class Exchange:
     async def finish(
         self, upload: StagedUpload, *, token: str | None = None
     ) -> FinalAnswer:
-        """The final answer to an upload that is complete.
+        """Return the final answer to an upload that is complete.
 
         Raises:
             UploadBusy, UploadNotFound, UploadGone, StorageError: as
@@ -498,7 +498,7 @@ class Exchange:
         return FinalAnswer(answer, results[0] if results else None)
 
     async def _handle(self, upload: StagedUpload) -> web.StreamResponse | Exception:
-        """What the handler returns for the upload, or raises."""
+        """Return what the handler returns for the upload, or raise what it raises."""
         request = self._clone(upload.info, upload.state)
         outer = body_of(self.request)
         body = new_body(request, self._final_limits())
@@ -549,7 +549,7 @@ class Exchange:
         )
 
     def _final_limits(self) -> Limits:
-        """The route's ceilings, with that of the body raised to the upload's.
+        """Return the route's limits, with that of the body raised to the upload's.
 
         A ceiling for files that was not below that for bodies goes with it.
         """
@@ -577,13 +577,13 @@ _UNSAID: Final = frozenset({"", "application/octet-stream"})
 
 
 def _is_file(fields: Mapping[str, str]) -> bool:
-    """Whether the bytes are a file's as they are: neither coded nor a form's."""
+    """Return whether the bytes are a file's as they are: neither coded nor a form's."""
     form = media_type_of(fields.get(hdrs.CONTENT_TYPE)) == "multipart/form-data"
     return not form and hdrs.CONTENT_ENCODING not in fields
 
 
 def _is_field(value: str) -> bool:
-    """Whether a client's text can be the value of a header field."""
+    """Return whether a client's text can be the value of a header field."""
     return len(value) <= _LONGEST_FIELD and value.isascii() and value.isprintable()
 
 
@@ -595,7 +595,7 @@ def _unwelcome(kind: str, accept: Collection[str]) -> UnsupportedContent:
 
 
 def upload_in(info: UploadInfo, state: UploadState | None = None) -> ResumableUpload:
-    """What a handler is told of an upload."""
+    """Return what a handler can know of an upload."""
     metadata = parse_metadata(info.metadata)
     if not metadata and info.protocol == "rufh":
         kind = info.fields.get(hdrs.CONTENT_TYPE)
@@ -616,7 +616,7 @@ def upload_in(info: UploadInfo, state: UploadState | None = None) -> ResumableUp
 
 
 def answer_of(result: web.StreamResponse | Exception) -> Answer:
-    """What is kept of what a handler has returned or raised."""
+    """Return what is kept of what a handler has returned or raised."""
     if not isinstance(result, web.StreamResponse):
         return Answer(500)
     fields = tuple(
@@ -635,13 +635,13 @@ def answer_of(result: web.StreamResponse | Exception) -> Answer:
 
 
 def replayed(answer: Answer) -> web.Response:
-    """The response that an answer makes again."""
+    """Make the response of an answer again."""
     headers = CIMultiDict(answer.fields)
     return web.Response(status=answer.status, headers=headers, body=answer.body or b"")
 
 
 def _forwarded(request: web.Request, scheme: str, host: str) -> tuple[str, str]:
-    """What the proxy next to us says that the client has asked for."""
+    """Return what the proxy next to us says that the client has asked for."""
     headers = request.headers
     told = dict(request.forwarded[-1]) if request.forwarded else {}
     scheme_told = told.get("proto") or _last(headers.get("X-Forwarded-Proto"))

@@ -71,7 +71,7 @@ def resumable(
     expires: float | None = None,
     max_age: float | None = None,
 ) -> Callable[[F], F]:
-    """Have a handler's requests resumed: by tus 1.0, and by the IETF's protocol.
+    """Make a handler's requests resumable: by tus 1.0, and by the IETF's protocol.
 
         @routes.post("/videos")
         @resumable(max_size=50 * GiB)
@@ -177,7 +177,7 @@ async def serve(
 
 
 def _misses_version(request: web.Request) -> bool:
-    """Whether it is an append of tus that does not say so, and is to be told."""
+    """Return whether it is an append of tus without its version."""
     return (
         request.method == hdrs.METH_PATCH
         and media_type_of(request.headers.get(hdrs.CONTENT_TYPE)) == CHUNK_TYPE
@@ -216,7 +216,7 @@ def resumable_route(
     expires: float | None = None,
     max_age: float | None = None,
 ) -> web.AbstractRouteDef:
-    """An endpoint for uploads, as tus servers have it: POST there, an URL for each.
+    """Make an endpoint for uploads, as tus servers have it: POST there, a URL for each.
 
         async def on_complete(request, file):
             return JSON({"key": file.key, "size": file.size})
@@ -305,7 +305,7 @@ def _resources(app: web.Application) -> Iterator[web.Resource]:
 
 
 def _options_of(handler: Any) -> Options | None:
-    """The options of a resumable handler; ``None`` of another one."""
+    """Return the options of a resumable handler; ``None`` of another one."""
     if inspect.isclass(handler):
         for name in ("post", "put", "patch"):
             options = mark_of(getattr(handler, name, None), _OPTIONS)
@@ -322,7 +322,7 @@ def _add_methods(
     handler: Any,
     methods: tuple[str, ...],
 ) -> list[web.AbstractRoute]:
-    """Have requests of uploads at ``resource`` answered by ``handler``.
+    """Answer requests of uploads at ``resource`` by ``handler``.
 
     Args:
         resource: where the handler is.
@@ -358,7 +358,7 @@ def _add_methods(
 def _either(
     handler: Any, options: Options, other: Any, allowed: tuple[str, ...]
 ) -> Handler:
-    """A handler for requests of uploads, and for all others if ``other`` is.
+    """Return a handler for requests of uploads, and for all others if ``other`` is.
 
     Args:
         handler: the resumable one.

@@ -49,7 +49,7 @@ _WITHOUT_CONTENT: Final = frozenset({hdrs.METH_HEAD, hdrs.METH_DELETE})
 
 
 def announcement(exchange: Exchange) -> dict[str, str]:
-    """The fields by which an ``OPTIONS`` tells what is spoken here."""
+    """Return the fields by which an ``OPTIONS`` says what is spoken here."""
     return {
         rufh.LIMIT: rufh.format_limits(exchange.limit_members()),
         "Accept-Patch": rufh.PARTIAL_TYPE,
@@ -280,7 +280,7 @@ class _Rufh:
     def response(
         self, status: int, *, complete: bool = False, announced_only: bool = False
     ) -> web.Response:
-        """A response without content."""
+        """Make a response without content."""
         if announced_only:
             said = self._said
             number = {rufh.INTEROP: str(said.interop.number)} if said.announced else {}
@@ -288,7 +288,7 @@ class _Rufh:
         return web.Response(status=status, headers=self._fields(complete=complete))
 
     def refuse(self, error: StreamError) -> web.HTTPException | web.StreamResponse:
-        """The response to a request that is refused."""
+        """Make the response to a request that is refused."""
         error = _explained(error)
         response = error_response(error, self._request)
         fields = self._fields(complete=self._refused_by_target)
@@ -304,7 +304,7 @@ class _Rufh:
         return response
 
     def _final(self, final: FinalAnswer) -> web.StreamResponse:
-        """The final response: the handler's."""
+        """Return the final response: the handler's."""
         response = final.response
         if isinstance(response, web.StreamResponse) and response.prepared:
             return response

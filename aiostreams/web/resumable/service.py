@@ -121,7 +121,7 @@ class Service:
         return removed
 
     async def shutdown(self) -> None:
-        """Have requests that append commit and end."""
+        """Let requests that append commit and end."""
         if self._uploads is not None:
             await self._uploads.shutdown()
 

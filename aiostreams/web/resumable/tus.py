@@ -65,7 +65,7 @@ class _Forbidden(StreamError):
 
 
 def announcement(exchange: Exchange) -> dict[str, str]:
-    """The fields by which an ``OPTIONS`` tells what is spoken here."""
+    """Return the fields by which an ``OPTIONS`` says what is spoken here."""
     return {
         RESUMABLE: tus.VERSION,
         "Tus-Version": tus.VERSION,
@@ -220,7 +220,7 @@ class _Tus:
     # -- steps ---------------------------------------------------------------------
 
     def _has_content(self) -> bool:
-        """Whether a creation has bytes of the upload.
+        """Return whether a creation has bytes of the upload.
 
         Raises:
             UnsupportedContent: it has a content that is called something else.
@@ -283,7 +283,7 @@ class _Tus:
     async def _added(
         self, upload: StagedUpload, token: str | None
     ) -> web.StreamResponse:
-        """The response to a request that has added to an upload, or created it."""
+        """Make the response to a request that added to an upload, or created it."""
         state = upload.state
         if not upload.info.parts or state.complete:
             self._fields[tus.OFFSET] = str(state.offset)
@@ -296,7 +296,7 @@ class _Tus:
         return self.response(201 if self._created else 204)
 
     async def _parts(self, urls: tuple[str, ...]) -> list[StagedUpload]:
-        """The uploads that a new one is to be made of.
+        """Return the uploads that a new one is to be made of.
 
         Raises:
             MalformedBody: a URL is none of a part, of this resource and this owner.
@@ -327,7 +327,7 @@ class _Tus:
     async def _assembled(
         self, upload: StagedUpload, parts: list[StagedUpload]
     ) -> StagedUpload:
-        """The upload of these parts, complete if they are; else they know of it."""
+        """Make the upload of these parts, complete if they are; else they know it."""
         uploads = self._exchange.service.uploads
         for part in parts:
             if not part.state.complete:
@@ -337,11 +337,11 @@ class _Tus:
     # -- responses -----------------------------------------------------------------
 
     def response(self, status: int) -> web.Response:
-        """A response without content."""
+        """Make a response without content."""
         return web.Response(status=status, headers=self._fields)
 
     def refuse(self, error: StreamError) -> web.HTTPException | web.StreamResponse:
-        """The response to a request that is refused."""
+        """Make the response to a request that is refused."""
         if isinstance(error, OffsetDiffers):
             self._fields[tus.OFFSET] = str(error.expected)
         response = error_response(error, self._request)
@@ -351,7 +351,7 @@ class _Tus:
         return response
 
     def _final(self, final: FinalAnswer) -> web.StreamResponse:
-        """The final response: 204, or 201 for a creation, in place of each 2xx."""
+        """Make the final response: 204, or 201 for a creation, instead of a 2xx."""
         answer, response = final.answer, final.response
         if isinstance(response, web.StreamResponse) and response.prepared:
             return response
@@ -390,7 +390,7 @@ class _ChecksumStream(HashStream):
         self._expected = expected
 
     async def readany(self) -> bytes:
-        """The source's next piece."""
+        """Return the source's next piece."""
         piece = await super().readany()
         if not piece:
             found = bytes.fromhex(self.digests[self._algorithm])

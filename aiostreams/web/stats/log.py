@@ -21,7 +21,7 @@ STATS_LOGGER: Final = "aiostreams.stats"
 def log_stats(
     logger: logging.Logger | str = STATS_LOGGER, *, level: int = logging.INFO
 ) -> StatsCallback:
-    """A callback for ``setup(on_stats=...)`` that logs each request.
+    """Make a callback for ``setup(on_stats=...)`` that logs each request.
 
         request ok: POST /upload 201, in 34567 bytes as 3 parts, out 52 bytes, 0.031 s
 

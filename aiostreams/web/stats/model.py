@@ -104,7 +104,7 @@ class RequestTracer(Protocol):
     """What hears of the beginning of each request, and of its end."""
 
     def begin(self, request: web.Request) -> Callable[[BodyStats], None] | None:
-        """Called before any middleware and handler, in the request's own task.
+        """Begin a request; called before middlewares and handler, in its own task.
 
         Returns:
             What is called when the request is over; ``None``: nothing.
@@ -112,7 +112,7 @@ class RequestTracer(Protocol):
         ...
 
     def install(self, app: web.Application) -> None:
-        """Called once, by ``setup``."""
+        """Install it on an application; called once, by ``setup``."""
         ...
 
 

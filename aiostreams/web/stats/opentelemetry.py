@@ -41,7 +41,7 @@ _INSTRUMENTATION = "opentelemetry.instrumentation.aiohttp_server"
 
 
 def opentelemetry_stats(meter_provider: MeterProvider | None = None) -> StatsCallback:
-    """A callback for ``setup(on_stats=...)`` that feeds OpenTelemetry's metrics.
+    """Make a callback for ``setup(on_stats=...)`` that feeds OpenTelemetry's metrics.
 
     Needs the extra ``opentelemetry``. Three histograms have the attributes that the
     conventions ask for, ``http.request.method``, ``http.route``,
@@ -271,7 +271,7 @@ def _describe(span: Any, stats: BodyStats) -> None:
 
 
 def _error_type(stats: BodyStats) -> str | None:
-    """What the conventions call an error: a 4xx is none."""
+    """Return what the conventions call an error: a 4xx is none."""
     if stats.outcome in {"ok", "refused"}:
         failed = stats.status is not None and stats.status >= 500
         return str(stats.status) if failed else None

@@ -31,7 +31,7 @@ def prometheus_stats(
     durations: Sequence[float] = DURATIONS,
     sizes: Sequence[float] = SIZES,
 ) -> StatsCallback:
-    """A callback for ``setup(on_stats=...)`` that feeds metrics of Prometheus.
+    """Make a callback for ``setup(on_stats=...)`` that feeds metrics of Prometheus.
 
     Needs the extra ``prometheus``. Serve them with ``prometheus_client``'s
     ``generate_latest``. Behind ``namespace`` they are called

@@ -140,7 +140,7 @@ class Reporter:
         return tally
 
     async def _begin(self, request: web.Request, response: web.StreamResponse) -> None:
-        """A response begins: nothing of it was written yet."""
+        """Note that a response begins: nothing of it was written yet."""
         transport = request.transport
         early = tally_of(request) is None
         tally = self._meet(request)
@@ -246,7 +246,7 @@ _METHODS: Final = hdrs.METH_ALL | {"QUERY"}
 def summarize(
     request: web.Request, body: RequestState, tally: Tally, task: asyncio.Task[Any]
 ) -> BodyStats:
-    """The numbers of ``request``, which ``task`` has handled to the end."""
+    """Return the numbers of ``request``, which ``task`` has handled to the end."""
     now = time.perf_counter()
     whole = _is_whole(task)
     outcome: Outcome = "ok"
@@ -289,12 +289,12 @@ def summarize(
 
 
 def standard_method(request: web.Request) -> str:
-    """The request method; ``"_OTHER"`` for one that nobody knows."""
+    """Return the request method; ``"_OTHER"`` for an unknown one."""
     return request.method if request.method in _METHODS else _OTHER
 
 
 def route_of(request: web.Request) -> str | None:
-    """The path of the route as it was registered, if one matched."""
+    """Return the path of the route as it was registered, if one matched."""
     resource = request.match_info.route.resource
     return None if resource is None else resource.canonical
 
@@ -352,7 +352,7 @@ def _fault(kind: type[BaseException]) -> tuple[Outcome, str]:
 
 
 def _failure(response: web.StreamResponse | None) -> type[BaseException] | None:
-    """The error of the response's source, where it looks like a lost connection."""
+    """Return the error of the response's source, if it looks like a lost connection."""
     if isinstance(response, BodyResponse):
         return response.failure
     body = response.body if isinstance(response, web.Response) else None
@@ -360,7 +360,7 @@ def _failure(response: web.StreamResponse | None) -> type[BaseException] | None:
 
 
 def _label(name: str) -> str:
-    """A label for a coding: its name, unless a client may have made it up."""
+    """Return a label for a coding: its name, unless a client may have made it up."""
     coding = find_coding(name)
     return _OTHER if coding is None else coding.name
 
