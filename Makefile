@@ -23,7 +23,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PYRIGHT_PYTHON_IGNORE_WARNINGS := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check lint types coverage matrix wheel bench docs fuzz fmt clean
+.PHONY: help run test check lint types coverage matrix wheel sbom bench docs fuzz fmt clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -54,8 +54,14 @@ coverage: $(VENV)/.installed-dev ## measure what the tests reach, of each module
 matrix: $(VENV)/.installed-dev ## all tests without extras, with the oldest versions, on each Python (ARGS=oldest)
 	$(BIN)/python -m tests.matrix $(ARGS)
 
-wheel: $(VENV)/.installed-dev ## build what is released, into dist
+wheel: $(VENV)/.installed-release ## build what is released, into dist
 	$(BIN)/python -m build
+
+sbom: $(VENV)/.installed-release ## list what a release with all extras is made of (CycloneDX)
+	rm -rf build/sbom && $(PYTHON) .ci/make_venv.py build/sbom
+	build/sbom/bin/python -m pip install --quiet '.[all]'
+	$(BIN)/cyclonedx-py environment --pyproject pyproject.toml --output-reproducible \
+	    --output-file dist/sbom.cdx.json build/sbom/bin/python
 
 bench: $(VENV)/.installed-bench ## measure beside the peers, into docs/benchmarks (ARGS=--quick)
 	$(BIN)/python -m tests.benchmarks --json docs/benchmarks/results.json $(ARGS)

@@ -1,7 +1,6 @@
-"""The tables of README.md that are made from the source.
+"""The tables of README.md and the documentation that are made from the source.
 
-``python -m tests.readme`` writes the tables into it, and into the pages of the
-documentation that have them too; tests hold them to be current.
+``python -m tests.readme`` writes them into their pages; tests hold them to be current.
 """
 
 from __future__ import annotations
@@ -14,8 +13,6 @@ import tokenize
 from pathlib import Path
 
 from aiostreams import GiB, KiB, Limits, MiB, errors, limits
-from tests.benchmarks.page import filled
-from tests.benchmarks.results import load
 from tests.peers.answers import comparison_table
 
 README = Path(__file__).parents[1] / "README.md"
@@ -109,7 +106,7 @@ def with_tables(text: str) -> str:
             text,
             flags=re.DOTALL,
         )
-    return filled(text, load())
+    return text
 
 
 if __name__ == "__main__":

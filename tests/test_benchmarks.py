@@ -47,7 +47,7 @@ def test_page_is_made_of_the_published_results(document: Plain) -> None:
 
 
 def test_every_block_has_a_place() -> None:
-    text = page.PAGE.read_text() + page.README.read_text()
+    text = page.PAGE.read_text()
     for name in page.BLOCKS:
         assert text.count(f"<!-- {name} -->\n") == 1, name
 
@@ -86,7 +86,6 @@ def test_published_results_are_of_all_rows(document: Plain) -> None:
             assert len(entry["cpu_samples"]) == document["rounds"], entry["title"]
     names = {row["row"] for row in document["rows"]}
     assert {row.name for row in forms.ROWS + json_bodies.ROWS} <= names
-    assert set(page.CHOSEN) <= names
 
 
 def test_what_is_worse_is_told(document: Plain) -> None:
@@ -111,7 +110,6 @@ def test_what_is_worse_is_told(document: Plain) -> None:
 def test_quick_run_says_that_it_is_one(document: Plain) -> None:
     quick = {**document, "quick": True}
     assert "quick run" in page.run(quick)
-    assert "quick run" in page.chosen(quick)
     assert "quick run" not in page.run({**document, "quick": False})
 
 

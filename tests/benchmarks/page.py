@@ -18,12 +18,9 @@ from tests.benchmarks.results import FOLDER, PUBLISHED, Plain, load, verdicts
 
 __all__ = [
     "BLOCKS",
-    "CHOSEN",
     "PAGE",
     "PUBLISHED",
-    "README",
     "charts",
-    "chosen",
     "filled",
     "run",
     "worse",
@@ -31,12 +28,6 @@ __all__ = [
 ]
 
 PAGE = ROOT / "docs" / "benchmarks.md"
-README = ROOT / "README.md"
-
-_SUMMARY_HEAD = (
-    "| Request | aiostreams "
-    "| Alternatives, and the CPU that aiostreams takes compared with them |"
-)
 
 _AREAS = {
     "drain": "Reading a body",
@@ -50,17 +41,6 @@ _AREAS = {
     "fanout": "One producer, many readers",
     "adapter": "The adapter to aiohttp's reader",
 }
-# What README shows of it: those rows where a reader would look first, not the best.
-CHOSEN = (
-    "form of 3 fields and 10 KiB file",
-    "form of 1,000 fields",
-    "form with 256 MiB file to disk",
-    "PUT 256 MiB to disk",
-    "read_json of 1 KiB",
-    "1 MiB comments in gzip",
-    "64 MiB gzip request",
-    "download 2 MiB as File",
-)
 
 
 def _rows(document: Plain, area: str) -> list[Plain]:
@@ -263,35 +243,11 @@ def _crowd(crowd: Plain) -> str:
     )
 
 
-def chosen(document: Plain) -> str:
-    """What README shows."""
-    lines = []
-    for row in document["rows"]:
-        if row["row"] not in CHOSEN or "absent" in row["ours"]:
-            continue
-        peers = "<br>".join(
-            f"{peer['title']} {duration(peer['cpu'])}: {ratio(peer['ratio'][1])}"
-            for peer in _measured(row)
-            if not peer["kin"]
-        )
-        ours = f"{row['ours']['title']} {duration(row['ours']['cpu'])}"
-        lines.append(f"| {row['row']} | {ours} | {peers} |")
-    machine = document["machine"]
-    quick = " **A quick run: to be replaced.**" if document["quick"] else ""
-    return (
-        f"{_table(_SUMMARY_HEAD, lines)}\n\n"
-        f"CPU time of the server for one request, the median of {document['rounds']} "
-        f"rounds on {machine['processor']}, {machine['cores']} cores, Python "
-        f"{document['versions']['python']}.{quick}"
-    )
-
-
 BLOCKS: dict[str, Callable[[Plain], str]] = {
     "benchmark-run": run,
     "benchmark-worse": worse,
     "benchmark-targets": targets,
     "benchmark-rows": rows,
-    "benchmark-chosen": chosen,
 }
 
 
@@ -311,8 +267,7 @@ def write_all() -> None:
     document = load()
     for name, text in charts(document).items():
         _write(FOLDER / name, text)
-    for page in (PAGE, README):
-        _write(page, filled(page.read_text(), document))
+    _write(PAGE, filled(PAGE.read_text(), document))
 
 
 def _write(path: Path, text: str) -> None:

@@ -333,7 +333,7 @@ async def test_level_says_whose_fault_it_is(
     assert ["Traceback" in line for line in log.lines] == [levels == ["ERROR"]]
 
 
-def test_loggers_are_those_of_the_readme() -> None:
+def test_loggers_are_those_of_the_guide() -> None:
     root = Path(aiostreams.__file__).parent
     used = set()
     for path in root.rglob("*.py"):
@@ -342,6 +342,6 @@ def test_loggers_are_those_of_the_readme() -> None:
         used |= set(
             re.findall(r'^STATS_LOGGER: Final = "([\w.]+)"', text, re.MULTILINE)
         )
-    readme = (root.parent / "README.md").read_text()
-    told = set(re.findall(r"^\| `(aiostreams\.\w+)` \|", readme, re.MULTILINE))
-    assert told == used
+    page = (root.parent / "docs/guides/stats.md").read_text()
+    named = set(re.findall(r"^\| `(aiostreams\.\w+)` \|", page, re.MULTILINE))
+    assert named == used
