@@ -14,6 +14,10 @@ import pytest
 from blockbuster import BlockBuster, blockbuster_ctx
 from hypothesis import settings
 
+from tests.storage.seaweed import bucket, proxy, seaweed
+
+__all__ = ["bucket", "proxy", "seaweed"]  # one server for all that ask for it
+
 settings.register_profile("steady", deadline=None)
 settings.load_profile("steady")
 
@@ -41,6 +45,16 @@ def blockbuster(request: pytest.FixtureRequest) -> Iterator[BlockBuster | None]:
         # aiohttp asks for the size of a body where nothing can be awaited.
         buster.functions["os.stat"].can_block_in("aiostreams/files/file.py", "measure")
         yield buster
+
+
+@pytest.fixture(autouse=True, scope="session")
+def no_settings_of_stores() -> Iterator[None]:
+    """Keep what the machine says of its own object stores from clients of ours."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name in list(os.environ):
+            if name.startswith(("AWS_", "AZURE_", "GOOGLE_")):
+                patch.delenv(name)
+        yield
 
 
 @pytest.fixture(autouse=True, scope="module")

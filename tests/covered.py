@@ -38,27 +38,31 @@ PACKAGE = ROOT / "aiostreams"
 # Modules that are a room of a larger house: what they do is seen through its door, and
 # tested there, where a change of how the rooms are divided breaks no test.
 OWN: Mapping[str, tuple[str, ...]] = {
+    # The laws hold for every Stream, and random operations are compared to a model.
+    "streams/base.py": ("streams/test_laws.py", "streams/test_machine.py"),
+    "streams/guards.py": ("streams/test_base.py", "streams/test_machine.py"),
+    "streams/as_file.py": ("streams/test_base.py",),
+    "streams/iterable.py": ("streams/test_laws.py",),
+    "streams/memory.py": ("streams/test_iterable.py", "streams/test_laws.py"),
+    "streams/sections.py": ("streams/test_transforms.py", "streams/test_laws.py"),
+    "streams/threads.py": ("files/test_file.py",),
+    "streams/transforms.py": ("streams/test_laws.py", "streams/test_machine.py"),
+    "streams/hashing.py": ("streams/test_transforms.py",),
     # What a multipart body is made of, and what is made of it.
     "sansio/parthead.py": ("sansio/test_multipart.py", "multipart/test_multipart.py"),
     "multipart/body.py": ("multipart/test_part.py",),
     "multipart/parts.py": ("multipart/test_part.py",),
     "multipart/received.py": ("multipart/test_multipart.py",),
     "multipart/whole.py": ("multipart/test_multipart.py", "web/test_receive.py"),
-    # The laws hold for every Stream, and random operations are compared to a model:
-    # that is how the base, and what all of them share, is tested.
-    "streams/base.py": ("streams/test_laws.py", "streams/test_machine.py"),
-    "streams/guards.py": ("streams/test_base.py", "streams/test_machine.py"),
-    "streams/as_file.py": ("streams/test_base.py",),
-    "streams/memory.py": ("streams/test_iterable.py", "streams/test_laws.py"),
-    "streams/iterable.py": ("streams/test_laws.py",),
-    "streams/transforms.py": ("streams/test_laws.py", "streams/test_machine.py"),
-    "streams/sections.py": ("streams/test_transforms.py", "streams/test_laws.py"),
-    "streams/hashing.py": ("streams/test_transforms.py",),
+    # Sniffing, by the files that were sniffed.
+    "sansio/sniff/binary.py": ("sansio/sniff/test_types.py",),
+    "sansio/sniff/markup.py": ("sansio/sniff/test_types.py",),
+    "sansio/sniff/pictures.py": ("uploads/test_rules_pictures.py",),
+    "sansio/sniff/signatures.py": ("sansio/sniff/test_types.py",),
     # A file: every call fails in turn, every wait is cancelled in turn.
     "files/draft.py": ("files/test_file.py",),
     "files/reading.py": ("files/test_file.py", "files/test_spooled.py"),
     "files/writing.py": ("files/test_file.py", "files/test_spooled.py"),
-    "streams/threads.py": ("files/test_file.py", "streams/test_worker.py"),
     # What all decoders share, and what is read in them, in both directions.
     "codings/base.py": ("codings/test_decoded.py",),
     "codings/source_reader.py": ("codings/test_decoded.py", "codings/test_encoded.py"),
@@ -67,18 +71,15 @@ OWN: Mapping[str, tuple[str, ...]] = {
     "content/model.py": ("content/test_models.py",),
     "content/msgspec_model.py": ("content/test_models.py",),
     "content/pydantic_model.py": ("content/test_models.py",),
-    # The promises of storages, with storages that break them.
-    "testing/storages.py": (
-        "storage/test_promises.py",
-        "storage/test_promises_bite.py",
-    ),
-    "storage/base.py": ("storage/test_promises.py", "storage/test_put.py"),
-    "storage/memory.py": ("storage/test_promises.py", "storage/test_put.py"),
-    "storage/disk.py": ("storage/test_promises.py", "storage/test_put.py"),
+    "content/registry.py": ("web/test_respond_negotiate.py",),
+    # The promises hold for every storage.
+    "storage/base.py": ("storage/test_promises.py",),
+    "storage/memory.py": ("storage/test_promises.py", "storage/test_base_put.py"),
+    "storage/disk.py": ("storage/test_promises.py", "storage/test_base_put.py"),
     "storage/disk_draft.py": (
+        "storage/test_base_put.py",
         "storage/test_disk.py",
-        "uploads/test_faults.py",
-        "storage/test_put.py",
+        "uploads/test_receiver_faults.py",
     ),
     "storage/obstore.py": ("storage/test_object_store.py",),
     "storage/object_reader.py": (
@@ -90,71 +91,56 @@ OWN: Mapping[str, tuple[str, ...]] = {
         "storage/test_object_store.py",
         "storage/test_promises.py",
     ),
-    # Sniffing, by the files that were sniffed.
-    "sansio/sniff/binary.py": ("sansio/sniff/test_types.py",),
-    "sansio/sniff/markup.py": ("sansio/sniff/test_types.py",),
-    "sansio/sniff/signatures.py": ("sansio/sniff/test_types.py",),
-    # A form bound to a model, and the receiving of one.
-    "uploads/receiver.py": ("web/test_receive.py", "uploads/test_faults.py"),
+    "testing/storages.py": ("storage/test_promises.py",),
+    "uploads/receiver.py": ("web/test_receive.py",),
     "uploads/stored.py": ("web/test_receive.py",),
-    "web/incoming.py": ("web/test_receive.py",),
-    "web/progress.py": ("web/test_receive.py",),
-    "web/forms.py": ("web/test_receive.py", "web/test_stats.py"),
-    "web/receive.py": ("web/test_stats.py",),
-    "web/arrived.py": ("web/test_forms.py",),
-    "web/parts.py": ("web/test_forms.py", "web/test_stats.py"),
-    # The state of a request, asked for in every way.
-    "web/body.py": (
-        "web/test_state.py",
-        "web/test_codings.py",
-        "web/test_middleware.py",
-        "web/test_request.py",
-        "web/test_stats.py",
-        "web/test_request_stream.py",
+    # Uploads that resume, in every kind of staging and by either protocol.
+    "resumable/log.py": ("resumable/test_engine.py",),
+    "resumable/staging.py": ("resumable/test_engine.py",),
+    "web/resumable/exchange.py": (
+        "web/resumable/test_rufh.py",
+        "web/resumable/test_tus.py",
     ),
-    "web/wire.py": ("web/test_forms.py", "web/test_refusals.py"),
+    # A request and its response, seen from the client.
+    "web/expect.py": ("web/test_request_stream.py",),
     "web/middleware.py": (
         "web/compression/test_middleware.py",
         "web/test_response_ranges.py",
-        "web/test_refusals.py",
     ),
-    # The numbers of a request, as callbacks hear them.
-    "web/reporter.py": ("web/test_stats.py",),
-    "web/summary.py": ("web/test_stats.py",),
-    "web/tally.py": ("web/test_stats.py",),
-    "web/buckets.py": ("web/test_opentelemetry.py", "web/test_prometheus.py"),
-    "web/expect.py": ("web/test_request_stream.py",),
-    "web/setup.py": ("web/test_middleware.py", "web/test_stats.py"),
-    "web/errors.py": (
-        "web/test_form_errors.py",
-        "web/test_middleware.py",
-        "web/test_stats.py",
-    ),
-    "web/request.py": ("web/test_codings.py", "web/test_forms.py"),
-    # An answer: of a value or a file, whole or in ranges, encoded or not.
+    "web/errors.py": ("web/test_middleware.py", "web/stats/test_reporter.py"),
+    "web/payload.py": ("web/test_middleware.py", "web/test_response.py"),
+    "web/proxy.py": ("web/test_disconnect.py",),
+    "web/receive.py": ("web/stats/test_reporter.py",),
+    "web/respond.py": ("web/test_response.py",),
     "web/response.py": (
         "web/compression/test_middleware.py",
         "web/test_digests.py",
-        "web/test_forms.py",
-        "web/test_response_ranges.py",
-        "web/test_watch.py",
-    ),
-    # One that is made of its own request, whose client may leave meanwhile.
-    "web/proxy.py": ("web/test_watch.py",),
-    "web/payload.py": ("web/test_middleware.py", "web/test_response.py"),
-    "web/sendfile.py": (
-        "web/test_response_files.py",
-        "web/test_response.py",
-        "web/test_stats.py",
+        "web/test_disconnect.py",
+        "web/test_request_forms.py",
     ),
     "web/response_headers.py": (
         "web/compression/test_middleware.py",
         "web/test_response_framing.py",
         "web/test_response_ranges.py",
     ),
-    "web/respond.py": ("web/test_response.py",),
+    "web/sendfile.py": ("web/stats/test_reporter.py", "web/test_response.py"),
+    "web/setup.py": ("web/stats/test_reporter.py", "web/test_middleware.py"),
+    "web/state.py": (
+        "web/stats/test_reporter.py",
+        "web/test_middleware.py",
+        "web/test_request.py",
+        "web/test_request_codings.py",
+        "web/test_request_stream.py",
+    ),
     "web/compression/coding.py": ("web/compression/test_middleware.py",),
-    "web/compression/middleware.py": ("web/test_digests.py", "web/test_stats.py"),
+    "web/compression/middleware.py": (
+        "web/stats/test_reporter.py",
+        "web/test_digests.py",
+    ),
+    "web/stats/model.py": (
+        "web/stats/test_opentelemetry.py",
+        "web/stats/test_prometheus.py",
+    ),
 }
 
 

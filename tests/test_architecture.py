@@ -23,6 +23,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.covered import OWN
+
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "aiostreams"
 LAYERS = {
@@ -62,6 +64,12 @@ IO = {
 # Files that a single other file imports. This number only falls: who adds one merges
 # it, or another, into the file that needs it.
 SINGLE_IMPORTERS = 38
+# Tests that hold for all files of a folder.
+FOR_ALL = {
+    "storage/test_promises.py",
+    "streams/test_laws.py",
+    "streams/test_machine.py",
+}
 
 
 @dataclass(frozen=True)
@@ -208,6 +216,27 @@ def test_no_more_files_with_a_single_importer() -> None:
     for module in single:
         said = ast.get_docstring(ast.parse(MODULES[module].read_text())) or ""
         assert "file of its own" in " ".join(said.split()), f"{module}: why?"
+
+
+def test_tests_stand_where_the_code_stands() -> None:
+    """Those of ``web/response.py`` are ``tests/web/test_response*.py``."""
+    tests = Path(__file__).parent
+    astray = set()
+    for path in tests.rglob("test_*.py"):
+        folder = PACKAGE / path.parent.relative_to(tests)
+        if path.parent == tests or not folder.is_dir():
+            continue
+        name = path.stem.removeprefix("test_") + "_"
+        if not any(name.startswith(f"{file.stem}_") for file in folder.glob("*.py")):
+            astray.add(path.relative_to(tests).as_posix())
+    assert astray == FOR_ALL
+
+
+def test_tests_that_count_for_other_files_exist() -> None:
+    for module, tests in OWN.items():
+        assert (PACKAGE / module).exists(), module
+        for test in tests:
+            assert (ROOT / "tests" / test).exists(), f"{module}: {test}"
 
 
 def test_the_example_app_uses_public_names_only() -> None:

@@ -22,7 +22,7 @@ from typing import Any
 from aiostreams.resumable.disk import DiskStaging
 from aiostreams.resumable.engine import Uploads
 
-from .test_kills import Witness, check, live
+from .test_engine_kills import Witness, check, live
 
 # Every call that changes something; one that does not differs by nothing from those.
 STEPS = (

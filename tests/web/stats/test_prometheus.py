@@ -4,7 +4,7 @@ import pytest
 
 from aiostreams.stats import prometheus_stats
 from aiostreams.web.stats.model import SIZES
-from tests.web.stats import FAILED, GONE, REFUSED, UNMATCHED, UPLOAD, stats
+from tests.web.stats.requests import FAILED, GONE, REFUSED, UNMATCHED, UPLOAD, stats
 
 pytest.importorskip("prometheus_client", reason="needs the extra prometheus")
 

@@ -45,8 +45,8 @@ from aiostreams import (
 from aiostreams.stats import BodyStats
 from aiostreams.web.stats import reporter
 from tests.servers import CHUNKED, chunk, connected, post, serving
-from tests.web.stats import UPLOAD
-from tests.web.stats import stats as make_stats
+from tests.web.stats.requests import UPLOAD
+from tests.web.stats.requests import stats as make_stats
 
 BOTH = pytest.mark.parametrize("decoding", [False, True], ids=["ours", "aiohttp's"])
 TEXT = b"All work and no play makes Jack a dull boy.\n" * 100

@@ -8,7 +8,7 @@ import pytest
 
 from aiostreams.stats import opentelemetry_stats
 from aiostreams.web.stats.model import ADVISED_DURATIONS, SIZES
-from tests.web.stats import FAILED, GONE, REFUSED, UNMATCHED, UPLOAD, stats
+from tests.web.stats.requests import FAILED, GONE, REFUSED, UNMATCHED, UPLOAD, stats
 
 pytest.importorskip("opentelemetry.sdk", reason="needs the extra opentelemetry")
 

@@ -18,7 +18,7 @@ from aiostreams import ObjectStorage
 from aiostreams.limits import MiB
 from aiostreams.testing.storages import PROMISES
 
-from .conftest import free_ports
+from .seaweed import free_ports
 
 pytest.importorskip("obstore", reason="needs the extra s3")
 

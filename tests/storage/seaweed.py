@@ -105,10 +105,3 @@ def bucket(seaweed: int) -> Iterator[Bucket]:
 async def proxy(bucket: Bucket) -> AsyncIterator[FaultProxy]:
     async with FaultProxy("127.0.0.1", bucket.port).running() as running:
         yield running
-
-
-@pytest.fixture(autouse=True)
-def no_aws_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in list(os.environ):
-        if name.startswith(("AWS_", "AZURE_", "GOOGLE_")):
-            monkeypatch.delenv(name)

@@ -22,7 +22,7 @@ from example_app.app import Settings, create_app
 from tests.servers import serving
 
 from .buckets import Bucket
-from .conftest import free_ports
+from .seaweed import free_ports
 from .server import running
 
 LARGE = os.urandom(12 * MiB + 7)

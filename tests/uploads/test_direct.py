@@ -23,8 +23,7 @@ from aiostreams import (
     confirm_upload,
     direct_upload,
 )
-
-from .buckets import Bucket, store_of
+from tests.storage.buckets import Bucket, store_of
 
 PNG = b"\x89PNG\r\n\x1a\n" + bytes(range(256)) * 40
 KEY = "aiostreams-staged/one"

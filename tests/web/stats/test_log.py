@@ -5,7 +5,7 @@ import logging
 import pytest
 
 from aiostreams.stats import log_stats
-from tests.web.stats import FAILED, GONE, REFUSED, UNMATCHED, UPLOAD, stats
+from tests.web.stats.requests import FAILED, GONE, REFUSED, UNMATCHED, UPLOAD, stats
 
 
 @pytest.fixture(autouse=True)
