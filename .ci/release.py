@@ -1,7 +1,7 @@
 """What a release's tag has to agree with, and what its page says.
 
-    python .ci/release.py check v1.2.3   fail unless version and changelog say 1.2.3
-    python .ci/release.py notes v1.2.3   print the changelog's section of 1.2.3
+python .ci/release.py check v1.2.3   fail unless version and changelog say 1.2.3
+python .ci/release.py notes v1.2.3   print the changelog's section of 1.2.3
 """
 
 from __future__ import annotations
