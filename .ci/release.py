@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import re
+import sys
 import tomllib
 from pathlib import Path
 
@@ -45,6 +46,7 @@ def check(tag: str, pyproject: str, changelog: str) -> None:
 
 
 def main() -> None:
+    """Run the command line."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("action", choices=("check", "notes"))
     parser.add_argument("tag")
@@ -55,7 +57,7 @@ def main() -> None:
             pyproject = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
             check(given.tag, pyproject, changelog)
         else:
-            print(notes(changelog, given.tag.removeprefix("v")), end="")
+            sys.stdout.write(notes(changelog, given.tag.removeprefix("v")))
     except ValueError as error:
         parser.exit(1, f"{error}\n")
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from aiostreams import GiB, MiB
 from tests.benchmarks.charts import Bar, Group, chart
-from tests.benchmarks.figures import duration, ratio, size, spread, times
+from tests.benchmarks.figures import duration, size, spread, times
 from tests.benchmarks.machine import ROOT
 from tests.benchmarks.results import FOLDER, PUBLISHED, Plain, load, verdicts
 
