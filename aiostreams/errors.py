@@ -7,7 +7,7 @@
     ├── MalformedBody      ValueError    400  truncated, or breaks its own syntax
     ├── BodyTimeout        TimeoutError  408  the client is too slow
     ├── LengthRequired                   411  no Content-Length where one is needed
-    ├── LimitExceeded      ValueError    413  over a ceiling of Limits
+    ├── LimitExceeded      ValueError    413  over one of the Limits
     ├── UnsupportedContent               415  unsupported media type or content coding
     ├── InvalidContent     ValueError    422  well-formed, fails its schema or digest
     ├── InvalidSignature                 403  not signed by a key that is trusted
@@ -82,8 +82,8 @@ class SizeMismatch(StreamError, ValueError):
     """A source delivered more or fewer bytes than its ``size`` promised.
 
     Attributes:
-        expected: the promised number of bytes, if told.
-        seen: the bytes delivered when that became known, if told; when the source
+        expected: the promised number of bytes, if known.
+        seen: the bytes delivered when that became known, if given; when the source
             was longer this is the first count beyond ``expected``.
     """
 
@@ -115,11 +115,11 @@ class LengthRequired(StreamError):
 
 
 class LimitExceeded(StreamError, ValueError):
-    """A body, or a piece of one, is larger than a ceiling allows.
+    """A body, or a piece of one, is larger than a limit allows.
 
     Attributes:
-        limit: the ceiling, in the unit the message names (bytes or a count); NaN
-            when it was not told.
+        limit: the limit, in the unit the message names (bytes or a count); NaN
+            when it was not given.
         seen: what was declared, or counted when reading stopped; or NaN.
     """
 
@@ -140,12 +140,12 @@ class LimitExceeded(StreamError, ValueError):
 def exceeded(
     what: str, seen: int, limit: int, unit: str = "bytes", *, exact: bool = False
 ) -> LimitExceeded:
-    """Make the error for a ceiling that is passed: one wording for all of them.
+    """Make the error for a limit that is exceeded: one wording for all of them.
 
     Args:
         what: what is too large, with its article.
         seen: how much was declared, or counted until now.
-        limit: the ceiling.
+        limit: the limit.
         unit: what both numbers count.
         exact: whether ``seen`` is all, and not only what was counted until now.
     """

@@ -29,13 +29,13 @@ _OPTIONAL: Final = frozenset({"idle_timeout", "total_timeout"})
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
-    """The ceilings for one application, or one route (see :func:`limit`).
+    """The limits for one application, or one route (see :func:`limit`).
 
     Sizes are in bytes, times in seconds.
 
     Raises:
-        TypeError: a ceiling is not a number.
-        ValueError: a ceiling is negative.
+        TypeError: a limit is not a number.
+        ValueError: a limit is negative.
     """
 
     # The whole body, decoded; the bytes on the wire are held to it as well, so
@@ -99,7 +99,7 @@ class Limits:
         """Return a copy with some limits changed.
 
         Raises:
-            TypeError: a name is not a ceiling, or a value not a number.
+            TypeError: a name is not a limit, or a value not a number.
             ValueError: a value is negative.
         """
         return dataclasses.replace(self, **changes)

@@ -3,7 +3,7 @@
 ``encode()`` does all that can fail for reasons of the value itself (a number that
 JSON cannot express, a lone surrogate), so that such an error comes before any byte
 is sent. ``decode()`` holds a whole body in memory, so it never reads without a
-ceiling: :func:`read_all` asks the declared size first and counts while reading.
+limit: :func:`read_all` asks the declared size first and counts while reading.
 Parsing a large body moves to a worker thread (:func:`offload`), so that the event
 loop takes turns with it.
 
@@ -50,7 +50,7 @@ class Content(ABC):
 
     Attributes:
         path: where its bytes are as a file of this machine, if they are: what lies
-            beside that file in a content coding may be sent in its place.
+            next to that file in a content coding may be sent in its place.
         tagged: whether a response of it, with its bytes in memory, carries an entity
             tag that is made of them, and answers conditions.
     """
@@ -91,10 +91,10 @@ class Content(ABC):
 
         Args:
             stream: the body; the ``charset`` of its ``content_type`` is honoured.
-            limits: the ceilings; the defaults of :class:`Limits` unless given.
+            limits: the limits; the defaults of :class:`Limits` unless given.
 
         Raises:
-            LimitExceeded: the body is larger than a ceiling.
+            LimitExceeded: the body is larger than a limit allows.
             MalformedBody: the body breaks the syntax of its content type.
             UnsupportedContent: the charset is unknown.
         """

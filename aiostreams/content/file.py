@@ -45,7 +45,7 @@ class File(Content, FormFile):
             body.
 
     Attributes:
-        name: the name without directories; ``None`` when nobody gave one.
+        name: the name without directories; ``None`` when none was given.
         path: the path as given; ``None`` for a stream or bytes.
         headers: as given.
 
@@ -122,8 +122,8 @@ class File(Content, FormFile):
 
         Args:
             stream: the body; whoever encodes or saves the File closes it.
-            limits: the ceilings; ``max_file`` counts here.
-            name: what the file is called; ``None`` when nobody knows.
+            limits: ``max_file`` counts here.
+            name: what the file is called; ``None`` when that is unknown.
 
         Raises:
             LimitExceeded: the size that the stream declares is over ``max_file``. A
@@ -154,7 +154,7 @@ class File(Content, FormFile):
         return {"filename": self.name, "content_type": self.content_type}
 
     async def save(self, path: str | os.PathLike[str], *, fsync: bool = False) -> int:
-        """Write the file to ``path``, whole or not at all, and close its stream.
+        """Write the file to ``path``, all of it or nothing, and close its stream.
 
         Args:
             path: where to; an existing file is replaced at the end.

@@ -214,7 +214,7 @@ class _ValidatorFailed(RuntimeError):
 def failed(kind: Any, error: Exception) -> Exception:
     """Make the error where a validator raises something of its own.
 
-    That may have the client's value in its message, so it is told by its class, and by
+    That may have the client's value in its message, so its class stands for it, and
     where it was raised.
     """
     # An answer, such as aiohttp's HTTPException, is meant for the client.

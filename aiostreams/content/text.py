@@ -22,7 +22,7 @@ class Text(Content):
     Equal to another one of the same class with the same text.
 
     Args:
-        text: the whole text.
+        text: the text.
 
     Raises:
         TypeError: ``text`` is not a ``str``.
@@ -65,7 +65,7 @@ class Text(Content):
         Raises:
             LimitExceeded: it has more than ``limits.max_memory`` bytes.
             MalformedBody: the bytes are not of that charset.
-            UnsupportedContent: nobody knows the charset.
+            UnsupportedContent: the charset is unknown.
         """
         codec = codec_of(stream.content_type)
         data = await read_all(stream, limits)

@@ -122,7 +122,7 @@ class ZipStream(ProducedStream):
     when they have been read; Streams that were given are closed with the archive, if
     not before. A slice of the archive outlives it. A member that fails, or has other
     bytes than it promised, fails the stream before the directory, without which
-    nobody takes it for an archive.
+    no reader takes it for an archive.
 
     Args:
         members: an iterable, sync or async, of :class:`ZipMember` or ``(name,

@@ -1,7 +1,7 @@
 """A file that is being written: a temporary one, renamed when complete or discarded.
 
 At every instant, and after a crash at any point, the path holds what it held before
-or the complete new file. The order of the calls is what makes it so: create beside
+or the complete new file. The order of the calls is what makes it so: create next to
 the target, write, set the mode, sync the file, close and check, rename, sync the
 directory. Syncing before renaming matters: some file systems may make the rename
 durable first, and leave a well-named file of zeros after a power failure.

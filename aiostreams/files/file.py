@@ -101,9 +101,9 @@ class FileStream(Stream):
     from :meth:`slice`, all from the file as it was opened, also when another one
     has taken its path.
 
-    **Writing.** ``close()`` puts the file at ``path``, whole; until then, and for
+    **Writing.** ``close()`` puts the file at ``path``, complete; until then, and for
     ever after ``abort()`` or any failure, ``path`` is what it was. The bytes go to a
-    temporary file beside it (mode 0600, its name begins with ``.aiostreams-``) in
+    temporary file next to it (mode 0600, its name begins with ``.aiostreams-``) in
     large batches, so an error shows up in a later ``write()`` or in ``close()``,
     after which nothing of it is left. A new file gets its permissions from the
     umask, a replaced one keeps those it had. A ``write()`` that is cancelled has

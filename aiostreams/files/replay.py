@@ -58,7 +58,7 @@ class Replay:
         return replay.open()            # in as many handlers as there are requests
 
     Up to ``max_memory`` bytes are kept in memory, more in a file without a name. A slow
-    reader stops nobody. One that is dropped without ``close()`` aborts; its file goes
+    reader stops no other. One that is dropped without ``close()`` aborts; its file goes
     with the last of it and its readers.
 
     Args:

@@ -68,7 +68,7 @@ class MultipartBody:
     Args:
         source: the body; not closed.
         content_type: its type, with the boundary.
-        limits: the parser's ceilings, and ``max_depth``.
+        limits: the parser's limits, and ``max_depth``.
         decode: whether parts undo their Content-Transfer-Encoding and
             Content-Encoding; ``None`` for what the type says. In form-data, RFC 7578
             deprecates the first (section 4.7) and has readers ignore the second
@@ -136,7 +136,7 @@ class MultipartBody:
 
         Raises:
             MalformedBody: the body breaks its syntax, or ends too early.
-            LimitExceeded: it went over a ceiling.
+            LimitExceeded: it is over a limit.
             Exception: what reading the source raises.
         """
         while True:

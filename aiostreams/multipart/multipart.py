@@ -246,14 +246,14 @@ class MultiPart(Content):
 
         Args:
             stream: the body.
-            limits: the ceilings.
+            limits: the limits.
             decode: whether the codings of parts are undone; see :func:`iter_parts`.
 
         Raises:
             UnsupportedContent: the stream is no multipart, or has text in a charset
                 nobody knows.
             MalformedBody: it breaks its syntax, or a field is not of its charset.
-            LimitExceeded: it goes over a ceiling: ``max_parts``, ``max_field``,
+            LimitExceeded: it is over a limit: ``max_parts``, ``max_field``,
                 ``max_file``, the headers', or ``max_memory`` for all fields together.
         """
         return cls.of_parts(await read_form_parts(stream, limits, decode=decode))

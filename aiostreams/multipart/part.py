@@ -66,7 +66,7 @@ class Part(Stream):
             (RFC 2047) in its place; empty when that cannot be decoded. Data, never a
             path: to save under it, there is ``safe_filename``.
         parent: the body that it is a part of.
-        limits: the ceilings of the body.
+        limits: those of the body.
     """
 
     def __init__(self, parent: MultipartBody, begin: PartBegin) -> None:
@@ -153,7 +153,7 @@ class Part(Stream):
         Raises:
             MalformedBody: the body breaks its syntax, or a coding's.
             UnsupportedContent: the coding is unknown.
-            LimitExceeded: over a ceiling.
+            LimitExceeded: over a limit.
         """
         if not self._coded:
             # Of a memoryview the guard makes bytes.
@@ -233,7 +233,7 @@ class Part(Stream):
         *,
         fsync: bool = False,
     ) -> int:
-        """Write what is left of the content to a file or a storage, whole or not.
+        """Write what is left of the content to a file or a storage, all or nothing.
 
         Args:
             target: a path, where an existing file is replaced at the end; or a

@@ -27,7 +27,7 @@ class PartReader:
     Args:
         source: the body; not closed. It may be a part.
         content_type: in place of the source's own.
-        limits: the ceilings; unless given those of the part that the source is, else
+        limits: the limits; unless given those of the part that the source is, else
             the defaults.
         decode: see :class:`MultipartBody`.
         count: counts the parts, unless the source is a part.
@@ -73,7 +73,7 @@ class PartReader:
 
         Raises:
             MalformedBody: the body breaks its syntax, or ends too early.
-            LimitExceeded: it went over a ceiling.
+            LimitExceeded: it is over a limit.
             StreamBusy: another task reads the last part.
             Exception: what reading the source raises.
         """

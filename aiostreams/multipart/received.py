@@ -1,6 +1,6 @@
 """Files as a form brought them: in memory, or a region of the form's spool.
 
-All files of a form share one spool: the memory they take together has one ceiling, and
+All files of a form share one spool: the memory they take together has one limit, and
 a thousand files cost one descriptor. A received file can be read any number of times,
 and forwarded, as long as its form is open.
 """

@@ -8,7 +8,7 @@ many bytes in memory and the rest on disk.
 
 A part is a file when it has a filename. Where parts need not have a name (everywhere
 but in form-data), one without a name is a file as well. ``filename=""`` without any
-content is what a browser sends for a file input that nobody has filled in: no file.
+content is what a browser sends for a file input that was not filled in: no file.
 
 The charset of the form may be said by its last field. So fields are decoded at the
 end, and names of files a second time.
@@ -66,7 +66,7 @@ class FormParts(Generic[F]):
         types: the Content-Type of fields that had one, by the field's index.
         spool: where files are; ``None`` when all are in memory.
         count: how many parts the body had, if it was read in one piece; inputs for
-            files that nobody has filled in are among them.
+            files that were not filled in are among them.
     """
 
     fields: list[tuple[str, str]] = field(default_factory=list)
@@ -88,14 +88,14 @@ async def read_form_parts(
 
     Args:
         stream: the body.
-        limits: the ceilings.
+        limits: the limits.
         decode: whether the codings of parts are undone; see :class:`MultipartBody`.
         count: counts the parts.
 
     Raises:
         UnsupportedContent: it is none, or has text in an unknown charset.
         MalformedBody: it breaks its syntax, or a field is not of its charset.
-        LimitExceeded: it goes over a ceiling.
+        LimitExceeded: it is over a limit.
     """
     limits = limits or DEFAULT_LIMITS
     content_type = stream.content_type or ""

@@ -42,7 +42,7 @@ def codec_of(content_type: str | None) -> str:
 
     Raises:
         MalformedBody: the parameters of the type cannot be read.
-        UnsupportedContent: nobody knows the charset.
+        UnsupportedContent: the charset is unknown.
     """
     if content_type is None or ";" not in content_type:
         return "utf-8"
@@ -149,7 +149,7 @@ def text_codec(charset: str) -> str:
     remembers every name it was ever asked for.
 
     Raises:
-        UnsupportedContent: nobody knows the charset, or it names a transform
+        UnsupportedContent: the charset is unknown, or it names a transform
             (``zlib_codec``, ``rot13``, ``idna``) and no charset.
     """
     label = charset.strip().lower()

@@ -63,7 +63,7 @@ def choose_digest(lines: FieldLines) -> str | None:
     Returns:
         The algorithm, as ``sha-256``; ``""`` when all of them are refused, or none is
         named that is known here; ``None`` when the field is absent, or malformed: a
-        preference that nobody understands is none.
+        preference that cannot be read is none.
     """
     try:
         items = _members(lines)

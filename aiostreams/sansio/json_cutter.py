@@ -3,7 +3,7 @@
 Only the way to the values is parsed here: brackets, names, colons and commas. A value
 is cut out as bytes and left to the parser of whole documents, so it is the same value
 however it is read. What is not on the way is cut out too, and checked by that parser.
-So memory holds one value, of the path or beside it.
+So memory holds one value, at the path or next to it.
 
 Each byte is looked at once, wherever the pieces are cut. Nesting is bounded: the
 standard library's parser bears no more either.
@@ -93,7 +93,7 @@ class JSONCutter:
 
         Raises:
             MalformedBody: it is not JSON, ends too early, or nests deeper than 1,000.
-            LimitExceeded: a value has more bytes than the ceiling.
+            LimitExceeded: a value has more bytes than that.
         """
         done = self._at if self._start is None else self._start
         del self._data[:done]

@@ -165,7 +165,7 @@ class MultipartParser:
 
         Raises:
             MalformedBody: the body broke the syntax after the last event.
-            LimitExceeded: or went over a ceiling there.
+            LimitExceeded: or exceeded a limit there.
             StreamClosed: ``close`` was called before.
         """
         if self.error is not None:
@@ -307,7 +307,7 @@ class MultipartParser:
         return CONTENT, pos
 
     def _emit(self, chunk: bytes, start: int, stop: int, events: list[Event]) -> None:
-        """Hand on content, or count preamble, up to the ceiling and no further."""
+        """Hand on content, or count preamble, up to the limit and no further."""
         count = stop - start
         room = self._room
         if self._state is _State.PREAMBLE:

@@ -6,7 +6,7 @@ by one anchored regular expression; it matches only heads about which the genera
 way, line by line, has nothing to object. ``tests/sansio/test_multipart.py`` holds
 the two to one another.
 
-Header fields that multipart itself acts upon may stand in a head once: a second
+Header fields that multipart itself acts on may stand in a head once: a second
 one would let two readers of the same body see two different parts.
 """
 
@@ -111,7 +111,7 @@ class PartBegin:
 
     @property
     def left_empty(self) -> bool:
-        """Whether, without content, it is a file input that nobody has filled in.
+        """Whether, without content, it is a file input that was not filled in.
 
         Browsers send ``filename=""`` for it. A filename that cannot be decoded reads
         as empty too, and is that of a file.

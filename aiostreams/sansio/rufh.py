@@ -194,8 +194,8 @@ def answer_fields(
         interop: the version of the request.
         complete: whether the target resource speaks (``?1``), or the upload's (``?0``).
         announced: whether the request named its version, which is then echoed.
-        offset: how many bytes need not be sent again, if that is told.
-        length: of the upload, if that is known and told.
+        offset: how many bytes need not be sent again, if that is sent.
+        length: of the upload, if that is known and sent.
         limits: as :func:`format_limits` takes them.
     """
     fields: dict[str, str] = {}

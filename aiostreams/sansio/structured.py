@@ -82,7 +82,7 @@ def format_boolean(value: bool) -> str:  # noqa: FBT001 - the value itself
 def format_integers(members: Mapping[str, int]) -> str:
     """Write a Dictionary of Integers.
 
-    Larger numbers than an Integer has become the largest one: all are ceilings, and
+    Larger numbers than an Integer has become the largest one: all are limits, and
     nothing reaches that.
     """
     return ", ".join(

@@ -148,7 +148,7 @@ def parse_http_date(value: str, *, now: float | None = None) -> int | None:
 
     Returns:
         POSIX seconds, or ``None`` for what is no date; it never raises. The name of
-        the weekday is not checked against the date, as nobody does.
+        the weekday is not checked against the date: no implementation does.
     """
     value = value.strip(_OWS)
     if match := _imf_fixdate(value):

@@ -3,14 +3,14 @@
 Most forms are small and wholly there before anyone looks at them. Such a body is
 split at its delimiters, and each piece must match, from end to end, one regular
 expression: a plain head (see :mod:`aiostreams.sansio.parthead`), then any content.
-When every piece does, and no ceiling is near, the pieces are the parts. When
+When every piece does, and no limit is near, the pieces are the parts. When
 anything at all is out of the ordinary (a preamble, padding, a header more, an
 escape in a name, a limit passed, an error) the answer is None and the push parser
 decides, so that there is one set of rules and one set of errors.
 
 1,000 small fields take 0.6 ms this way, by the push parser 1.3 ms.
 
-A file of its own: the short cut beside the push parser, held to the same answers.
+A file of its own: the short cut next to the push parser, held to the same answers.
 """
 
 from __future__ import annotations

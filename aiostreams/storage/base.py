@@ -1,7 +1,7 @@
 """The interface of a storage for objects, small enough to be easy to implement.
 
 An object is a run of bytes under a key, with a media type and a few words of
-metadata; it is written once, appears whole or not at all, and never changes. A
+metadata; it is written once, appears complete or not at all, and never changes. A
 ``Storage`` makes, opens, describes, deletes and lists objects. What is promised is
 said on its methods, and ``aiostreams.testing.check_storage`` holds every storage of
 this package, and yours, to it.

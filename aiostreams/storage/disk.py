@@ -1,7 +1,7 @@
 """Objects as files below a folder: a key is a path, the bytes are the file's.
 
-Everything that makes a file appear whole or not at all is ``Draft``'s, and everything
-that keeps keys below the root is ``SafeDirectory``'; here the two meet. A draft of an
+What makes a file appear complete or not at all is ``Draft``'s, and what
+keeps keys below the root is ``SafeDirectory``'s; here the two meet. A draft of an
 object makes its folders together with its temporary file, puts the media type and
 the metadata into an extended attribute of that file, so that they appear with it,
 and leaves no folder behind that it made in vain.
@@ -139,7 +139,7 @@ class DiskStorage(Storage):
 
     @property
     def hidden(self) -> DiskStorage:
-        """A storage beside this one, for what no key of this one can name."""
+        """A storage next to this one, for what no key of this one can name."""
         path = os.path.join(self._root, _UPLOADS)  # noqa: PTH118 - beside the others
         return DiskStorage(path, fsync=self._fsync, sweep_after=None)
 
@@ -323,7 +323,7 @@ class DiskStorage(Storage):
             await ThreadCall(found.close).finish()
 
     async def sweep(self, older_than: float = 86400.0, *, limit: int = 100_000) -> int:
-        """Remove temporary files that nobody writes to any more.
+        """Remove temporary files that are no longer written to.
 
         Args:
             older_than: how many seconds ago they must have been written last.
@@ -632,7 +632,7 @@ _NO_ATTRIBUTES = REFUSALS | {errno.ENODATA, errno.EACCES}
 
 
 class Attributes(NamedTuple):
-    """What is kept beside the bytes."""
+    """What is kept with the bytes."""
 
     content_type: str | None = None
     metadata: Mapping[str, str] = {}

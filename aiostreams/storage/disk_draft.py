@@ -133,7 +133,7 @@ class ObjectDraft(Draft):
         """Do all of it at once: nothing can change meanwhile that could not after.
 
         So nothing is looked at twice, which is a third of the calls, and a new file
-        has its mode from the start: it is whole a few microseconds later.
+        has its mode from the start: it is complete a few microseconds later.
 
         Raises:
             StorageError, ObjectExists: as :meth:`commit`.

@@ -49,7 +49,7 @@ class MemoryStorage(Storage):
     """Objects in this process's memory; they are gone with it.
 
     Nothing limits how much is stored but what is written: put a ``LimitStream``, or
-    the ceilings of :class:`Limits`, before it.
+    the limits of :class:`Limits`, before it.
     """
 
     def __init__(self) -> None:
@@ -58,7 +58,7 @@ class MemoryStorage(Storage):
 
     @property
     def hidden(self) -> MemoryStorage:
-        """A storage beside this one, for what no key of this one is to name."""
+        """A storage next to this one, for what no key of this one is to name."""
         if self._hidden is None:
             self._hidden = MemoryStorage()
         return self._hidden

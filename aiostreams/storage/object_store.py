@@ -78,7 +78,7 @@ class ObjectStorage(Storage):
 
     Small objects are stored by one request; beyond ``part_size``, parts are sent
     while the object is written. An upload holds ``part_size * concurrency`` bytes
-    and some 3 MiB. 10,000 parts is the stores' ceiling: an object whose ``size`` is
+    and some 3 MiB. 10,000 parts is the stores' limit: an object whose ``size`` is
     given to ``create`` gets larger parts if it needs them; of unknown length it is
     ``LimitExceeded`` beyond ``part_size * 10,000`` (80 GB).
 
@@ -89,7 +89,7 @@ class ObjectStorage(Storage):
 
     Set a lifecycle rule that aborts incomplete multipart uploads after a day: when
     this process is killed, or the answer to the request that began one is lost,
-    nobody else can.
+    no other can.
 
     Make the first request after a ``fork``, and ``close()`` the storage before the
     event loop ends. A store without attributes (``LocalStore``) keeps no content
@@ -134,7 +134,7 @@ class ObjectStorage(Storage):
 
     @property
     def hidden(self) -> ObjectStorage:
-        """A storage beside this one, for what no key of this one can name."""
+        """A storage next to this one, for what no key of this one can name."""
         hidden = duplicate(self)
         hidden._prefix = self.path(_UPLOADS)  # noqa: SLF001 - another one of this
         return hidden

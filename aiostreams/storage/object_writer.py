@@ -2,7 +2,7 @@
 
 Up to one part is held in memory and sent by one request, which the store does or does
 not; a new object by a conditional one (``If-None-Match: *``). More is sent in parts
-while it is written, several at once, by obstore's writer. That writer cannot be told
+while it is written, several at once, by obstore's writer. That writer cannot be given
 "only if it is new", so a new large object first goes to a temporary key and is then
 copied, conditionally, by the store itself.
 

@@ -8,7 +8,7 @@ of its own. What a caller of it has to know, and this module takes care of:
 * after a ``fork`` its threads are missing in the child and every call hangs: a child
   gets an error instead (``enter``);
 * an interpreter that exits right after a call may abort: it is given a moment;
-* its futures, when cancelled, leave a request under way whose end nobody hears:
+* its futures, when cancelled, leave a request under way whose end goes unnoticed:
   those that change something are waited for (``finish``);
 * its errors are long, name URLs, and are of many kinds: ``explain`` makes ours.
 """

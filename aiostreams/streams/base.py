@@ -2,7 +2,7 @@
 
 ``Guarded`` keeps a source within the laws; everything to read with (``read``,
 ``readexactly``, ``readline``, ``readuntil``, ``peek``, the iterators) is built here
-upon ``readany`` alone. Each of these takes the buffer out, gathers, and puts back
+on ``readany`` alone. Each of these takes the buffer out, gathers, and puts back
 what it must not keep, also when it fails or is cancelled.
 """
 
@@ -366,7 +366,7 @@ class Stream(Guarded, ABC):
         r"""Read one line with its ``\n``; the last line may lack it.
 
         Args:
-            max_line_length: ceiling in bytes with the line end; 1 MiB unless given.
+            max_line_length: limit in bytes with the line end; 1 MiB unless given.
 
         Raises:
             LimitExceeded: the line is longer; nothing of it is consumed.
@@ -381,7 +381,7 @@ class Stream(Guarded, ABC):
 
         Args:
             separator: at least one byte.
-            max_size: ceiling in bytes with the separator; 1 MiB unless given.
+            max_size: limit in bytes with the separator; 1 MiB unless given.
 
         Raises:
             LimitExceeded: no separator within ``max_size``; nothing is consumed.

@@ -1,7 +1,7 @@
 """The Stream over aiohttp's own reader.
 
 ``HTTPStream`` adapts an ``aiohttp.StreamReader``, a server's request or a client's
-response, whole: besides the laws it has every method that aiohttp's Streaming API
+response, complete: besides the laws it has every method that aiohttp's Streaming API
 documents, so code written for ``request.content`` runs on it unchanged. What it
 puts right: ``read(n)`` is exact, bytes that had arrived before a disconnect are
 delivered before the error, and ``unread_data`` is here to stay.

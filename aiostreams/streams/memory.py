@@ -17,7 +17,7 @@ class ByteStream(Stream):
     """Fixed bytes; ``size`` is known, and ranges can be answered from them.
 
     Args:
-        data: the whole content. A mutable object is copied.
+        data: the content. A mutable object is copied.
         content_type: its media type.
 
     Raises:

@@ -20,7 +20,7 @@ class DripStream(Stream):
         data: all the bytes.
         pieces: the size of a piece, or the sizes in turn (used again and again).
         turns: how often each read lets other tasks run before it has its bytes.
-        known_size: whether ``size`` is told.
+        known_size: whether ``size`` is known.
         content_type: the media type.
     """
 

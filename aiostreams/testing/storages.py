@@ -184,7 +184,7 @@ async def promise_01_what_was_written_is_stored(make: Make) -> None:
 
 
 async def promise_02_nothing_shows_before_close(make: Make) -> None:
-    """An object appears by ``close()``, at once and whole."""
+    """An object appears by ``close()``, at once and complete."""
     async with _room(make) as room:
         for size in (10, LARGE):
             data = bytes(size)

@@ -1,6 +1,6 @@
 """Uploads that go straight to the bucket: a URL to send to, and a confirmation.
 
-What a client has sent there nobody has looked at. ``confirm_upload`` first moves it to
+What a client has sent there is unchecked. ``confirm_upload`` first moves it to
 a key that the client's URL cannot reach, then holds it to its rule, and then gives it
 its key. It is a file of its own because no request's body is in it.
 """
@@ -61,7 +61,7 @@ async def direct_upload(
 ) -> DirectUpload:
     """Let a client send one object straight to the store.
 
-    The URL can be used again until it expires, and the store holds nobody to ``size``:
+    The URL can be used again until it expires, and the store enforces no ``size``:
     what counts is what :func:`confirm_upload` finds. Give it a new random key below
     ``aiostreams-staged/``, from which ``sweep()`` of the storage removes what is never
     confirmed.

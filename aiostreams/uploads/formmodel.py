@@ -7,14 +7,14 @@
         tags: list[str]
         photo: Annotated[StoredFile, FileRule(accept={"image/*"}, max_size=MiB)]
 
-A model is compiled once: each member is told how its field is read. ``bind`` gathers
+A model is compiled once: each member learns how its field is read. ``bind`` gathers
 the fields and files of all of them, has the model's library make the object, and says
 all that is wrong in one ``InvalidContent``. The rules:
 
 - Fields are text, and converted by the library's own lenient mode
   (``content.fieldtext``). Types of more than one text, such as dataclasses and
   ``dict``, are JSON, as strict as JSON is elsewhere.
-- An empty text is an input that nobody filled in, except for ``str``. What is not
+- An empty text is an input that was not filled in, except for ``str``. What is not
   filled in has its default; ``X | None`` without one is ``None``, a collection empty,
   and a ``bool`` false, since an unticked box is not sent at all. All else is required.
   So ``box: bool = True`` can only be made false by a field that says so.

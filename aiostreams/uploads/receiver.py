@@ -654,7 +654,8 @@ def by_digest(algorithm: str = "sha256", prefix: str = "") -> DigestKey:
     """For ``receive(key=...)``: store each content once, under its digest.
 
     A file that is there already is kept and shared: it is not stored again, and not
-    removed when the request fails. Who deletes one must know that nobody else has it.
+    removed when the request fails. Who deletes one must know that no other record
+    has it.
 
     Args:
         algorithm: ``sha256``, or another that withstands collisions; it is added to

@@ -64,13 +64,13 @@ class FileRule:
             that is worth. Kept as a ``frozenset``.
         min_count: how many files the field must have.
         max_count: how many it may have; ``None`` leaves it to ``Limits.max_parts``.
-        storage: where they go, in place of the storage of the whole form.
+        storage: where they go, in place of the storage of the form.
         check: sees the bytes of each file while they arrive, and may refuse it, as
             that of ``receive``; or several. Kept as a ``tuple``.
         max_pixels: how many pixels a picture may have: width times height. By the
             headers of PNG, JPEG, GIF and WebP, wherever in the file these stand;
             nothing is decoded. Where any of these four is given, a file whose size
-            can't be told is refused (422).
+            can't be determined is refused (422).
         max_width: how many pixels wide it may be.
         max_height: how many pixels high it may be.
         animated: whether it must, or must not, have several pictures.
@@ -285,7 +285,7 @@ def _error(
 
 
 class CeilingStream(LimitStream):
-    """A file on its way, refused when it goes beyond its ceiling.
+    """A file on its way, refused when it goes beyond its limit.
 
     Args:
         source: its bytes; owned.

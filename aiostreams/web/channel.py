@@ -97,7 +97,7 @@ class Channel:
         return f"<Channel of {self._events.count} events, {state}>"
 
     def publish(self, event: Event | Any) -> Event:
-        """Send ``event`` to everybody who has subscribed. Waits for nobody.
+        """Send ``event`` to everybody who has subscribed. Does not wait.
 
         Args:
             event: an :class:`Event`, text, or a value that is sent as JSON.

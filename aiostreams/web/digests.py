@@ -93,7 +93,7 @@ def wanted_algorithms(
 async def digest_field(stream: Stream, algorithms: tuple[str, ...]) -> str:
     """Compute a digest field for all bytes of ``stream``, which can seek.
 
-    They are read, and hashed beside the event loop, from a slice, unless the digests
+    They are read, and hashed off the event loop, from a slice, unless the digests
     are known; ``stream`` stays where it is.
     """
     known = stream.known_digests

@@ -45,7 +45,7 @@ def iter_json(
         type: what each value has to be, as for ``read_json``; of members, the value.
 
     Raises:
-        LimitExceeded: one value, at the path or beside it, has more than
+        LimitExceeded: one value, at the path or next to it, has more than
             ``max_memory`` bytes.
         MalformedBody: it is not JSON, ends too early, or nests deeper than 1,000.
         InvalidContent: a value is not of ``type``; each fault is named by the JSON

@@ -64,7 +64,7 @@ def stream_middleware(*, limits: Limits | None = None) -> Middleware:
     error that one of them raises itself is answered outside.
 
     Args:
-        limits: the ceilings; those of ``setup``, or the defaults, unless given.
+        limits: the limits; those of ``setup``, or the defaults, unless given.
             ``@limit`` on a handler overrides them.
     """
     return outer_half(limits)
@@ -134,7 +134,7 @@ async def inner_half(request: web.Request, handler: Handler) -> web.StreamRespon
 
     Raises:
         web.HTTPException: of the status of a ``StreamError``, from it.
-        ClientGone: there is nobody to answer.
+        ClientGone: there is no client to answer.
         StreamError: it is too late to answer.
     """
     try:
@@ -209,7 +209,7 @@ async def _call(view: web.View) -> Any:
 def _close_if_awaiting(answer: object, body: RequestState) -> None:
     """Close the connection after ``answer`` if the client waits to be asked.
 
-    Nobody knows whether it sends its body now; what comes next could be taken for it.
+    It is unknown whether it sends its body now; what comes next could be taken for it.
     """
     if body.awaits_continue and isinstance(answer, web.StreamResponse):
         answer.force_close()

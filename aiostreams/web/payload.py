@@ -3,7 +3,7 @@
 Registered for ``Stream`` and ``Content``, so that ``web.Response(body=...)`` and
 ``session.post(url, data=...)`` take them.
 
-A client must never take a cut body for a whole one. Under a Content-Length the body
+A client must never take a cut body for a complete one. Under a Content-Length the body
 is complete for the client with its last byte, so the piece that would complete it
 is held back until the source has ended well. A chunked body is complete only with
 its terminating chunk, which aiohttp writes after this has returned; one that ends
@@ -192,7 +192,7 @@ class StreamPayload(Payload):
     def _is_part(self) -> bool:
         """Whether a ``MultipartWriter`` writes it, among others.
 
-        It is not told; but aiohttp gives the fields of a part only to a part.
+        It cannot know; but aiohttp gives the fields of a part only to a part.
         """
         headers = self.headers
         return headers.get(hdrs.CONTENT_DISPOSITION, "").startswith("form-data") or any(

@@ -91,7 +91,7 @@ async def proxy(
 
     With a ``store``, answers to GET are kept there as a shared cache may do (RFC 9111;
     the guide lists the rules) and given to those who ask later, with ranges. Nothing is
-    kept that was not whole, differs from its digest, or may be one user's own. While an
+    kept that was cut off, differs from its digest, or may be one user's own. While an
     answer of known length is fetched, all who ask for it share that.
 
     Args:
@@ -745,7 +745,7 @@ class _Keeping(Transform):
             await sink.abort()
 
     async def close(self) -> None:
-        """Close the answer; one that is not whole is not kept."""
+        """Close the answer; one that is incomplete is not kept."""
         try:
             await self._storing.cancel()
             await self._give_up()

@@ -1,4 +1,4 @@
-"""``receive``: a whole upload, its fields in memory and its files in a storage.
+"""``receive``: an upload, its fields in memory and its files in a storage.
 
 The body is taken in the order it comes, whatever that is: fields are gathered, each
 file goes to its storage while it arrives. By the time the ``async with`` block begins
@@ -173,7 +173,7 @@ def receive(
             ``filename``, ``safe_filename``, ``content_type``); plain or async. The
             default is random, with the extension of the name.
         hash: algorithms for the digests; none when empty.
-        limits: ceilings in place of the route's.
+        limits: limits in place of the route's.
         on_progress: called with the bytes received and the length of the body, or
             ``None``, at most ten times a second; plain or async.
         files: rules for the files of a field, by its name.
@@ -195,7 +195,7 @@ def receive(
     Raises:
         UnsupportedContent: on entering the block: a body or a file of a type that
             is not welcome; little of it was read.
-        LimitExceeded: likewise: over a ceiling, a rule or the quota.
+        LimitExceeded: likewise: over a limit, a rule or the quota.
         MalformedBody: likewise: it breaks its syntax.
         InvalidContent: likewise: it does not make a ``form``, or has more or fewer
             files than a rule asks for.

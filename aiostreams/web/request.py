@@ -1,10 +1,10 @@
-"""Request helpers: functions of the request that give its body, whole or in pieces.
+"""Request helpers: functions of the request that give its body, at once or in pieces.
 
 All of them take any ``aiohttp.web.BaseRequest`` and share one :class:`RequestState`,
 with or without the middleware. Without it the default limits hold, errors reach the
 caller as ``StreamError``, and what was opened is the caller's to close.
 
-``read_form``: a form read whole, whichever of the two ways a browser sent it in.
+``read_form``: a form read at once, whichever of the two ways a browser sent it in.
 
 The parts of a multipart body, out of a request or any Stream.
 
@@ -67,7 +67,7 @@ def open_stream(request: web.BaseRequest) -> Stream:
     """Return the decoded, limited body; the same object at every call.
 
     Its content codings are undone (RFC 9110 section 8.4), its bytes counted against
-    the ceilings of the route, and a client that is too slow is given up. What
+    the limits of the route, and a client that is too slow is given up. What
     ``wrap_body`` puts around it is there. ``request.content``, and aiohttp's other
     calls, read the same. It is closed at the end of the request. Reading raises what
     is wrong with the body:
@@ -76,7 +76,7 @@ def open_stream(request: web.BaseRequest) -> Stream:
     Raises:
         LimitExceeded: Content-Length is above ``max_body``; nothing was read.
         LengthRequired: there is none, and the route requires one.
-        UnsupportedContent: it has a content coding that nobody here undoes.
+        UnsupportedContent: it has a content coding that is unknown here.
         MalformedBody: a digest field (RFC 9530) cannot be read, or it is a PUT with
             Content-Range and the route does not say ``@limit(partial_put=True)``.
         RuntimeError: another call has read the body, and its bytes are gone.
@@ -94,7 +94,7 @@ async def read_bytes(
 
     Args:
         request: whose body.
-        limits: ceilings in place of the route's.
+        limits: limits in place of the route's.
 
     Raises:
         LimitExceeded: the body is larger; when Content-Length says so, nothing is
@@ -136,7 +136,7 @@ async def read_text(request: web.BaseRequest, *, limits: Limits | None = None) -
     Raises:
         LimitExceeded: more than ``max_memory`` bytes.
         MalformedBody: it is not of its charset.
-        UnsupportedContent: nobody knows the charset.
+        UnsupportedContent: the charset is unknown.
         StreamError: as raised by the stream.
     """
     text = await Text.decode(
@@ -178,7 +178,7 @@ async def read_json(
         type: what the value has to be: a model of pydantic (extra ``pydantic``), a
             ``msgspec.Struct``, dataclass, attrs class, ``TypedDict`` or anything made
             of them (extra ``msgspec``).
-        limits: ceilings in place of the route's.
+        limits: limits in place of the route's.
         loads: parses in place of the built-in parser.
         content_type: what the request must have called it; ``None`` for anything,
             as in aiohttp's client. ``application/json`` lets ``*/*+json`` pass too,
@@ -270,7 +270,7 @@ async def read_content(request: web.BaseRequest, *types: type[Content]) -> Conte
     """Read the body as the Content of its Content-Type.
 
     JSON (and ``*/*+json``), MessagePack, forms, multipart forms and text are parsed;
-    NDJSON and CSV are parsed as they are iterated; what ``register_content`` was told
+    NDJSON and CSV are parsed as they are iterated; what ``register_content`` was given
     is read by its class; anything else is a ``File`` over the stream.
 
     Args:
@@ -344,7 +344,7 @@ async def read_form(
             ``pydantic``), a ``msgspec.Struct``, dataclass, attrs class or
             ``TypedDict`` (extra ``msgspec``). Members for files are of type
             :class:`File`.
-        limits: ceilings in place of the route's.
+        limits: limits in place of the route's.
         unknown: what becomes of fields that the model does not have, unless it says
             so itself.
         duplicates: which of several texts counts for a member that takes one.
@@ -357,7 +357,7 @@ async def read_form(
         UnsupportedContent: the body is no form, or has text in a charset that nobody
             knows.
         MalformedBody: it breaks its syntax, or a field is not of its charset.
-        LimitExceeded: it goes over a ceiling: ``max_parts``, ``max_field``,
+        LimitExceeded: it is over a limit: ``max_parts``, ``max_field``,
             ``max_file``, the headers', or ``max_memory`` for all fields together.
         StreamError: as raised by the stream.
     """
@@ -447,7 +447,7 @@ def iter_parts(
         source: a request, or any Stream: a part, the body of a client's response.
             A Stream is not closed.
         content_type: in place of the one that the source tells.
-        limits: ceilings in place of the route's, of the outer part's, or of the
+        limits: limits in place of the route's, of the outer part's, or of the
             defaults. The length of a request's body is held to the route's anyway.
         decode: whether a part's Content-Transfer-Encoding (base64,
             quoted-printable) and Content-Encoding are undone. Unless said, they are,
@@ -458,7 +458,7 @@ def iter_parts(
         UnsupportedContent: the body is no multipart.
         MalformedBody: its boundary is missing or wrong, or it is inside of more than
             ``max_depth`` others; while iterating, it breaks its syntax.
-        LimitExceeded: it goes over a ceiling.
+        LimitExceeded: it is over a limit.
         StreamError: as raised by the stream.
     """
     if isinstance(source, Stream):

@@ -2,7 +2,7 @@
 
 This is all that stands between aiohttp's reader and whoever reads a body that is not
 encoded, so each piece passes one stream and not three: the limit is counted here
-(``LimitStream`` upon ``HTTPStream`` cost 2 us more a piece).
+(``LimitStream`` over ``HTTPStream`` cost 2 us more a piece).
 
 The pace costs a read that waits two looks at the clock, and one that does not none.
 One timer per request, set for the next moment at which something could be wrong, does
@@ -45,7 +45,7 @@ class RequestStream(Stream):
     Args:
         request: whose body.
         reader: aiohttp's reader of it, which the parser feeds.
-        limits: its ceilings.
+        limits: its limits.
         expecting: whether the client waits to be asked for it.
 
     Attributes:

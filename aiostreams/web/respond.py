@@ -52,7 +52,7 @@ def respond(
         filename: the name to save it under; makes it an attachment.
         disposition: ``"inline"`` or ``"attachment"`` (RFC 6266).
         etag: the entity tag, unquoted, or an ``aiohttp.ETag``; strong. ``False``: none,
-            where one would be made of a JSON or Text, or told by the source.
+            where one would be made of a JSON or Text, or known to the source.
         last_modified: POSIX seconds, a ``datetime``, or an HTTP date.
         digest: send ``Content-Digest`` and ``Repr-Digest`` (RFC 9530) by these
             algorithms: ``sha-256``, ``sha-512``. The source is read once more for

@@ -9,10 +9,10 @@ Everything about it is decided when it is prepared, in this order:
 
 1. The source is opened. What goes wrong from here to step 4 is still answered as an
    error: the first piece of a body that is made while it is sent is read there too.
-2. The content coding is chosen; a file that lies beside one may be sent in its place.
+2. The content coding is chosen; a file that lies next to one may be sent in its place.
 3. ``sansio.plan`` says which status, which bytes and which fields follow from the
    request's conditions and ranges. A source that can seek (see ``Stream.slice``)
-   answers these; one that cannot is sent whole.
+   answers these; one that cannot is sent in full.
 4. ``on_response_prepare`` is sent, which sees plain bytes, and may change them.
 5. The content coding is applied to a whole representation, and only then are the
    fields that frame the message written: from what is sent, whatever they said.
@@ -174,7 +174,7 @@ class BodyResponse(web.StreamResponse):
         stream: the body.
         status: the status code.
         headers: the fields.
-        validators: what the representation is known by, beside what fields and
+        validators: what the representation is known by, in addition to what fields and
             stream say.
 
     Raises:
@@ -307,7 +307,7 @@ class BodyResponse(web.StreamResponse):
         """The bytes of the body, as a GET would be answered; ``None`` when unknown.
 
         Until a file is open, that is of its own. What is assigned counts for a body
-        of which nobody else knows it.
+        of which no other caller knows it.
         """
         if self._out is not None:
             return self._length
@@ -339,7 +339,7 @@ class BodyResponse(web.StreamResponse):
 
     @property
     def keep_alive(self) -> bool | None:
-        """Whether the connection is kept; ``None`` as long as nobody has decided."""
+        """Whether the connection is kept; ``None`` as long as that is undecided."""
         return self._persistent
 
     def force_close(self) -> None:
@@ -565,7 +565,7 @@ class BodyResponse(web.StreamResponse):
             )
 
     async def _add_tag(self, request: web.BaseRequest) -> None:
-        """Give bytes in memory an entity tag, if nobody has said another one."""
+        """Give bytes in memory an entity tag, if no other was given."""
         stream = self.stream
         if (
             not self.tagged
@@ -722,7 +722,7 @@ class BodyResponse(web.StreamResponse):
         """Write the fields that frame the message, in place of those of ``before``.
 
         What others say there is dropped, but for the length of a body of which
-        nobody knows it: that is a promise, and kept. See RFC 9112 sections 6 and 9.
+        it is unknown: that is a promise, and kept. See RFC 9112 sections 6 and 9.
         """
         headers = self.headers
         for name, value in before.items():
@@ -901,7 +901,7 @@ def _says_more(stream: Stream) -> bool:
 
 
 async def begin_reading(stream: Stream, length: int | None) -> bool:
-    """Read the first piece and put it back: what fails before any byte can be told.
+    """Read the first piece and put it back: what fails before any byte can be answered.
 
     A body that has ended with its first piece is known to have ended well.
 

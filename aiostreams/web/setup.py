@@ -54,8 +54,8 @@ def setup(
     Args:
         app: not frozen yet. Sub-applications are covered by their parent; one that
             needs other limits, or another storage, is set up as well.
-        limits: the ceilings for every route; ``@limit`` overrides them.
-        storage: where ``receive`` puts files unless told otherwise. It is closed
+        limits: the limits for every route; ``@limit`` overrides them.
+        storage: where ``receive`` puts files unless given another. It is closed
             with the application.
         compression: how responses are compressed; not at all when ``None``.
         etags: whether a JSON, Text or HTML in memory is given an entity tag made of its
@@ -135,7 +135,7 @@ async def _close_storage(app: web.Application) -> None:
 
 
 async def _adopt_zlib_backend(_app: web.Application) -> None:
-    """Use the zlib that ``aiohttp.set_zlib_backend`` was told to use.
+    """Use the zlib that ``aiohttp.set_zlib_backend`` was given.
 
     aiohttp has no public way to ask which one that is; the name of the module is
     the most harmless thing to know. Its default says nothing.
@@ -150,7 +150,7 @@ def run_app(app: web.Application | Awaitable[web.Application], **kwargs: Any) ->
     """``aiohttp.web.run_app`` with content codings left to aiostreams.
 
     By default aiohttp decodes bodies in its parser, where a truncated or corrupt
-    one passes for a whole one. ``AppRunner(app, auto_decompress=False)`` is the
+    one passes for a complete one. ``AppRunner(app, auto_decompress=False)`` is the
     same thing spelled out.
 
     Args:

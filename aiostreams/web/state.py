@@ -99,10 +99,10 @@ class RequestState:
     """The body of one request.
 
     Attributes:
-        limits: the ceilings that hold for it.
+        limits: the limits that hold for it.
         reader: aiohttp's reader of it, which the parser feeds.
         taken: the call that reads it, or has read it; ``None`` before any did.
-        remembered: the whole body, if its bytes are in memory.
+        remembered: the body, if its bytes are in memory.
         form: the form in it, once ``read_form`` has.
         expecting: whether the client waits to be asked for its body.
         managed: whether the middleware is around the handler.
@@ -178,7 +178,7 @@ class RequestState:
     def refuse_declared(self) -> None:
         """Refuse a body whose Content-Length exceeds ``max_body``, before reading.
 
-        The content of a resumable upload is held to other ceilings, by its handler.
+        The content of a resumable upload is held to other limits, by its handler.
 
         Raises:
             LimitExceeded: Content-Length is above ``max_body``.
@@ -666,7 +666,7 @@ def _feed(
 def _warn_once() -> None:
     _logger.warning(
         "aiohttp undoes content codings in its parser, where a body that is cut short "
-        "or corrupt passes for a whole one, and no digest can be verified: run the "
+        "or corrupt passes for a complete one, and no digest can be verified: run the "
         "application by aiostreams.run_app(), or AppRunner(app, auto_decompress=False)"
     )
 
@@ -752,7 +752,7 @@ def limits_of(request: web.BaseRequest) -> Limits:
     """Return the limits that hold for this request.
 
     For streams that ask for some, such as ``GUnzipStream(part, limits=...)``. They
-    are those of ``@limit`` on the handler, upon those of ``stream_middleware``, else
+    are those of ``@limit`` on the handler, over those of ``stream_middleware``, else
     of the innermost application that was set up, else the defaults.
     """
     return body_of(request).limits
@@ -782,7 +782,7 @@ def _limits_for(request: web.BaseRequest, base: Limits | None) -> Limits:
 
 
 def limit(**ceilings: Any) -> Callable[[_Handler], _Handler]:
-    """Override ceilings of :class:`Limits` for one handler, or one view class.
+    """Override limits of :class:`Limits` for one handler, or one view class.
 
         @limit(max_body=10 * MiB, max_parts=3)
         async def avatar(request): ...
@@ -795,7 +795,7 @@ def limit(**ceilings: Any) -> Callable[[_Handler], _Handler]:
         ceilings: fields of :class:`Limits`, in the same units.
 
     Raises:
-        TypeError: a name is not a ceiling, or a value not a number.
+        TypeError: a name is not a limit, or a value not a number.
         ValueError: a value is negative.
     """
     Limits(**ceilings)
@@ -861,7 +861,7 @@ APP_SUBSCRIPTIONS: Final = web.AppKey("aiostreams.subscriptions", Subscriptions)
 
 
 class Listener(Protocol):
-    """Who is told about the request."""
+    """Who hears about the request."""
 
     stopping: bool
 
@@ -873,7 +873,7 @@ class Tally:
 
     Attributes:
         started: when it began, by ``time.perf_counter()``.
-        listeners: who is told.
+        listeners: who hears of it.
         response: the response that was begun last.
         response_started: when that was.
         raised: the class of the exception that left the application, unless it was

@@ -41,7 +41,7 @@ def wrap_body(request: web.BaseRequest, make: Callable[[Stream], Stream]) -> Non
 
     ``make`` gets the decoded body and gives a stream over it, such as a
     :class:`Transform`. It is called when the body is first read, and so not at all for
-    one that nobody reads, as that of a WebSocket's request. A later wrap stands around
+    one that is not read, as that of a WebSocket's request. A later wrap stands around
     the earlier ones. Content-Length, ``max_body`` and the client's pace are held
     against what arrives, below; ``max_body`` once more against what comes out, above.
     What was made is closed at the end of the request, and so is what it stands on.
@@ -228,12 +228,12 @@ async def signed_body(
             return await handler(request)
 
     The body is read, hashed while it arrives, and kept as :func:`keep_body` keeps it:
-    whoever reads after this call gets bytes that are signed, and nobody gets others.
+    whoever reads after this call gets bytes that are signed, and no others.
 
     A large upload that is not to be kept twice is read with ``keep=False``. Then this
     reads nothing, and the signature is judged by the read that meets the end: whoever
     reads sees bytes that may be wrong, and an error in place of the end. That is for
-    readers that act upon nothing before the end, as :func:`receive`, ``read_json`` and
+    readers that act on nothing before the end, as :func:`receive`, ``read_json`` and
     the others that take all of a body do, and not for those that stream it.
 
     What is signed is the decoded body, with what wraps before this one have made of

@@ -132,7 +132,7 @@ def _body_of(response: web.StreamResponse) -> Stream:
     """Return the body that one of aiohttp's responses would send.
 
     Raises:
-        TypeError: nobody knows before it is sent.
+        TypeError: it is unknown before it is sent.
     """
     kind = type(response)
     if isinstance(response, web.FileResponse):

@@ -1,4 +1,4 @@
-"""HTML, SVG, XML and PHP: text that a browser or a server acts upon, by its beginning.
+"""HTML, SVG, XML and PHP: text that a browser or a server acts on, by its beginning.
 
 What precedes the first element is stepped over as a parser would: a byte order mark,
 white space, comments, processing instructions. The element, or the document type,

@@ -111,10 +111,10 @@ class PictureReader:
         """Say that this was all.
 
         Raises:
-            InvalidContent: its size can't be told.
+            InvalidContent: its size can't be determined.
         """
         if not self.picture.width:
-            raise InvalidContent("the size of the picture can't be told")
+            raise InvalidContent("the size of the picture can't be determined")
 
 
 def _picture(picture: Picture) -> _Steps:
@@ -128,7 +128,7 @@ def _picture(picture: Picture) -> _Steps:
     elif head.startswith(b"\xff\xd8"):
         yield from _jpeg(picture, head[2:])
     else:
-        raise InvalidContent("no PNG, JPEG, GIF or WebP, whose size could be told")
+        raise InvalidContent("not a PNG, JPEG, GIF or WebP, so its size is unknown")
 
 
 def _png(picture: Picture, length: bytes) -> _Steps:

@@ -11,7 +11,7 @@ against what the client said:
   RTF. Whether it is CSV or JSON is the client's word and the extension's together:
   clients look a type up in tables of their system, where ``.csv`` is an Excel file on
   Windows, and ``.json`` may be ``text/plain``.
-- Other bytes have a type for ``accept`` only if nobody could tell it from the bytes
+- Other bytes have a type for ``accept`` only if it can't be told from the bytes
   (no signature is known) and the list has it by its full name.
 
 This helps an allow-list, and proves nothing. A file can begin as a picture and go on

@@ -4,7 +4,7 @@ Every response has its coding chosen here, whoever made it and whoever asks: the
 ``Compression`` of the application (see ``compression_middleware``), or a handler by
 ``response.enable_compression()``.
 
-A file may lie beside a file in a content coding: ``page.html.zst``, ``.br`` or ``.gz``.
+A file in a content coding may lie next to a file: ``page.html.zst``, ``.br``, ``.gz``.
 It is served in its place, as it is: no work, and by ``sendfile``. One that is older
 than its original is stale and does not count; nor does what is no regular file, a
 symbolic link above all: it could lead anywhere.
@@ -175,7 +175,7 @@ def _speaks_of_no_bytes(status: int, headers: CIMultiDict[str]) -> bool:
 async def open_precompressed(
     path: str, accept_encoding: FieldLines, codings: Sequence[str]
 ) -> tuple[str, FileStream] | None:
-    """Open what lies beside the file at ``path`` in the coding a client likes best.
+    """Open what lies next to the file at ``path`` in the coding a client likes best.
 
     Args:
         path: the file itself.

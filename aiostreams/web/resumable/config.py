@@ -1,6 +1,6 @@
 """The configuration of resumable uploads: of an application, and of a route.
 
-Also ``upload_of``: what a handler is told of the upload that it handles.
+Also ``upload_of``: what a handler can know of the upload that it handles.
 """
 
 from __future__ import annotations
@@ -49,10 +49,10 @@ class ResumableUploads:
     """How the resumable uploads of an application are kept, and spoken of.
 
     Attributes:
-        staging: where uploads grow; beside the files of ``setup(storage=...)`` unless
+        staging: where uploads grow; next to the files of ``setup(storage=...)`` unless
             given. On that one's own disk, or in its own bucket, a finished upload is
             moved into its place without being read.
-        expires: how many seconds an upload is kept that nobody continues.
+        expires: how many seconds an upload is kept that is not continued.
         max_age: how many seconds it is kept at all.
         claim: for how many seconds a handler counts as running whose process may have
             been killed; it is run again afterwards. A handler that runs longer in a

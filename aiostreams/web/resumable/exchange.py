@@ -551,7 +551,7 @@ class Exchange:
     def _final_limits(self) -> Limits:
         """Return the route's limits, with that of the body raised to the upload's.
 
-        A ceiling for files that was not below that for bodies goes with it.
+        A limit for files that was not below that for bodies goes with it.
         """
         limits, most = self.limits, self.max_size
         if most <= limits.max_body:

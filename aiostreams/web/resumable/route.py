@@ -95,7 +95,7 @@ def resumable(
             upload is created; plain or async. What it raises is the answer: for quotas.
         owner: says whose a request is; plain or async. Another one's upload is not
             found.
-        expires: how many seconds an upload is kept that nobody continues, in place of
+        expires: how many seconds an upload is kept that is not continued, in place of
             the application's.
         max_age: how many seconds it is kept at all, likewise.
 

@@ -49,7 +49,7 @@ class BodyStats:
         scheme: ``"http"`` or ``"https"``.
         http_version: ``"1.1"`` or ``"1.0"``.
         status: the status code that was sent; ``None`` when none was.
-        outcome: ``"ok"``: the application's answer went out whole, whatever its
+        outcome: ``"ok"``: the application's answer went out complete, whatever its
             status. ``"refused"``: this package answered for it, and the fault was
             the client's (4xx). ``"failed"``: it was ours: the handler raised, storage
             failed, or the source of the response did. ``"client_gone"``: the client
@@ -60,7 +60,7 @@ class BodyStats:
         request_body_size: bytes of the body that came, read or not, in the codings
             that they came in.
         request_decoded_size: bytes of it without those codings, as far as they were
-            undone; ``None`` when the body has one and nobody undid it.
+            undone; ``None`` when the body has one that was not undone.
         request_codings: the content codings of the body, as sent; ``"_OTHER"`` for
             one that is neither built in nor registered.
         request_parts: how many parts of a multipart body were read, in all levels.

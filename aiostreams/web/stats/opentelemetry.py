@@ -46,7 +46,7 @@ def opentelemetry_stats(meter_provider: MeterProvider | None = None) -> StatsCal
     Needs the extra ``opentelemetry``. Three histograms have the attributes that the
     conventions ask for, ``http.request.method``, ``http.route``,
     ``http.response.status_code``, ``error.type``, ``network.protocol.version`` and
-    ``url.scheme``, and ``aiostreams.outcome``. Beside them there are the counters
+    ``url.scheme``, and ``aiostreams.outcome``. In addition there are the counters
 
     * ``aiostreams.request.refused``, of requests that were refused for the client's
       fault, which is no error in the conventions' eyes, by ``error.type``;

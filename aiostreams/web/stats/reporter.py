@@ -177,7 +177,7 @@ class Reporter:
         self.stopping = True
 
     async def _finish(self, _app: web.Application) -> None:
-        """Wait until all is told, for a while."""
+        """Wait until all is reported, for a while."""
         try:
             async with asyncio.timeout(_PATIENCE):
                 while self._under_way or self._telling:  # noqa: ASYNC110 - two things
@@ -420,7 +420,7 @@ def _sent_encoded(
 ) -> int:
     """Return how much content went out where aiohttp encodes it while it is sent.
 
-    The framing of a chunked body is counted with it, as nobody tells them apart.
+    The framing of a chunked body is counted with it, as nothing tells them apart.
     """
     length = response.headers.get(hdrs.CONTENT_LENGTH)
     if whole and length is not None:
