@@ -57,6 +57,7 @@ FACES = {
     "aiostreams.stats": [
         "BodyStats",
         "RequestTracer",
+        "UploadStats",
         "log_stats",
         "opentelemetry_stats",
         "opentelemetry_tracing",

@@ -40,7 +40,12 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable
 
     from aiostreams.resumable.staging import Appender, StagedUpload, Staging, Step
-    from aiostreams.resumable.state import Answer, UploadInfo, UploadState
+    from aiostreams.resumable.state import (
+        Answer,
+        Protocol,
+        UploadInfo,
+        UploadState,
+    )
     from aiostreams.streams.base import Stream
 
 __all__ = ["Append", "Appended", "Check", "TooLong", "Uploads"]
@@ -296,8 +301,8 @@ class Uploads:
             lambda _, state: replace(state, invalid=True) if state.open else state,
         )
 
-    async def cancel(self, upload_id: str, check: Check) -> None:
-        """End an upload for good, and remove it.
+    async def cancel(self, upload_id: str, check: Check) -> StagedUpload:
+        """End an upload for good, and remove it; gives it as it was.
 
         Raises:
             UploadNotFound, UploadGone: there is none, or no more.
@@ -310,9 +315,10 @@ class Uploads:
             state.check(time.time())
             return replace(state, deleted=True)
 
-        await self.find(upload_id, check)
+        found = await self.find(upload_id, check)
         await self._take_over(upload_id)
         await to_the_end(self._cancel(upload_id, step))
+        return found
 
     async def _cancel(self, upload_id: str, step: Step) -> None:
         await self.staging.change(upload_id, step)
@@ -527,12 +533,16 @@ class Uploads:
 
     # -- all uploads ---------------------------------------------------------------
 
-    async def sweep(self, older_than: float) -> int:
+    async def sweep(
+        self, older_than: float, on_expired: Callable[[Protocol], None] | None = None
+    ) -> int:
         """Remove what has expired. Any number of processes may do so at once.
 
         Args:
             older_than: how old, in seconds, is what a killed process has left, and
                 what is no upload yet.
+            on_expired: called with the protocol of each upload that has expired before
+                it was complete; by one process only.
 
         Returns:
             How many uploads were removed.
@@ -544,16 +554,23 @@ class Uploads:
         async with contextlib.aclosing(self.staging.ids()) as ids:
             async for upload_id in ids:
                 if upload_id not in self._active:
-                    removed += await self._sweep(upload_id)
+                    removed += await self._sweep(upload_id, on_expired)
         await self.staging.tidy(older_than)
         return removed
 
-    async def _sweep(self, upload_id: str) -> bool:
+    async def _sweep(
+        self, upload_id: str, on_expired: Callable[[Protocol], None] | None
+    ) -> bool:
+        expired = False
+
         def step(_: UploadInfo, state: UploadState) -> UploadState:
+            nonlocal expired
             now = time.time()
+            expired = False
             running = state.claim is not None and now < state.claimed
             if now < state.expires or running or state.deleted:
                 return state
+            expired = state.open
             return replace(state, deleted=True)
 
         try:
@@ -562,7 +579,10 @@ class Uploads:
                 if found.state.answer is not None:
                     await self.clear(found)
                 return False
-            _logger.debug("upload expired: %s", upload_id)
+            if expired:
+                _logger.debug("upload expired: %s", upload_id)
+                if on_expired is not None:
+                    on_expired(found.info.protocol)
         except UploadBusy:
             return False
         except (UploadNotFound, UploadGone):

@@ -65,9 +65,11 @@ def setup(
             A plain one must be quick, an async one runs as a task of its own; what
             they raise is logged. ``log_stats()``, ``prometheus_stats()`` and
             ``opentelemetry_stats()`` make some. A ``RequestTracer``, as
-            ``opentelemetry_tracing()`` is, may stand among them. A request that
-            aiohttp's parser refuses never becomes one of an application, and is not
-            told.
+            ``opentelemetry_tracing()`` is, may stand among them. A callback with a
+            method ``expire_upload`` has that called with the protocol of each resumable
+            upload of this application that expires before it is complete. A request
+            that aiohttp's parser refuses never becomes one of an application, and is
+            not told.
         models: the types that handlers validate bodies into; each is looked at now,
             where a mistake in it would be found by the first request.
         resumable: how the uploads of ``@resumable`` handlers are kept; as
@@ -111,7 +113,9 @@ def setup(
 
     app.on_startup.append(outermost_again)
     if on_stats is not None:
-        Reporter(on_stats).install(app)  # further out
+        reporter = Reporter(on_stats)
+        reporter.install(app)  # further out
+        service.on_expired = reporter.expire_upload
 
     async def start_uploads(app: web.Application) -> None:
         if install(app):

@@ -57,7 +57,7 @@ if TYPE_CHECKING:
     from aiostreams.resumable.state import ResumableUpload
     from aiostreams.sansio.multipart import PartCount
     from aiostreams.web.compression.config import Compression
-    from aiostreams.web.stats.model import BodyStats
+    from aiostreams.web.stats.model import BodyStats, UploadStats
 
 __all__ = [
     "APP_LIMITS",
@@ -886,6 +886,7 @@ class Tally:
         counts: what has counted the parts of the body.
         decoded: the body with its codings undone.
         plain: what is encoded to make the response: the stream, or its size.
+        upload: the resumable upload that it is for.
     """
 
     __slots__ = (
@@ -901,6 +902,7 @@ class Tally:
         "sent",
         "sent_file",
         "started",
+        "upload",
     )
 
     def __init__(self) -> None:
@@ -916,6 +918,7 @@ class Tally:
         self.counts: tuple[PartCount, ...] = ()
         self.decoded: Stream | None = None
         self.plain: Stream | int | None = None
+        self.upload: UploadStats | None = None
 
     def count_parts(self, count: PartCount) -> None:
         """Add what counts parts of the body to the figures of the request."""

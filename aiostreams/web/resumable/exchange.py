@@ -11,6 +11,7 @@ everything else (who asks, by which cookies) is of the request at hand.
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import hashlib
 import inspect
@@ -34,6 +35,7 @@ from aiostreams.errors import (
 from aiostreams.limits import KiB, Limits
 from aiostreams.resumable.state import (
     Answer,
+    Fenced,
     Protocol,
     ResumableUpload,
     UploadGone,
@@ -54,7 +56,8 @@ from aiostreams.web.errors import error_response
 from aiostreams.web.respond import response_of
 from aiostreams.web.resumable.config import DAY
 from aiostreams.web.resumable.service import APP_UPLOADS
-from aiostreams.web.state import body_of, new_body
+from aiostreams.web.state import body_of, new_body, tally_of
+from aiostreams.web.stats.model import UploadStats
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping
@@ -158,6 +161,8 @@ class Exchange:
         self.service: Service = service
         self.limits: Limits = body_of(request).limits
         self._owner: str | None = None
+        # Whether the offset was asked for since the last bytes came.
+        self._asked = False
 
     async def identify(self) -> None:
         """Ask whose request it is."""
@@ -278,7 +283,9 @@ class Exchange:
         """
         upload_id = self.require_id()
         with self.known():
-            return await self.service.uploads.find(upload_id, self.check)
+            upload = await self.service.uploads.find(upload_id, self.check)
+        self._asked = upload.state.fences > 0
+        return self._meet(upload)
 
     async def fence(self) -> StagedUpload:
         """Find the upload of the URL, whose offset may be sent.
@@ -288,7 +295,7 @@ class Exchange:
         """
         upload_id = self.require_id()
         with self.known():
-            return await self.service.uploads.fence(upload_id, self.check)
+            return self._meet(await self.service.uploads.fence(upload_id, self.check))
 
     async def cancel(self) -> None:
         """End the upload of the URL.
@@ -298,7 +305,25 @@ class Exchange:
         """
         upload_id = self.require_id()
         with self.known():
-            await self.service.uploads.cancel(upload_id, self.check)
+            self._meet(await self.service.uploads.cancel(upload_id, self.check))
+
+    # -- statistics ----------------------------------------------------------------
+
+    def _meet(self, upload: StagedUpload) -> StagedUpload:
+        """Have the statistics of the request say which upload it is for."""
+        tally = tally_of(self.request)
+        if tally is not None and tally.upload is None:
+            info = upload.info
+            tally.upload = UploadStats(
+                id=info.id, protocol=info.protocol, offset=upload.state.offset
+            )
+        return upload
+
+    def _note(self, **changes: Any) -> None:
+        """Have them say what has become of it."""
+        tally = tally_of(self.request)
+        if tally is not None and tally.upload is not None:
+            tally.upload = replace(tally.upload, **changes)
 
     # -- creation ------------------------------------------------------------------
 
@@ -391,6 +416,16 @@ class Exchange:
             if inspect.isawaitable(called):
                 await called
 
+    async def create(self, info: UploadInfo) -> StagedUpload:
+        """Begin an upload.
+
+        Raises:
+            StorageError: as ``Uploads.create``.
+        """
+        upload = self._meet(await self.service.uploads.create(info))
+        self._note(begun=True)
+        return upload
+
     def check_size(self, length: int | None) -> None:
         """Refuse a length, or a content, above the limits.
 
@@ -444,10 +479,34 @@ class Exchange:
         uploads = self.service.uploads
         if not wanted.offset and self.options.accept is not None:
             await self._look(upload_id, content)
-        with self.known() if self.upload_id is not None else contextlib.nullcontext():
-            return await uploads.append(
-                upload_id, self.check, wanted, content, on_commit
-            )
+        known = contextlib.nullcontext() if self.upload_id is None else self.known()
+
+        async def committed(offset: int) -> None:
+            self._note(offset=offset, added=offset - wanted.offset)
+            if on_commit is not None:
+                await on_commit(offset)
+
+        try:
+            with known:
+                added = await uploads.append(
+                    upload_id, self.check, wanted, content, committed
+                )
+        except Fenced:
+            self._note(taken_over=True)
+            raise
+        except asyncio.CancelledError:
+            self._note(added=None)
+            raise
+        offset = added.upload.state.offset
+        self._note(
+            offset=offset,
+            added=added.received,
+            resumed=self._asked and added.received > 0,
+            taken_over=isinstance(added.error, Fenced),
+        )
+        if self._asked:
+            _logger.debug("upload resumed: %s", upload_id)
+        return added
 
     async def _look(self, upload_id: str, content: Stream) -> None:
         """Refuse an upload by its first bytes, as far as these show anything."""
@@ -495,6 +554,9 @@ class Exchange:
         # Not before the response was sent: it may be made of these bytes.
         body_of(self.request).call_on_close(clear)
         answer = await uploads.process(upload, run, token=token)
+        if results and not answer.refused:
+            self._note(finished=True)
+            _logger.debug("upload finished: %s", upload.info.id)
         return FinalAnswer(answer, results[0] if results else None)
 
     async def _handle(self, upload: StagedUpload) -> web.StreamResponse | Exception:

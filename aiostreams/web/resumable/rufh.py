@@ -125,7 +125,7 @@ class _Rufh:
             refusal.headers.update(self._fields(complete=True))
             raise
         self._refused_by_target = False
-        upload = await exchange.service.uploads.create(info)
+        upload = await exchange.create(info)
         self._state = upload.state
         self._location = exchange.location(info.id)
         await self._inform({hdrs.LOCATION: self._location}, limits=True)

@@ -23,7 +23,10 @@ from aiostreams.storage.disk import DiskStorage
 from aiostreams.streams.tasks import end
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from aiostreams.resumable.staging import Staging
+    from aiostreams.resumable.state import Protocol
     from aiostreams.storage.base import Storage
     from aiostreams.web.resumable.config import ResumableUploads
 
@@ -42,6 +45,9 @@ class Service:
     Args:
         config: how they are kept.
         storage: of the application; ``None`` for one that has none.
+
+    Attributes:
+        on_expired: called with the protocol of each upload that has expired.
     """
 
     def __init__(self, config: ResumableUploads, storage: Storage | None) -> None:
@@ -49,6 +55,7 @@ class Service:
         self._storage = storage
         self._uploads: Uploads | None = None
         self._sweeping: asyncio.Task[None] | None = None
+        self.on_expired: Callable[[Protocol], None] | None = None
 
     @property
     def uploads(self) -> Uploads:
@@ -111,7 +118,7 @@ class Service:
             StorageError: the storage failed.
         """
         older_than = self.config.expires
-        removed = await self.uploads.sweep(older_than)
+        removed = await self.uploads.sweep(older_than, self.on_expired)
         for storage in (self._storage, self.config.staging):
             tidy: Any = getattr(storage, "sweep", None)
             if tidy is not None:

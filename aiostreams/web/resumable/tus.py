@@ -137,7 +137,7 @@ class _Tus:
             parts=tuple(part.info.id for part in parts),
         )
         await exchange.admit(info)
-        upload = await exchange.service.uploads.create(info)
+        upload = await exchange.create(info)
         self._fields[hdrs.LOCATION] = exchange.location(info.id)
         self._created = True
         token = None

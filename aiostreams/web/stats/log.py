@@ -25,8 +25,9 @@ def log_stats(
 
         request ok: POST /upload 201, in 34567 bytes as 3 parts, out 52 bytes, 0.031 s
 
-    The record has the :class:`BodyStats` as its attribute ``stats``, for a handler
-    that writes fields and not lines.
+    A line of a resumable upload ends in ``, upload <id> at 34567 bytes``. The record
+    has the :class:`BodyStats` as its attribute ``stats``, for a handler that writes
+    fields and not lines.
 
     Args:
         logger: where to, or its name.
@@ -76,6 +77,8 @@ class _Line:
         if stats.request_parts:
             plural = "s" * (stats.request_parts > 1)
             words[1] += f" as {stats.request_parts} part{plural}"
+        if stats.upload is not None:
+            words.append(f"upload {stats.upload.id} at {stats.upload.offset} bytes")
         return ", ".join(words)
 
 

@@ -23,6 +23,8 @@ from aiostreams.limits import GiB, KiB, MiB
 if TYPE_CHECKING:
     from aiohttp import web
 
+    from aiostreams.resumable.state import Protocol as UploadProtocol
+
 __all__ = [
     "ADVISED_DURATIONS",
     "DURATIONS",
@@ -32,9 +34,46 @@ __all__ = [
     "Outcome",
     "RequestTracer",
     "StatsCallback",
+    "UploadStats",
 ]
 
 Outcome: TypeAlias = Literal["ok", "refused", "failed", "client_gone", "cancelled"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UploadStats:
+    """What a request has done for a resumable upload. Sizes are bytes.
+
+    Attributes:
+        id: of the upload: 26 characters, made by the server. No label for a metric.
+        protocol: ``"tus"`` or ``"rufh"``, by which the upload was created.
+        offset: where the upload was when the request had done with it.
+        added: bytes of the request's body that are kept; all others that came have to
+            be sent again. ``None`` when the request was cancelled before that was
+            known.
+        begun: whether the request has created the upload.
+        resumed: whether it has added bytes after the offset was asked for. A client
+            does that when it was interrupted; some do it before each request.
+        taken_over: whether another request, here or in another process, has gone on
+            with the upload, or asked for its offset, while this one added to it.
+        finished: whether the handler has taken the upload, in this request; for a part,
+            whether it has taken the upload that waited for it.
+    """
+
+    id: str
+    protocol: UploadProtocol
+    offset: int
+    added: int | None = 0
+    begun: bool = False
+    resumed: bool = False
+    taken_over: bool = False
+    finished: bool = False
+
+    @property
+    def events(self) -> tuple[str, ...]:
+        """The names of what has happened, as labels."""
+        names = ("begun", "resumed", "taken_over", "finished")
+        return tuple(name for name in names if getattr(self, name))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,6 +114,8 @@ class BodyStats:
         duration: how long it took altogether: from the header section of the request
             to the last byte of the response, as handed to the operating system, or to
             when it broke off.
+        upload: the resumable upload that the request was for; ``None`` for any other
+            request, and when there was no such upload.
     """
 
     method: str
@@ -94,9 +135,19 @@ class BodyStats:
     response_codings: tuple[str, ...]
     response_start: float | None
     duration: float
+    upload: UploadStats | None = None
+
+    @property
+    def resent(self) -> int:
+        """Bytes that came for a resumable upload and have to be sent again."""
+        upload = self.upload
+        if upload is None or upload.added is None:
+            return 0
+        return max(0, self.request_body_size - upload.added)
 
 
-# Plain or async. Called once for each request, when it is over.
+# Plain or async. Called once for each request, when it is over. One that has a method
+# ``expire_upload`` hears by that of each resumable upload that has expired.
 StatsCallback: TypeAlias = Callable[[BodyStats], Awaitable[None] | None]
 
 

@@ -51,6 +51,11 @@ def opentelemetry_stats(meter_provider: MeterProvider | None = None) -> StatsCal
     * ``aiostreams.request.refused``, of requests that were refused for the client's
       fault, which is no error in the conventions' eyes, by ``error.type``;
     * ``aiostreams.request.parts``;
+    * ``aiostreams.upload.events``, of resumable uploads, by ``aiostreams.upload.event``
+      (``begun``, ``resumed``, ``taken_over`` and ``finished`` as in
+      :class:`UploadStats`, and ``expired``, before they were complete) and
+      ``aiostreams.upload.protocol``;
+    * ``aiostreams.upload.resent_size``, of what came of them and has to be sent again;
     * ``aiostreams.request.encoded_size`` and ``aiostreams.request.decoded_size``, of
       bodies that came in a content coding, by ``aiostreams.coding``; and the same
       two of ``aiostreams.response``.
@@ -98,6 +103,16 @@ class _Instruments:
             "{part}",
             "Parts of multipart bodies that were read.",
         )
+        self._uploads = meter.create_counter(
+            "aiostreams.upload.events",
+            "{event}",
+            "What has happened to resumable uploads.",
+        )
+        self._resent = meter.create_counter(
+            "aiostreams.upload.resent_size",
+            "By",
+            "Size of what came of resumable uploads and has to be sent again.",
+        )
         self._encoded = {
             (way, what): meter.create_counter(
                 f"aiostreams.{way}.{what}_size",
@@ -129,6 +144,12 @@ class _Instruments:
             self._refused.add(1, {**where, "error.type": stats.error or "_OTHER"})
         if stats.request_parts:
             self._parts.add(stats.request_parts, where)
+        if stats.upload is not None:
+            of_upload = {**where, "aiostreams.upload.protocol": stats.upload.protocol}
+            for event in stats.upload.events:
+                self._uploads.add(1, {**of_upload, "aiostreams.upload.event": event})
+            if stats.resent:
+                self._resent.add(stats.resent, of_upload)
         if stats.request_codings and stats.request_decoded_size is not None:
             coded = {**where, "aiostreams.coding": " ".join(stats.request_codings)}
             self._encoded["request", "encoded"].add(stats.request_body_size, coded)
@@ -137,6 +158,16 @@ class _Instruments:
             coded = {**where, "aiostreams.coding": " ".join(stats.response_codings)}
             self._encoded["response", "encoded"].add(stats.response_body_size, coded)
             self._encoded["response", "decoded"].add(stats.response_decoded_size, coded)
+
+    def expire_upload(self, protocol: str) -> None:
+        """Count a resumable upload that has expired."""
+        self._uploads.add(
+            1,
+            {
+                "aiostreams.upload.protocol": protocol,
+                "aiostreams.upload.event": "expired",
+            },
+        )
 
 
 def opentelemetry_tracing(
@@ -148,7 +179,8 @@ def opentelemetry_tracing(
     header fields name (``traceparent``, or what the global propagator reads), and the
     parent of all that the handler makes. It has the attributes that the conventions
     ask for, the sizes of both bodies, and as ``aiostreams.`` the outcome, codings,
-    decoded sizes, parts, and how long the request waited for the client, in seconds.
+    decoded sizes, parts, and how long the request waited for the client, in seconds;
+    of a resumable upload its id, protocol and offset.
 
     Where OpenTelemetry's own instrumentation of aiohttp's server is active, no second
     span is made: its span gets what is known when the handler returns.
@@ -260,6 +292,9 @@ def _describe(span: Any, stats: BodyStats) -> None:
     )
     if stats.status is not None:
         span.set_attribute("http.response.status_code", stats.status)
+    if stats.upload is not None:
+        for name in ("id", "protocol", "offset"):
+            span.set_attribute(f"aiostreams.upload.{name}", getattr(stats.upload, name))
     for way, codings, decoded in (
         ("request", stats.request_codings, stats.request_decoded_size),
         ("response", stats.response_codings, stats.response_decoded_size),

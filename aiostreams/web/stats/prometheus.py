@@ -44,7 +44,12 @@ def prometheus_stats(
       coding: of bodies that came in a content coding, their size in it and without
       it; ``response_encoded_bytes_total`` and ``response_decoded_bytes_total``
       likewise: what compression saves;
-    * ``request_parts_total`` by route.
+    * ``request_parts_total`` by route;
+    * ``uploads_total`` by route, protocol and event, of resumable uploads: ``begun``,
+      ``resumed``, ``taken_over``, ``finished`` as in :class:`UploadStats`, and
+      ``expired``, before they were complete and without a route;
+      ``uploads_resent_bytes_total`` by route and protocol: what came and has to be sent
+      again.
 
     Args:
         registry: where they are registered; the default one unless given.
@@ -104,6 +109,19 @@ class _Metrics:
         self._parts = counter(
             "request_parts", "Parts of multipart bodies that were read", "route"
         )
+        self._uploads = counter(
+            "uploads",
+            "What has happened to resumable uploads",
+            "route",
+            "protocol",
+            "event",
+        )
+        self._resent = counter(
+            "uploads_resent_bytes",
+            "Bytes of resumable uploads that came and have to be sent again",
+            "route",
+            "protocol",
+        )
         self._histograms = (
             histogram(
                 "request_duration_seconds",
@@ -141,6 +159,12 @@ class _Metrics:
             self._child(histogram, method, route).observe(value)
         if stats.request_parts:
             self._child(self._parts, route).inc(stats.request_parts)
+        if stats.upload is not None:
+            protocol = stats.upload.protocol
+            for event in stats.upload.events:
+                self._child(self._uploads, route, protocol, event).inc()
+            if stats.resent:
+                self._child(self._resent, route, protocol).inc(stats.resent)
         self._count_encoded(
             "request",
             route,
@@ -155,6 +179,10 @@ class _Metrics:
             stats.response_body_size,
             stats.response_decoded_size,
         )
+
+    def expire_upload(self, protocol: str) -> None:
+        """Count a resumable upload that has expired."""
+        self._child(self._uploads, "", protocol, "expired").inc()
 
     def _count_encoded(
         self,

@@ -43,6 +43,7 @@ if TYPE_CHECKING:
 
     from aiohttp.typedefs import Handler
 
+    from aiostreams.resumable.state import Protocol as UploadProtocol
     from aiostreams.web.state import RequestState
     from aiostreams.web.stats.model import (
         OnStats,
@@ -173,6 +174,16 @@ class Reporter:
             except Exception:
                 _logger.exception("callback for stats failed: %r", callback)
 
+    def expire_upload(self, protocol: UploadProtocol) -> None:
+        """Tell those who want to hear of it that a resumable upload has expired."""
+        for callback in self._callbacks:
+            tell = getattr(callback, "expire_upload", None)
+            if tell is not None:
+                try:
+                    tell(protocol)
+                except Exception:
+                    _logger.exception("callback for stats failed: %r", callback)
+
     async def _stop(self, _app: web.Application) -> None:
         self.stopping = True
 
@@ -285,6 +296,7 @@ def summarize(
         response_codings=response_codings,
         response_start=start,
         duration=now - tally.started,
+        upload=tally.upload,
     )
 
 
