@@ -14,6 +14,8 @@ ARGS    ?=
 JOBS    ?= 2
 # How long each harness of `make fuzz` runs, in seconds.
 SECONDS ?= 60
+# How many workers `make chaos` kills, ends or stops.
+KILLS   ?= 1000
 
 VENV := .venv
 BIN  := $(VENV)/bin
@@ -23,7 +25,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PYRIGHT_PYTHON_IGNORE_WARNINGS := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check lint types coverage matrix wheel sbom bench docs fuzz fmt clean
+.PHONY: help run test check lint types coverage matrix wheel sbom bench docs fuzz chaos fmt clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -77,6 +79,9 @@ fuzz: $(VENV)/.installed-fuzz ## feed the parsers at random (SECONDS for each)
 	    $(BIN)/python $$harness -max_total_time=$(SECONDS) -verbosity=0 \
 	        -print_final_stats=1 -artifact_prefix=$$corpus/ $$corpus; \
 	done
+
+chaos: $(VENV)/.installed-dev ## kill workers while they take uploads (KILLS)
+	$(BIN)/python -m tests.web.resumable.storm --kills $(KILLS) $(ARGS)
 
 fmt: $(VENV)/.installed-dev ## format, fix what can be fixed, write README's tables
 	$(BIN)/python -m tests.readme

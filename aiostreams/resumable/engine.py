@@ -322,7 +322,10 @@ class Uploads:
 
     async def _cancel(self, upload_id: str, step: Step) -> None:
         await self.staging.change(upload_id, step)
-        await self.staging.remove(upload_id)
+        try:
+            await self.staging.remove(upload_id)
+        except StorageError as error:
+            _logger.warning("bytes left for the sweep: %s: %s", upload_id, error)
 
     # -- requests that append ------------------------------------------------------
 

@@ -34,6 +34,7 @@ from aiostreams.storage.base import (
     check_key,
     check_prefix,
 )
+from aiostreams.storage.incomplete import IncompleteUploads
 from aiostreams.storage.object_reader import ObjectReader
 from aiostreams.storage.object_writer import MAX_COPY, TOKEN, ObjectWriter, part_plan
 from aiostreams.storage.obstore import (
@@ -87,9 +88,9 @@ class ObjectStorage(Storage):
     needs ``overwrite=True``, as does a server that ignores conditional copies. With
     keys that are random anyway, ``overwrite=True`` is faster.
 
-    Set a lifecycle rule that aborts incomplete multipart uploads after a day: when
-    this process is killed, or the answer to the request that began one is lost,
-    no other can.
+    Set a lifecycle rule that aborts incomplete multipart uploads after a day: a
+    process that is killed leaves one, and so does an answer that is lost. :meth:`sweep`
+    aborts them too, on S3, where it can have the store's keys.
 
     Make the first request after a ``fork``, and ``close()`` the storage before the
     event loop ends. A store without attributes (``LocalStore``) keeps no content
@@ -131,6 +132,7 @@ class ObjectStorage(Storage):
         self._concurrency = concurrency
         # Strong references: a commit outlives the stream whose close() is cancelled.
         self._tasks: set[asyncio.Task[None]] = set()
+        self._advised = False
 
     @property
     def hidden(self) -> ObjectStorage:
@@ -371,8 +373,12 @@ class ObjectStorage(Storage):
     async def sweep(self, older_than: float = 86400.0) -> int:
         """Remove temporary objects that a killed process has left.
 
+        On S3, incomplete multipart uploads below the prefix are aborted as well. That
+        needs the store's keys, and the right to list these uploads; the log says if
+        one is missing.
+
         Args:
-            older_than: how many seconds ago they must have been stored.
+            older_than: how many seconds ago they must have been stored, or begun.
 
         Returns:
             How many were removed.
@@ -390,7 +396,29 @@ class ObjectStorage(Storage):
                         removed += 1
         except Exception as error:
             raise explain(error, "sweep", _TEMPORARY) from error
+        removed += await self._abort_incomplete(older_than)
         return removed + await super().sweep(older_than)
+
+    async def _abort_incomplete(self, older_than: float) -> int:
+        if self._kind != "S3Store":
+            return 0
+        why = "the store's keys cannot be had"
+        try:
+            uploads = await IncompleteUploads.of(self.store)
+            if uploads is not None:
+                store_prefix = self.store.prefix or ""
+                prefix = f"{store_prefix}/{self._prefix}".strip("/")
+                return await uploads.abort(prefix, older_than)
+        except StorageError as error:
+            why = str(error)
+        if not self._advised:
+            self._advised = True
+            _logger.warning(
+                "incomplete multipart uploads are not swept, a lifecycle rule has to "
+                "abort them: %s",
+                why,
+            )
+        return 0
 
     async def close(self) -> None:
         """Wait for what is under way, at most 10 seconds.

