@@ -334,6 +334,14 @@ class LogStaging(Staging):
 
     async def _load(self, key: str) -> bytes | None:
         try:
+            return await self._load_once(key)
+        except StorageError:
+            # Two that sweep may remove a record and make it anew between the two
+            # requests of one read. Else the storage gets another chance.
+            return await self._load_once(key)
+
+    async def _load_once(self, key: str) -> bytes | None:
+        try:
             stream = await self.storage.open(key)
             async with stream:
                 return await stream.read(_MAX_RECORD)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 from collections.abc import Iterator
 from datetime import timedelta
@@ -56,6 +57,10 @@ async def life(port: int, witness: Witness) -> None:
         await uploads.cancel(witness.upload_id, anyone)
 
 
+def at(number: int, fault: Fault, k: int, _line: str) -> Fault | None:
+    return fault if k == number else None
+
+
 @pytest.fixture
 def quiet(caplog: pytest.LogCaptureFixture) -> Iterator[None]:
     with caplog.at_level(logging.CRITICAL):
@@ -77,7 +82,7 @@ async def test_each_request_goes_wrong(
     ran_twice = 0
     for number in range(1, count + 1):
         proxy.lines.clear()
-        proxy.fault = lambda k, _, number=number: fault if k == number else None
+        proxy.fault = functools.partial(at, number, fault)
         witness = Witness()
         await life(proxy.port, witness)
         proxy.fault = lambda _, __: None

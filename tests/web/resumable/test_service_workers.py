@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import fcntl
 import hashlib
 import signal
 import time
@@ -55,6 +56,27 @@ class Pair:
             return any("/log/" in name for name in names)
         files = self.workers.folder.glob("files/.aiostreams-*/**/data")
         return any(file.stat().st_size == HALF for file in files)
+
+    async def stop(self) -> None:
+        """Stop the first worker; not in one of the short moments that it has a lock.
+
+        Others are refused then until it goes on, which is tested elsewhere.
+        """
+        while True:
+            await self.workers.send(self.first, signal.SIGSTOP)
+            if not self._is_locked():
+                return
+            await self.workers.send(self.first, signal.SIGCONT)
+            await asyncio.sleep(0.01)
+
+    def _is_locked(self) -> bool:
+        for path in self.workers.folder.glob("files/.aiostreams-*/**/lock"):
+            with path.open() as file:
+                try:
+                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                except BlockingIOError:
+                    return True
+        return False
 
     async def finish(self, upload: str) -> Answer:
         """HEAD, and the rest, at the second worker."""
@@ -114,7 +136,7 @@ async def location(client: Client, path: str = "/query") -> str:
 async def test_a_stopped_worker_is_fenced_however_late_it_goes_on(pair: Pair) -> None:
     upload = await location(pair.one)
     async with pair.begun(upload) as connection:
-        await pair.workers.send(pair.first, signal.SIGSTOP)
+        await pair.stop()
         final = await pair.finish(upload)
         await pair.workers.send(pair.first, signal.SIGCONT)
         await connection.send(bytes(len(DATA) - HALF))  # not the source's
