@@ -28,7 +28,7 @@ class Keys:
 
     Attributes:
         access_key_id: public.
-        secret_access_key: not so.
+        secret_access_key: secret.
         session_token: sent along, if the keys are temporary.
         region: of the bucket.
     """
@@ -43,7 +43,7 @@ class Keys:
 
 
 def query_string(query: Mapping[str, str]) -> str:
-    """A query as it is signed, and has to be sent."""
+    """Return a query as it is signed, and has to be sent."""
     return "&".join(
         f"{quote(name, safe='')}={quote(value, safe='')}"
         for name, value in sorted(query.items())
@@ -58,7 +58,7 @@ def signed_fields(
     query: Mapping[str, str],
     now: datetime,
 ) -> dict[str, str]:
-    """The header fields of a request, with its signature.
+    """Return the header fields of a request, with its signature.
 
     Args:
         keys: to sign with.

@@ -52,7 +52,7 @@ class IncompleteUploads:
 
     @classmethod
     async def of(cls, store: Any) -> IncompleteUploads | None:
-        """Those of an ``S3Store``; ``None`` where its keys cannot be had.
+        """Return those of an ``S3Store``, or ``None`` where its keys cannot be had.
 
         Raises:
             StorageError: the store could not get its keys.
@@ -60,7 +60,7 @@ class IncompleteUploads:
         if type(store).__name__ != "S3Store":
             return None
         enter()
-        # What it signs tells all but the secret, wherever it has that from.
+        # What it signs shows all but the secret, wherever it has that from.
         try:
             url: str = await load().sign_async(
                 store, "GET", _NOTHING, timedelta(minutes=1)
@@ -68,15 +68,15 @@ class IncompleteUploads:
         except Exception as error:
             raise explain(error, "sign", _NOTHING) from error
         plain, _, query = url.partition("?")
-        told = parse_qs(query)
-        if "X-Amz-Credential" not in told:
+        signed = parse_qs(query)
+        if "X-Amz-Credential" not in signed:
             return None
-        access_key_id, _, region, *_ = told["X-Amz-Credential"][0].split("/")
+        access_key_id, _, region, *_ = signed["X-Amz-Credential"][0].split("/")
         secret = await _secret_of(store, access_key_id)
         if secret is None:
             return None
         path = f"/{store.prefix}/{_NOTHING}" if store.prefix else f"/{_NOTHING}"
-        [token] = told.get("X-Amz-Security-Token", [None])
+        [token] = signed.get("X-Amz-Security-Token", [None])
         keys = Keys(access_key_id, secret, token, region)
         return cls(plain.removesuffix(quote(path)), keys)
 
@@ -91,7 +91,7 @@ class IncompleteUploads:
             How many there were.
 
         Raises:
-            StorageError: S3 failed, or allows this not.
+            StorageError: S3 failed, or does not allow it.
         """
         begun_before = time.time() - older_than
         aborted = 0
@@ -102,7 +102,7 @@ class IncompleteUploads:
         return aborted
 
     async def _list(self, prefix: str) -> AsyncIterator[tuple[str, str, float]]:
-        """Key, id, and when it began, of each."""
+        """Yield key and id of each, and when it began."""
         # Without "encoding-type": SeaweedFS says that it has encoded, and has not.
         query = {"uploads": ""}
         if prefix:
@@ -163,14 +163,14 @@ class _Listed:
 def _parse(answer: bytes) -> _Listed:
     page = _Listed()
     root = ET.fromstring(answer)  # noqa: S314 - the store's own, as all it answers
-    told = _members(root)
+    said = _members(root)
     for child in root:
         if _name(child) == "Upload":
             upload = _members(child)
             begun = datetime.fromisoformat(upload["Initiated"]).timestamp()
             page.uploads.append((upload["Key"], upload["UploadId"], begun))
-    if told.get("IsTruncated") == "true":
-        page.more = told["NextKeyMarker"], told["NextUploadIdMarker"]
+    if said.get("IsTruncated") == "true":
+        page.more = said["NextKeyMarker"], said["NextUploadIdMarker"]
     return page
 
 
@@ -183,7 +183,7 @@ def _members(element: ET.Element) -> dict[str, str]:
 
 
 async def _secret_of(store: Any, access_key_id: str) -> str | None:
-    """The secret that belongs to a key of the store."""
+    """Return the secret that belongs to a key of the store."""
     provider = store.credential_provider
     if provider is not None:
         given = await asyncio.to_thread(provider)
