@@ -40,6 +40,7 @@ __all__ = [
     "check_attributes",
     "check_key",
     "check_prefix",
+    "is_listed",
 ]
 
 # Where staged bytes wait in a storage that can't keep them out of sight.
@@ -338,7 +339,8 @@ class Storage(ABC):
     def list(self, prefix: str = "") -> AsyncIterator[StoredObject]:
         """List the objects whose keys begin with ``prefix``, in any order.
 
-        Objects that are created or deleted meanwhile may show or not.
+        Objects that are created or deleted meanwhile may show or not. What waits below
+        ``aiostreams-staged/`` for its key shows if ``prefix`` begins like that.
 
         Any async iterator will do. Those of this package's storages are generators,
         which ``contextlib.aclosing`` ends early with all that they have open.
@@ -505,6 +507,13 @@ def check_key(key: str) -> tuple[str, ...]:
                 f"the key has the segment {segment!r}, expected a relative path"
             )
     return segments
+
+
+def is_listed(key: str, prefix: str) -> bool:
+    """Return whether a listing shows an object: one that is staged, to who asks."""
+    if not key.startswith(prefix):
+        return False
+    return prefix.startswith(STAGED) or not key.startswith(STAGED)
 
 
 def check_prefix(prefix: str) -> tuple[tuple[str, ...], str]:

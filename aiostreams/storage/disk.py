@@ -48,6 +48,7 @@ from aiostreams.storage.base import (
     check_attributes,
     check_key,
     check_prefix,
+    is_listed,
 )
 from aiostreams.storage.disk_draft import (
     ATTRIBUTE,
@@ -318,7 +319,8 @@ class DiskStorage(Storage):
         try:
             while batch := await _run(lambda: list(take())):
                 for stored in batch:
-                    yield stored
+                    if is_listed(stored.key, prefix):
+                        yield stored
         finally:
             await ThreadCall(found.close).finish()
 

@@ -25,6 +25,7 @@ from aiostreams.storage.base import (
     check_attributes,
     check_key,
     check_prefix,
+    is_listed,
 )
 from aiostreams.streams.base import Stream
 from aiostreams.streams.memory import ByteStream
@@ -147,7 +148,7 @@ class MemoryStorage(Storage):
         """List the objects whose keys begin with ``prefix``."""
         check_prefix(prefix)
         for key, found in list(self._objects.items()):
-            if key.startswith(prefix):
+            if is_listed(key, prefix):
                 yield found.stored
 
     def __repr__(self) -> str:

@@ -33,6 +33,7 @@ from aiostreams.storage.base import (
     check_attributes,
     check_key,
     check_prefix,
+    is_listed,
 )
 from aiostreams.storage.incomplete import IncompleteUploads
 from aiostreams.storage.object_reader import ObjectReader
@@ -338,7 +339,7 @@ class ObjectStorage(Storage):
             async for batch in listing:
                 for meta in batch:
                     key = meta["path"][cut:]
-                    if key.startswith(begin) and _is_key(key):
+                    if is_listed(key, begin) and _is_key(key):
                         yield _describe(key, meta, {})
         except Exception as error:
             raise explain(error, "list", prefix) from error

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 __all__ = ["DirectUpload", "confirm_upload", "direct_upload"]
 
 _FIELD = "file"
+_UNKNOWN = "application/octet-stream"
 # For how many seconds a check may neither read nor return.
 _PATIENCE = 30.0
 
@@ -92,7 +93,9 @@ async def confirm_upload(
     """Hold what a client has sent to a rule, and give it its key; or remove it.
 
     Its first bytes are read, and all of it if the rule has checks. An object store
-    copies it twice: out of the client's reach first.
+    copies it twice: out of the client's reach first. If the first bytes show another
+    type than the client has given it, it is stored anew with that one, and all of its
+    bytes pass through this process.
 
     Args:
         storage: where it is.
@@ -111,7 +114,7 @@ async def confirm_upload(
     await storage.move(key, staged)
     try:
         file = await _judge(storage, staged, rule, to)
-        await storage.move(staged, to)
+        await _settle(storage, staged, file)
     except BaseException:
         removing = start(_remove(storage, staged))
         await finish(removing, timeout=_PATIENCE)
@@ -135,6 +138,24 @@ async def _judge(storage: Storage, staged: str, rule: FileRule, to: str) -> Stor
                 await copy(stream, checks)
             await checks.verdict()
         return file
+
+
+async def _settle(storage: Storage, staged: str, file: StoredFile) -> None:
+    if file.content_type == (file.declared_type or _UNKNOWN):
+        await storage.move(staged, file.key)
+        return
+    # No store changes the type of what it has.
+    metadata = (await storage.stat(staged)).metadata
+    async with await storage.open(staged) as stream:
+        sink = await storage.create(
+            file.key,
+            content_type=file.content_type,
+            metadata=metadata,
+            size=file.size,
+        )
+        async with sink:
+            await copy(stream, sink)
+    await _remove(storage, staged)
 
 
 async def _remove(storage: Storage, staged: str) -> None:

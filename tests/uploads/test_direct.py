@@ -40,7 +40,8 @@ def storage(request: pytest.FixtureRequest, tmp_path: Any) -> Storage:
 
 
 async def keys(storage: Storage) -> list[str]:
-    return [found.key async for found in storage.list()]
+    found = [found.key async for found in storage.list()]
+    return found + [found.key async for found in storage.list("aiostreams-staged/")]
 
 
 async def test_what_keeps_the_rule_is_moved(storage: Storage) -> None:
@@ -58,9 +59,32 @@ async def test_what_keeps_the_rule_is_moved(storage: Storage) -> None:
     assert seen == [PNG]
     assert await keys(storage) == ["photo"]
     async with await file.open() as stream:
+        assert stream.content_type == "image/png"
         assert await stream.read() == PNG
     with pytest.raises(ObjectNotFound):
         await confirm_upload(storage, KEY, rule, to="again")
+
+
+async def test_what_is_not_confirmed_shows_to_who_asks_for_it(storage: Storage) -> None:
+    await storage.put(KEY, PNG)
+    await storage.put("aiostreams-story", b"Once upon a time")
+    assert [found.key async for found in storage.list()] == ["aiostreams-story"]
+    assert [found.key async for found in storage.list("aio")] == ["aiostreams-story"]
+    assert [found.key async for found in storage.list("aiostreams-staged/o")] == [KEY]
+
+
+@pytest.mark.parametrize("declared", [None, "image/png", "application/octet-stream"])
+async def test_what_has_the_right_type_is_moved_by_the_storage(
+    storage: Storage, declared: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its bytes do not pass through this process again."""
+    data = PNG if declared == "image/png" else bytes([0, 1, 2, 3]) * 9
+    await storage.put(KEY, data, content_type=declared)
+    monkeypatch.setattr(type(storage), "create", None)
+    file = await confirm_upload(storage, KEY, FileRule(), to="some")
+    assert file.content_type == (declared or "application/octet-stream")
+    assert file.size == len(data)
+    assert await keys(storage) == ["some"]
 
 
 async def refuse(stream: Any, file: Any) -> None:
