@@ -20,6 +20,9 @@ with a body is a ``StreamError``, which ``setup()`` has answered as
     GET    /proxy/{key}    the same file from the upstream, streamed through
     POST   /api/summary    {"values": [1, 2]} to {"count": 2, "sum": 3, ...}
     POST   /api/running    NDJSON in, NDJSON out, line by line
+    GET    /direct         a page that uploads straight to the bucket, if there is one
+    POST   /direct/sign    where a file is to be sent
+    POST   /direct/confirm what was sent there is a file now
 
 Only public names of aiostreams are used, in this module and in all others.
 """
@@ -30,8 +33,9 @@ from typing import TYPE_CHECKING
 
 from aiohttp import web
 
-from aiostreams import compression_middleware, setup
+from aiostreams import ObjectStorage, compression_middleware, setup
 from example_app import (
+    direct,
     downloads,
     events,
     listing,
@@ -67,6 +71,8 @@ def create_app(
     app[SETTINGS] = settings
     for area in AREAS:
         app.add_routes(area.routes)
+    if isinstance(storage, ObjectStorage):
+        direct.install(app, storage)
     events.install(app, channel)
     relay.install(app)
     app.on_response_prepare.append(security.add_headers)

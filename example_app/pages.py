@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from aiohttp import hdrs, web
 
-from aiostreams import HTML, File, StreamError, respond, storage_of
+from aiostreams import HTML, File, ObjectStorage, StreamError, respond, storage_of
 from example_app.listing import Page, Search, entry_of, find
 from example_app.markup import Markup, Template
 from example_app.media import size_in_words, types_in_words
@@ -26,13 +26,15 @@ if TYPE_CHECKING:
     from aiohttp.typedefs import Handler
 
     from aiostreams import StoredObject
+    from example_app.settings import Settings
 
-__all__ = ["errors_as_pages", "routes", "wants_page"]
+__all__ = ["errors_as_pages", "page", "routes", "wants_page", "welcome"]
 
 STATIC: Final = Path(__file__).parent / "static"
 
 FRAME = Template("frame.html")
 FILES_PAGE = Template("files.html")
+DIRECT_LINK = Template("direct_link.html")
 LISTING = Template("listing.html")
 FILE = Template("file.html")
 PICTURE = Template("picture.html")
@@ -54,17 +56,16 @@ async def files_page(request: web.Request) -> web.StreamResponse:
     """Show the page: a place to upload, and what is there."""
     settings = request.app[SETTINGS]
     search = Search.of(request.query)
-    found = await find(storage_of(request), search)
-    accept = sorted(settings.accept or ())
-    each = f"up to {size_in_words(settings.max_file)} each"
-    welcome = ", ".join([*types_in_words(accept), each])
+    storage = storage_of(request)
+    found = await find(storage, search)
     return page(
         "Files",
         FILES_PAGE(
             notice=notice(request.query.get("stored", "")),
-            accept=",".join(accept),
+            accept=",".join(sorted(settings.accept or ())),
             max_file=settings.max_file,
-            welcome=welcome[0].upper() + welcome[1:],
+            welcome=welcome(settings),
+            direct=DIRECT_LINK() if isinstance(storage, ObjectStorage) else NOTHING,
             query=search.text,
             listing=listing(found, search),
         ),
@@ -117,6 +118,13 @@ def framed(title: str, content: Markup, here: str = "", script: str = "") -> str
         files_here=current if here == "files" else NOTHING,
         api_here=current if here == "api" else NOTHING,
     )
+
+
+def welcome(settings: Settings) -> str:
+    """What may be uploaded, in words."""
+    each = f"up to {size_in_words(settings.max_file)} each"
+    words = ", ".join([*types_in_words(sorted(settings.accept or ())), each])
+    return words[0].upper() + words[1:]
 
 
 def notice(count: str) -> Markup:

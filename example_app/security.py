@@ -29,7 +29,13 @@ from example_app.settings import SETTINGS
 if TYPE_CHECKING:
     from aiohttp.typedefs import Handler, Middleware
 
-__all__ = ["PREVIEW_HEADERS", "UPLOAD_HEADERS", "add_headers", "middlewares"]
+__all__ = [
+    "PREVIEW_HEADERS",
+    "UPLOAD_HEADERS",
+    "add_headers",
+    "middlewares",
+    "page_policy",
+]
 
 # For every response that has none of its own. The page loads its own scripts, styles
 # and pictures and nothing else; no script of it can make markup out of a string.
@@ -73,6 +79,12 @@ class Refused(StreamError):
     """Nothing is wrong with the request, but with who asks."""
 
     status = 403
+
+
+def page_policy(origin: str) -> str:
+    """The policy of a page that may also ask another origin."""
+    policy = HEADERS["Content-Security-Policy"]
+    return policy.replace("connect-src 'self'", f"connect-src 'self' {origin}")
 
 
 async def add_headers(_request: web.Request, response: web.StreamResponse) -> None:

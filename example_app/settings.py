@@ -12,7 +12,7 @@ from aiostreams import Limits, MiB
 if TYPE_CHECKING:
     from yarl import URL
 
-__all__ = ["SETTINGS", "Settings"]
+__all__ = ["SETTINGS", "STAGED", "Settings"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,3 +52,6 @@ class Settings:
 
 
 SETTINGS = web.AppKey("settings", Settings)
+
+# Where a storage keeps what is not confirmed yet, and sweeps it.
+STAGED = "aiostreams-staged/"

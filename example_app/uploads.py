@@ -30,12 +30,12 @@ from example_app.events import EVENTS
 from example_app.listing import entry
 from example_app.media import shown_path, size_in_words
 from example_app.pages import wants_page
-from example_app.settings import SETTINGS
+from example_app.settings import SETTINGS, STAGED
 
 if TYPE_CHECKING:
-    from aiostreams import IncomingFile
+    from aiostreams import IncomingFile, Storage
 
-__all__ = ["checked", "routes"]
+__all__ = ["bytes_kept", "checked", "room_left", "routes"]
 
 routes = web.RouteTableDef()
 
@@ -74,7 +74,10 @@ async def store(request: web.Request) -> tuple[list[dict[str, Any]], float]:
     """Return the files of the request, described, and how many seconds they took."""
     settings = request.app[SETTINGS]
     key = checked(request.match_info["key"]) if request.method == hdrs.METH_PUT else ""
-    room = None if settings.quota is None else await room_left(request, settings.quota)
+    room = None
+    if settings.quota is not None:
+        coming = request.content_length or 0
+        room = await room_left(storage_of(request), settings.quota, coming)
     started = time.monotonic()
     async with receive(
         request,
@@ -95,7 +98,7 @@ async def store(request: web.Request) -> tuple[list[dict[str, Any]], float]:
     return files, round(time.monotonic() - started, 3)
 
 
-async def room_left(request: web.Request, quota: int) -> int:
+async def room_left(storage: Storage, quota: int, coming: int) -> int:
     """How many bytes may still be stored.
 
     Counted anew for each upload, since other workers and other programs store and
@@ -103,21 +106,24 @@ async def room_left(request: web.Request, quota: int) -> int:
     over the quota by what they bring.
 
     Raises:
-        LimitExceeded: none, or fewer than the body has by its own account.
+        LimitExceeded: none, or fewer than are coming.
     """
-    used = 0
-    async for stored in storage_of(request).list():
-        used += stored.size
+    used = await bytes_kept(storage)
     left = quota - used
     # What is around the files of a form is not stored.
-    if left <= 0 or (request.content_length or 0) > left + 64 * KiB:
+    if left <= 0 or coming > left + 64 * KiB:
         raise LimitExceeded(
             f"the storage has room for {size_in_words(max(0, left))} more, "
             f"of {size_in_words(quota)}",
             limit=quota,
-            seen=used + (request.content_length or 0),
+            seen=used + coming,
         )
     return left
+
+
+async def bytes_kept(storage: Storage) -> int:
+    """How many bytes all files have."""
+    return sum([stored.size async for stored in storage.list()])
 
 
 def new_key(incoming: IncomingFile) -> str:
@@ -134,6 +140,8 @@ def checked(key: str) -> str:
     Raises:
         InvalidKey: it is not.
     """
+    if key.startswith(STAGED):
+        raise InvalidKey("what is below this name waits to be confirmed")
     for name in key.split("/"):
         if (
             not name.isprintable()

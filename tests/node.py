@@ -15,7 +15,12 @@ from pathlib import Path
 
 import pytest
 
-PACKAGES = ("tus-js-client@4.3.1",)
+PACKAGES = (
+    "tus-js-client@4.3.1",
+    "@uppy/core@6.3.1",
+    "@uppy/aws-s3@6.3.1",
+    "esbuild@0.28.2",
+)
 FOLDER = Path(__file__).parents[1] / ".cache" / "npm"
 
 

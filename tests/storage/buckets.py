@@ -36,6 +36,21 @@ class Bucket:
         ids = re.findall(r"<UploadId>(.*?)</UploadId>", answer)
         return list(zip(self._names(answer), ids, strict=True))
 
+    def allow(self, origin: str) -> None:
+        """Let the pages of one site store objects, and no others (CORS)."""
+        rules = (
+            "<CORSConfiguration><CORSRule>"
+            f"<AllowedOrigin>{origin}</AllowedOrigin>"
+            "<AllowedMethod>PUT</AllowedMethod><AllowedHeader>*</AllowedHeader>"
+            "<ExposeHeader>ETag</ExposeHeader>"
+            "</CORSRule></CORSConfiguration>"
+        )
+        self._request("PUT", "/bkt", {"cors": ""}, rules.encode())
+
+    def allow_as_before(self) -> None:
+        """Forget what ``allow`` said."""
+        self._request("DELETE", "/bkt", {"cors": ""})
+
     def clear(self) -> None:
         for key in self.names():
             self._request("DELETE", f"/bkt/{key}", {})
@@ -46,17 +61,19 @@ class Bucket:
     def _names(answer: str) -> list[str]:
         return [unescape(key) for key in re.findall(r"<Key>(.*?)</Key>", answer)]
 
-    def _request(self, method: str, path: str, query: dict[str, str]) -> str:
+    def _request(
+        self, method: str, path: str, query: dict[str, str], body: bytes = b""
+    ) -> str:
         now = dt.datetime.now(dt.UTC).strftime("%Y%m%dT%H%M%SZ")
         host = f"127.0.0.1:{self.port}"
         path = quote(path)
         asked = "&".join(f"{k}={quote(v, safe='')}" for k, v in sorted(query.items()))
-        empty = hashlib.sha256(b"").hexdigest()
-        fields = {"host": host, "x-amz-content-sha256": empty, "x-amz-date": now}
+        sent = hashlib.sha256(body).hexdigest()
+        fields = {"host": host, "x-amz-content-sha256": sent, "x-amz-date": now}
         names = ";".join(fields)
         canonical = "\n".join([
             method, path, asked, *(f"{k}:{v}" for k, v in fields.items()), "", names,
-            empty,
+            sent,
         ])  # fmt: skip
         scope = f"{now[:8]}/us-east-1/s3/aws4_request"
         digest = hashlib.sha256(canonical.encode()).hexdigest()
@@ -71,9 +88,8 @@ class Bucket:
         )
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=10)
         try:
-            connection.request(
-                method, f"{path}?{asked}" if asked else path, headers=fields
-            )
+            target = f"{path}?{asked}" if asked else path
+            connection.request(method, target, body or None, headers=fields)
             response = connection.getresponse()
             answer = response.read().decode()
         finally:
