@@ -117,7 +117,7 @@ async def sweep_hourly(storage: Any) -> None:
 
 @routes.get("/direct")
 async def direct_page(request: web.Request) -> web.StreamResponse:
-    """The page, which alone may send to the bucket as well."""
+    """Send the page, which alone may ask the bucket as well."""
     settings = request.app[SETTINGS]
     url = await storage_of(request).presign(f"{STAGED}any", "PUT", EXPIRES)
     origin = str(URL(url).origin())
@@ -196,6 +196,6 @@ async def confirm(request: web.Request) -> web.StreamResponse:
 
 
 def tidied(name: str) -> str:
-    """A name that can be part of a key, as like the one given as can be."""
+    """Return a name that can be part of a key, as like the given one as can be."""
     kept = re.sub(r"[^\w .()+-]", "_", name).rstrip(". ")
     return kept[-60:].lstrip(". -") or "file"

@@ -121,7 +121,7 @@ def framed(title: str, content: Markup, here: str = "", script: str = "") -> str
 
 
 def welcome(settings: Settings) -> str:
-    """What may be uploaded, in words."""
+    """Say in words what may be uploaded."""
     each = f"up to {size_in_words(settings.max_file)} each"
     words = ", ".join([*types_in_words(sorted(settings.accept or ())), each])
     return words[0].upper() + words[1:]

@@ -82,7 +82,7 @@ class Refused(StreamError):
 
 
 def page_policy(origin: str) -> str:
-    """The policy of a page that may also ask another origin."""
+    """Return the policy of a page that may also ask another origin."""
     policy = HEADERS["Content-Security-Policy"]
     return policy.replace("connect-src 'self'", f"connect-src 'self' {origin}")
 

@@ -15,11 +15,8 @@ from example_app.app import Settings, create_app
 from tests.node import FOLDER, node_with
 from tests.servers import serving
 from tests.storage.buckets import Bucket, store_of
-from tests.storage.conftest import bucket, seaweed
 
 from .test_example_app import SUN, TEXT, file
-
-__all__ = ["bucket", "seaweed"]  # fixtures
 
 MOST = 20 * MiB
 

@@ -14,11 +14,8 @@ from aiostreams import KiB, MiB, ObjectStorage
 from example_app.app import Settings, create_app
 from tests.servers import serving
 from tests.storage.buckets import Bucket, store_of
-from tests.storage.conftest import bucket, seaweed
 
 from .service import PNG, problem
-
-__all__ = ["bucket", "seaweed"]  # fixtures
 
 QUOTA = 64 * KiB
 
