@@ -5,6 +5,9 @@ from __future__ import annotations
 import ast
 import importlib
 import inspect
+import pickle
+import subprocess
+import sys
 import types
 from pathlib import Path
 
@@ -88,10 +91,73 @@ def test_exports_are_sorted_and_unique() -> None:
 def test_nothing_else_is_public() -> None:
     public = {
         name
-        for name, value in vars(aiostreams).items()
-        if not name.startswith("_") and not isinstance(value, types.ModuleType)
+        for name in dir(aiostreams)
+        if not name.startswith("_")
+        and not isinstance(getattr(aiostreams, name), types.ModuleType)
     }
     assert public - {"annotations"} == set(aiostreams.__all__)
+
+
+def test_type_checkers_and_programs_find_a_name_in_the_same_module() -> None:
+    tree = ast.parse((PACKAGE / "__init__.py").read_text())
+    (block,) = (node for node in tree.body if isinstance(node, ast.If))
+    assert ast.unparse(block.test) == "typing.TYPE_CHECKING"
+    checked = {
+        alias.name: node.module
+        for node in block.body
+        if isinstance(node, ast.ImportFrom)
+        for alias in node.names
+    }
+    assert set(checked) == set(aiostreams.__all__)
+    for name, module in checked.items():
+        assert f"aiostreams.{aiostreams._MODULES[name]}" == module
+        found = getattr(aiostreams, name)
+        assert found is getattr(importlib.import_module(module or ""), name)
+        assert found is vars(aiostreams)[name], "looked up once"
+    assert set(aiostreams._MODULES) == set(checked)
+
+
+def test_a_name_that_is_not_there_is_an_error() -> None:
+    with pytest.raises(AttributeError, match="module 'aiostreams' has no 'strem'"):
+        aiostreams.strem  # type: ignore[attr-defined] # noqa: B018
+    with pytest.raises(ImportError, match="cannot import name 'strem'"):
+        from aiostreams import strem  # type: ignore[attr-defined] # noqa: F401
+
+
+def test_the_import_loads_nothing_until_a_name_is_used() -> None:
+    ran = python(
+        "import sys, aiostreams\n"
+        "def loaded(): return {n for n in sys.modules if 'aiostreams' in n}\n"
+        "assert loaded() == {'aiostreams'}, loaded()\n"
+        "assert 'setup' in dir(aiostreams)\n"
+        "assert 'asyncio' not in sys.modules\n"
+        "aiostreams.KiB\n"
+        "assert loaded() == {'aiostreams', 'aiostreams.limits'}, loaded()\n"
+    )
+    assert (ran.returncode, ran.stderr) == (0, b"")
+
+
+def test_a_folder_does_not_take_the_name_of_what_is_exported() -> None:
+    ran = python(
+        "import aiostreams.resumable.state, aiostreams\n"
+        "assert aiostreams.resumable.__module__ == 'aiostreams.web.resumable.route'\n"
+        "import aiostreams.resumable.engine\n"
+        "from aiostreams import resumable\n"
+        "assert callable(resumable) and resumable is aiostreams.resumable\n"
+        "from aiostreams.resumable import state\n"
+    )
+    assert (ran.returncode, ran.stderr) == (0, b"")
+
+
+def test_values_are_pickled_by_a_program_that_imported_nothing_else() -> None:
+    data = pickle.dumps([aiostreams.Limits(max_parts=3), aiostreams.LimitExceeded])
+    ran = python(
+        "import pickle, aiostreams\n"
+        f"limits, error = pickle.loads({data!r})\n"
+        "assert limits == aiostreams.Limits(max_parts=3)\n"
+        "assert error is aiostreams.LimitExceeded\n"
+    )
+    assert (ran.returncode, ran.stderr) == (0, b"")
 
 
 @pytest.mark.parametrize("face", FACES)
@@ -151,19 +217,20 @@ def test_module_says_what_it_exports(module_name: str) -> None:
             assert home.split(".")[:2] == module_name.split(".")[:2], home
 
 
-def test_import_is_quick_and_quiet() -> None:
+def test_import_is_quiet() -> None:
     """Optional libraries are not needed for the import, nor warned about."""
-    import subprocess
-    import sys
-
-    code = (
+    ran = python(
         "import sys\n"
         "for name in ('isal', 'zlib_ng', 'brotli', 'backports.zstd',"
         " 'msgspec', 'pydantic'):\n"
         "    sys.modules[name] = None\n"
-        "import aiostreams\n"
-    )
-    ran = subprocess.run(
-        [sys.executable, "-W", "error", "-c", code], capture_output=True, check=False
+        "from aiostreams import *\n"
     )
     assert (ran.returncode, ran.stdout, ran.stderr) == (0, b"", b"")
+
+
+def python(code: str) -> subprocess.CompletedProcess[bytes]:
+    """Run a program of its own, in which nothing was imported before."""
+    return subprocess.run(
+        [sys.executable, "-W", "error", "-c", code], capture_output=True, check=False
+    )
