@@ -1,6 +1,6 @@
 """Node.js, and the packages of npm that clients in the tests are made of.
 
-``python -m tests.node`` installs the packages into ``.cache/npm``; ``make test`` does.
+``python -m tests.node`` installs the packages into ``build/npm``; ``make test`` does.
 Tests that need one are skipped where it, or Node.js, is missing.
 """
 
@@ -19,9 +19,12 @@ PACKAGES = (
     "tus-js-client@4.3.1",
     "@uppy/core@6.3.1",
     "@uppy/aws-s3@6.3.1",
+    "@uppy/tus@6.0.0",
+    # Makes one script of what a page imports.
     "esbuild@0.28.2",
 )
-FOLDER = Path(__file__).parents[1] / ".cache" / "npm"
+# Not .cache, which the builder of the documentation empties.
+FOLDER = Path(__file__).parents[1] / "build" / "npm"
 
 
 def _find(name: str) -> str | None:
@@ -44,6 +47,21 @@ def node_with(package: str) -> str:
     if not (FOLDER / "node_modules" / package).exists():
         pytest.skip(f"no {package}: python -m tests.node")
     return node
+
+
+def bundle(script: Path) -> str:
+    """One script for a browser: what ``script`` says, and all that it imports."""
+    node_with("esbuild")
+    ran = subprocess.run(
+        [FOLDER / "node_modules/.bin/esbuild", "--bundle", "--minify", script],
+        env={**os.environ, "NODE_PATH": str(FOLDER / "node_modules")},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=50,
+    )
+    assert ran.returncode == 0, ran.stderr
+    return ran.stdout
 
 
 def main() -> None:

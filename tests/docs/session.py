@@ -98,6 +98,13 @@ class Session:
                 else:
                     self._check(command)
 
+    @contextlib.contextmanager
+    def serving(self, command: str) -> Iterator[None]:
+        """Have a server of the page listen, for a test of its own."""
+        with self._ending():
+            self._start(Command(command, "", self.page.name))
+            yield
+
     def _check(self, command: Command) -> None:
         ran = self._shell(self._actual(command.line))
         # A shell's next prompt comes on a line of its own.
@@ -113,10 +120,10 @@ class Session:
         ended: list[subprocess.Popen[bytes]] = []
 
         def job(match: re.Match[str]) -> str:
-            ended.append(self.servers[int(match[1]) - 1])
-            return str(ended[-1].pid)
+            ended.append(self.servers[int(match[2]) - 1])
+            return f"{match[1]}{ended[-1].pid}"
 
-        line = re.sub(r"(?<=kill )%(\d)", job, line)
+        line = re.sub(r"\b(kill (?:-9 )?)%(\d)", job, line)
         ran = subprocess.run(
             ["/bin/sh", "-c", line],
             cwd=self.folder,

@@ -30,7 +30,7 @@ warn_unreachable = True
 namespace_packages = True
 explicit_package_bases = True
 # Says that it is typed, and is not everywhere.
-untyped_calls_exclude = aiohttp_cors
+untyped_calls_exclude = aiohttp_cors,tusclient
 [mypy-swagger_ui.*]
 ignore_missing_imports = True
 """

@@ -29,6 +29,7 @@ class Chaos:
         seed: of what happens.
         weights: of ``FAULTS``, how often each is drawn.
         longest: after how many bytes a connection is cut at the latest.
+        breaks: how many connections meet a fault; ``None`` for no end of it.
 
     Attributes:
         count: how many connections met each fault.
@@ -42,6 +43,7 @@ class Chaos:
         *,
         weights: Sequence[float] = (3, 2, 1, 4),
         longest: int = 200_000,
+        breaks: int | None = None,
     ) -> None:
         self.ports = list(ports)
         self.count = dict.fromkeys(FAULTS, 0)
@@ -50,6 +52,7 @@ class Chaos:
         self._random = random.Random(seed)
         self._weights = list(weights)
         self._longest = longest
+        self._breaks = breaks
         self._turn = 0
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -81,7 +84,8 @@ class Chaos:
     async def _connect(self, client: socket.socket) -> None:
         fault = "none"
         left = 1 << 60
-        if not self.calm:
+        met = sum(self.count.values()) - self.count["none"]
+        if not self.calm and (self._breaks is None or met < self._breaks):
             [fault] = self._random.choices(FAULTS, self._weights)
             # One that is well does not last for ever either.
             most = self._longest if fault == "cut" else 4 * self._longest

@@ -1,0 +1,151 @@
+"""Clients of the guides on resumable uploads, as the guides have them.
+
+Their connections break in the middle; what is stored is what was sent.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import subprocess
+import sys
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from tests.docs.page import ROOT, Page
+from tests.docs.session import ENVIRONMENT, Session
+from tests.node import FOLDER, node_with
+from tests.storage.buckets import store_of
+from tests.web.resumable.chaos import Chaos
+
+__all__ = ["FILM", "PAGE", "block", "breaking", "serving"]
+
+PAGE = Page(ROOT / "docs/guides/resumable.md")
+FILM = b"\0\0\0\x18ftypisom\0\0\2\0isomiso2" + bytes(
+    (i * 31 + (i >> 8)) & 255 for i in range(3_000_000)
+)
+
+
+def block(title: str) -> str:
+    """A program of the guide, also one that its sessions do not run."""
+    [text] = [found.text for found in PAGE.blocks if found.title == title]
+    return text
+
+
+class Guide:
+    """The guide's application, and a way to it that breaks.
+
+    Attributes:
+        folder: where it runs, and its clients.
+        port: of the way to it.
+        chaos: that way.
+    """
+
+    def __init__(self, folder: Path, chaos: Chaos) -> None:
+        self.folder = folder
+        self.chaos = chaos
+        self.port = chaos.port
+        (folder / "film.mp4").write_bytes(FILM)
+
+    async def run(self, name: str, program: str, *command: str) -> str:
+        """Run a client of the guide, which finds the application at ``port``."""
+        path = self.folder / name
+        path.write_text(program.replace("8080", str(self.port)))
+        ran = await asyncio.to_thread(
+            subprocess.run,
+            [*command, name],
+            cwd=self.folder,
+            env=ENVIRONMENT,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=50,
+        )
+        assert ran.returncode == 0, ran.stderr
+        return ran.stdout
+
+    def check(self) -> None:
+        """The film was stored, once, although connections broke."""
+        assert self.chaos.count["cut"] == 3
+        folder = self.folder / "videos"
+        [stored] = [path for path in folder.iterdir() if path.is_file()]
+        assert stored.read_bytes() == FILM
+
+
+@contextlib.asynccontextmanager
+async def serving(
+    folder: Path, chaos: Chaos, *, url: str | None = None
+) -> AsyncIterator[Guide]:
+    """Serve the guide's ``app.py`` behind ``chaos``, which has no port yet.
+
+    Args:
+        folder: where it runs.
+        chaos: the way to it.
+        url: of a storage in place of its own.
+    """
+    session = Session(PAGE, folder, {})
+    path = folder / "app.py"
+    if url is not None:
+        program = path.read_text().replace("DiskStorage,", "storage_from_url,")
+        path.write_text(
+            program.replace('DiskStorage("videos")', f"storage_from_url({url!r})")
+        )
+    secrets = "AWS_ACCESS_KEY_ID=AK AWS_SECRET_ACCESS_KEY=SK"
+    server = session.serving(f"{secrets} python -W error app.py")
+    await asyncio.to_thread(server.__enter__)
+    try:
+        chaos.ports = [session.ports["8080"]]
+        async with chaos.running():
+            yield Guide(folder, chaos)
+    finally:
+        await asyncio.to_thread(server.__exit__, None, None, None)
+
+
+def breaking() -> Chaos:
+    """A way on which three connections break."""
+    return Chaos([], seed=4, weights=(1, 0, 0, 0), longest=len(FILM) // 2, breaks=3)
+
+
+@pytest.fixture
+async def guide(tmp_path: Path) -> AsyncIterator[Guide]:
+    chaos = breaking()
+    async with serving(tmp_path, chaos) as made:
+        yield made
+
+
+async def test_tus_js_client(guide: Guide) -> None:
+    node = node_with("tus-js-client")
+    (guide.folder / "node_modules").symlink_to(FOLDER / "node_modules")
+    assert await guide.run("upload.mjs", block("upload.mjs"), node) == "done\n"
+    guide.check()
+
+
+async def test_tuspy(guide: Guide) -> None:
+    pytest.importorskip("tusclient", reason="tuspy is not installed")
+    # Chunks of the guide's size would be the complete film.
+    program = block("upload.py").replace("4_000_000", "1_000_000")
+    printed = await guide.run("upload.py", program, sys.executable)
+    assert printed == f"{len(FILM)}\n"
+    guide.check()
+
+
+async def test_an_object_store(tmp_path: Path, seaweed: int) -> None:
+    node = node_with("tus-js-client")
+    url = f"s3://bkt/guide?endpoint=http://127.0.0.1:{seaweed}"
+    chaos = breaking()
+    async with serving(tmp_path, chaos, url=url) as guide:
+        (tmp_path / "node_modules").symlink_to(FOLDER / "node_modules")
+        assert await guide.run("upload.mjs", block("upload.mjs"), node) == "done\n"
+    assert chaos.count["cut"] == 3
+    store = store_of(seaweed)
+    found = [
+        meta["path"]
+        async for page in store.list("guide/")
+        for meta in page
+        if ".aiostreams" not in meta["path"]
+    ]
+    assert len(found) == 1
+    stored = await (await store.get_async(found[0])).bytes_async()
+    assert bytes(stored) == FILM
