@@ -25,7 +25,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PYRIGHT_PYTHON_IGNORE_WARNINGS := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check lint types coverage matrix wheel sbom bench docs fuzz chaos fmt clean
+.PHONY: help run test check lint types coverage matrix wheel sbom bench docs fuzz chaos soak fmt clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -82,6 +82,9 @@ fuzz: $(VENV)/.installed-fuzz ## feed the parsers at random (SECONDS for each)
 
 chaos: $(VENV)/.installed-dev ## kill workers while they take uploads (KILLS)
 	$(BIN)/python -m tests.web.resumable.storm --kills $(KILLS) $(ARGS)
+
+soak: $(VENV)/.installed-dev ## an hour of mixed traffic on the example app, on SeaweedFS (ARGS=--help)
+	$(BIN)/python -m tests.soak $(ARGS)
 
 fmt: $(VENV)/.installed-dev ## format, fix what can be fixed, write README's tables
 	$(BIN)/python -m tests.readme
