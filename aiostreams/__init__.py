@@ -56,6 +56,7 @@ if typing.TYPE_CHECKING:
         StoredObject,
     )
     from aiostreams.storage.disk import DiskStorage
+    from aiostreams.storage.encrypted import EncryptedStorage
     from aiostreams.storage.memory import MemoryStorage
     from aiostreams.storage.object_store import ObjectStorage
     from aiostreams.storage.url import storage_from_url
@@ -130,6 +131,7 @@ __all__ = [
     "DirectUpload",
     "DiskStorage",
     "EncodedStream",
+    "EncryptedStorage",
     "Event",
     "EventStream",
     "File",
@@ -250,6 +252,7 @@ _MODULES = {
     "DirectUpload": "uploads.direct",
     "DiskStorage": "storage.disk",
     "EncodedStream": "codings.encoded",
+    "EncryptedStorage": "storage.encrypted",
     "Event": "content.events",
     "EventStream": "content.events",
     "File": "content.file",

@@ -33,7 +33,8 @@ CONTRACT = set(
     setup stream_middleware compression_middleware Compression Limits limit run_app
     StreamError StreamClosed StreamBusy SizeMismatch MalformedBody BodyTimeout
     LengthRequired LimitExceeded UnsupportedContent InvalidContent ClientGone
-    Storage MemoryStorage DiskStorage ObjectStorage storage_from_url StoredFile
+    Storage MemoryStorage DiskStorage ObjectStorage EncryptedStorage
+    storage_from_url StoredFile
     by_digest clamd direct_upload DirectUpload confirm_upload
     StoredObject ObjectNotFound ObjectExists InvalidKey StorageError
     body_schema problem_responses CSV MsgPack register_content negotiate

@@ -37,6 +37,7 @@ FEATURES = {
     "EncodedStream(ByteStream(b''), 'br')": "brotli",
     "EncodedStream(ByteStream(b''), 'zstd')": "zstd",
     "ObjectStorage(object())": "s3",
+    "EncryptedStorage(MemoryStorage(), {'a': bytes(32)})": "encryption",
     "storage_from_url('s3://bucket/prefix')": "s3",
     "storage_from_url('gs://bucket')": "s3",
     "magic_sniffer()": "magic",

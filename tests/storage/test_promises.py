@@ -11,6 +11,7 @@ import pytest
 from aiostreams.limits import MiB
 from aiostreams.storage.base import Storage
 from aiostreams.storage.disk import DiskStorage
+from aiostreams.storage.encrypted import EncryptedStorage
 from aiostreams.storage.memory import MemoryStorage
 from aiostreams.storage.object_store import ObjectStorage
 from aiostreams.testing.storages import PROMISES, promise_08_attributes_are_kept
@@ -74,3 +75,33 @@ async def test_obstore_local_keeps(promise: Promise, tmp_path: Path) -> None:
     store = obstore().LocalStore(tmp_path)
     await promise(lambda: ObjectStorage(store, part_size=5 * MiB))
     assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
+
+
+# -- encrypted ---------------------------------------------------------------------
+
+KEYS = {"2026": bytes(range(32)), "2025": bytes(32)}
+
+
+def encrypted(storage: Storage) -> EncryptedStorage:
+    pytest.importorskip("cryptography", reason="needs the extra encryption")
+    return EncryptedStorage(storage, KEYS)
+
+
+@every_promise
+async def test_encrypted_memory_keeps(promise: Promise) -> None:
+    storage = MemoryStorage()
+    await promise(lambda: encrypted(storage))
+
+
+@every_promise
+async def test_encrypted_disk_keeps(promise: Promise, tmp_path: Path) -> None:
+    await promise(lambda: encrypted(DiskStorage(tmp_path / "root")))
+    assert list((tmp_path / "root").rglob("*")) == []
+
+
+@every_promise
+async def test_encrypted_seaweed_keeps(promise: Promise, bucket: Bucket) -> None:
+    store = store_of(bucket.port)
+    await promise(lambda: encrypted(ObjectStorage(store, "p", part_size=5 * MiB)))
+    assert bucket.names() == []
+    assert bucket.uploads() == []
