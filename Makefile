@@ -36,9 +36,10 @@ run: $(VENV)/.installed-all ## start the example app (HOST, PORT, STORAGE, ARGS)
 test: lint types $(VENV)/.installed-npm ## lint, types and all tests (ARGS for pytest)
 	PYTHONASYNCIODEBUG=1 $(BIN)/python -m pytest --numprocesses $(JOBS) --dist loadfile $(ARGS)
 
-check: lint types ## lint, types, the tests of the architecture, and the figures of coverage
+check: lint types ## lint, types, the tests of the architecture, and all figures
 	$(BIN)/python -m pytest -q tests/test_architecture.py tests/test_exports.py
 	@$(BIN)/python -m tests.covered
+	@$(BIN)/python -m tests.quality
 
 lint: $(VENV)/.installed-dev
 	$(BIN)/ruff format --check .
@@ -73,12 +74,7 @@ docs: $(VENV)/.installed-docs ## build the documentation into build/docs, warnin
 	$(BIN)/python .docs/build.py
 
 fuzz: $(VENV)/.installed-fuzz ## feed the parsers at random (SECONDS for each)
-	@set -e; for harness in tests/fuzz/fuzz_*.py; do \
-	    corpus=tests/fuzz/corpus/$$(basename $$harness .py); mkdir -p $$corpus; \
-	    echo "== $$harness, $(SECONDS) s"; \
-	    $(BIN)/python $$harness -max_total_time=$(SECONDS) -verbosity=0 \
-	        -print_final_stats=1 -artifact_prefix=$$corpus/ $$corpus; \
-	done
+	$(BIN)/python -m tests.fuzz --seconds $(SECONDS)
 
 chaos: $(VENV)/.installed-dev ## kill workers while they take uploads (KILLS)
 	$(BIN)/python -m tests.web.resumable.storm --kills $(KILLS) $(ARGS)

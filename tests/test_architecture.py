@@ -179,7 +179,8 @@ def test_what_is_imported_is_declared() -> None:
     optional = {
         name_of(line)
         for extra, lines in project["optional-dependencies"].items()
-        if extra not in {"all", "test", "dev", "bench", "fuzz", "docs", "plugins"}
+        if extra
+        not in {"all", "test", "dev", "bench", "fuzz", "docs", "plugins", "release"}
         for line in lines
     }
     for module, found in IMPORTS.items():

@@ -139,7 +139,7 @@ def test_what_is_missing_is_named_with_its_extra(
 def test_every_extra_is_asked_for_by_name() -> None:
     """Those that only make things faster need not be."""
     users = set(PROJECT["optional-dependencies"]) - {
-        "all", "bench", "dev", "docs", "fuzz", "plugins", "speedups", "test",
+        "all", "bench", "dev", "docs", "fuzz", "plugins", "release", "speedups", "test",
     }  # fmt: skip
     assert set(FEATURES.values()) == users
 

@@ -1,0 +1,85 @@
+"""What is known of the package's quality, in figures: types, coverage, fuzzing.
+
+    python -m tests.quality            print them: the end of ``make check``
+    python -m tests.quality --publish  and write them into docs/quality.md
+
+Types are asked for now. Coverage is that of the last ``make coverage``, and inputs are
+those of every ``make fuzz`` in this folder.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import re
+import sys
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+
+from tests import covered, typed
+
+ROOT = Path(__file__).parents[1]
+PAGE = ROOT / "docs" / "quality.md"
+FUZZED = ROOT / "tests" / "fuzz" / "corpus" / "figures.json"
+
+Row = tuple[str, str]
+
+
+def types() -> Iterator[Row]:
+    found = typed.verify()
+    names = sum(found["exportedSymbolCounts"].values())
+    score = 100 * found["completenessScore"]
+    yield "public names with complete types", f"{score:.4g} % of {names:,}"
+
+
+def coverage() -> Iterator[Row]:
+    file = Path(os.environ.get("COVERAGE_FILE", ROOT / ".coverage"))
+    if not file.exists():
+        return
+    figures = covered.measure(covered.loaded(file), covered.modules(), own=False)
+    all_of_it = covered.total("", figures)
+    when = datetime.fromtimestamp(file.stat().st_mtime, UTC)
+    counts = f"{all_of_it.lines:,} lines and {all_of_it.branches:,} branches"
+    yield (
+        f"lines and branches that the tests reach, on {when:%Y-%m-%d}",
+        f"{all_of_it.percent:.2f} % of {counts}",
+    )
+
+
+def fuzzed() -> Iterator[Row]:
+    if not FUZZED.exists():
+        return
+    for harness, count in sorted(json.loads(FUZZED.read_text()).items()):
+        parser = harness.removeprefix("fuzz_")
+        yield f"random inputs to `{parser}` without a broken promise", f"{count:,}"
+
+
+def publish(rows: list[Row]) -> None:
+    table = "\n".join(
+        ["| what | figure |", "|---|---|", *(f"| {a} | {b} |" for a, b in rows)]
+    )
+    text = re.sub(
+        r"(<!-- figures -->\n).*?(<!-- end -->)",
+        lambda match: f"{match[1]}{table}\n\n{match[2]}",
+        PAGE.read_text(),
+        flags=re.DOTALL,
+    )
+    PAGE.write_text(text)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m tests.quality")
+    parser.add_argument("--publish", action="store_true")
+    given = parser.parse_args()
+    rows = [*types(), *coverage(), *fuzzed()]
+    for what, figure in rows:
+        print(f"{what}: {figure}")
+    if given.publish:
+        publish(rows)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
