@@ -22,7 +22,6 @@ if typing.TYPE_CHECKING:
     from aiostreams.content.models import Validator, add_validator
     from aiostreams.content.msgpack import MsgPack
     from aiostreams.content.ndjson import NDJSON
-    from aiostreams.content.registry import register_content
     from aiostreams.content.text import HTML, Text
     from aiostreams.content.zip import Zip, ZipMember, ZipStream
     from aiostreams.errors import (
@@ -90,6 +89,7 @@ if typing.TYPE_CHECKING:
         compression_middleware,
         uncompressed,
     )
+    from aiostreams.web.contents import negotiate, read_content, register_content
     from aiostreams.web.expect import expect_continue
     from aiostreams.web.handlers import Result, RouteTableDef, handler
     from aiostreams.web.iter_json import iter_json
@@ -101,12 +101,11 @@ if typing.TYPE_CHECKING:
         iter_parts,
         open_stream,
         read_bytes,
-        read_content,
         read_form,
         read_json,
         read_text,
     )
-    from aiostreams.web.respond import negotiate, respond
+    from aiostreams.web.respond import respond
     from aiostreams.web.resumable.config import ResumableUploads, upload_of
     from aiostreams.web.resumable.route import resumable, resumable_route
     from aiostreams.web.resumable.service import sweep_uploads
@@ -329,17 +328,17 @@ _MODULES = {
     "keep_body": "web.wrap_body",
     "limit": "web.state",
     "limits_of": "web.state",
-    "negotiate": "web.respond",
+    "negotiate": "web.contents",
     "open_stream": "web.request",
     "problem_responses": "uploads.openapi",
     "proxy": "web.proxy",
     "read_bytes": "web.request",
-    "read_content": "web.request",
+    "read_content": "web.contents",
     "read_form": "web.request",
     "read_json": "web.request",
     "read_text": "web.request",
     "receive": "web.receive",
-    "register_content": "content.registry",
+    "register_content": "web.contents",
     "respond": "web.respond",
     "resumable": "web.resumable.route",
     "resumable_route": "web.resumable.route",

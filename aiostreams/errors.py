@@ -63,10 +63,13 @@ class StreamError(Exception):
         logged: what a log says instead, where the message has a name that the client
             has given to a file; ``None`` where the message will do.
         members: more members for the problem document (RFC 9457) that answers it.
+        retry_after: in how many seconds the client may try again, sent as
+            ``Retry-After``; ``None`` where nothing is known of that.
     """
 
     status: int = 500
     logged: str | None = None
+    retry_after: float | None = None
     members: Mapping[str, object] = {}
 
 

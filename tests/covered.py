@@ -71,7 +71,6 @@ OWN: Mapping[str, tuple[str, ...]] = {
     "content/model.py": ("content/test_models.py",),
     "content/msgspec_model.py": ("content/test_models.py",),
     "content/pydantic_model.py": ("content/test_models.py",),
-    "content/registry.py": ("web/test_respond_negotiate.py",),
     # The promises hold for every storage.
     "storage/base.py": ("storage/test_promises.py",),
     "storage/memory.py": ("storage/test_promises.py", "storage/test_base_put.py"),

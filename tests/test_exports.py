@@ -138,6 +138,32 @@ def test_the_import_loads_nothing_until_a_name_is_used() -> None:
     assert (ran.returncode, ran.stderr) == (0, b"")
 
 
+def test_no_request_waits_for_an_import() -> None:
+    """Once an application runs, handlers may use any name without a word before.
+
+    But what they can only be written with is there by then.
+    """
+    ran = python(
+        "import asyncio, sys, aiostreams\n"
+        "from aiohttp import web\n"
+        "async def main():\n"
+        "    runner = web.AppRunner(aiostreams.setup(web.Application()))\n"
+        "    await runner.setup()\n"
+        "    for name, module in aiostreams._MODULES.items():\n"
+        "        if f'aiostreams.{module}' not in sys.modules: print(name)\n"
+        "    await runner.cleanup()\n"
+        "asyncio.run(main())\n"
+    )
+    assert (ran.returncode, ran.stderr) == (0, b"")
+    assert set(ran.stdout.decode().split()) == set(
+        """
+        Channel DiskStorage EncryptedStorage MemoryStorage ObjectStorage storage_from_url
+        Result RouteTableDef handler expect_continue body_schema problem_responses clamd
+        resumable resumable_route ResumableUpload ResumableUploads upload_of
+        """.split()  # noqa: SIM905 - reads as the list it is
+    )
+
+
 def test_a_folder_does_not_take_the_name_of_what_is_exported() -> None:
     ran = python(
         "import aiostreams.resumable.state, aiostreams\n"

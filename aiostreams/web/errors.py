@@ -25,7 +25,6 @@ from aiostreams.errors import (
     UnsupportedContent,
     as_pointer,
 )
-from aiostreams.resumable.state import UploadBusy
 from aiostreams.sansio.negotiation import choose_type, merge_vary
 from aiostreams.web.state import tally_of
 
@@ -164,7 +163,7 @@ def describe(error: StreamError, request: web.BaseRequest) -> Problem:
     _note(error, request, status)
     headers: dict[str, str] = {}
     extra: dict[str, Any] = {}
-    if isinstance(error, UploadBusy):
+    if error.retry_after is not None:
         headers[hdrs.RETRY_AFTER] = str(ceil(error.retry_after))
     if status >= 500 and not headers:
         # A fault of the application or its storage, and no business of the client.

@@ -20,11 +20,6 @@ from aiostreams.content.base import INLINE, offload, read_all
 from aiostreams.content.file import File
 from aiostreams.content.json import json_reader
 from aiostreams.content.ndjson import NDJSON
-from aiostreams.content.registry import (
-    content_class,
-    register_content,
-    registered_types,
-)
 from aiostreams.content.text import Text
 from aiostreams.errors import UnsupportedContent
 from aiostreams.multipart.form import Form
@@ -44,17 +39,16 @@ if TYPE_CHECKING:
 
     from aiohttp import web
 
-    from aiostreams.content.base import Content
     from aiostreams.limits import Limits
     from aiostreams.multipart.part import Part
     from aiostreams.web.state import RequestState
 
 __all__ = [
+    "in_memory",
     "iter_ndjson",
     "iter_parts",
     "open_stream",
     "read_bytes",
-    "read_content",
     "read_form",
     "read_json",
     "read_text",
@@ -123,9 +117,10 @@ async def _read_bytes(
     return data
 
 
-async def _in_memory(
+async def in_memory(
     request: web.BaseRequest, limits: Limits | None, call: str
 ) -> ByteStream:
+    """Read all of the body, for ``decode`` of a Content."""
     data = await _read_bytes(request, limits, call)
     return ByteStream(data, content_type=request.headers.get("Content-Type"))
 
@@ -140,7 +135,7 @@ async def read_text(request: web.BaseRequest, *, limits: Limits | None = None) -
         StreamError: as raised by the stream.
     """
     text = await Text.decode(
-        await _in_memory(request, limits, "read_text()"), limits=limits
+        await in_memory(request, limits, "read_text()"), limits=limits
     )
     return str(text)
 
@@ -259,47 +254,6 @@ async def _iter_ndjson(
     )
     async for value in lines:
         yield value
-
-
-# Those of forms need to know multipart, and so stand here.
-register_content("application/x-www-form-urlencoded")(Form)
-register_content("multipart/form-data")(MultiPart)
-
-
-async def read_content(request: web.BaseRequest, *types: type[Content]) -> Content:
-    """Read the body as the Content of its Content-Type.
-
-    JSON (and ``*/*+json``), MessagePack, forms, multipart forms and text are parsed;
-    NDJSON and CSV are parsed as they are iterated; what ``register_content`` was given
-    is read by its class; anything else is a ``File`` over the stream.
-
-    Args:
-        request: whose body.
-        types: the classes that are welcome; all unless given.
-
-    Raises:
-        UnsupportedContent: the Content-Type is of none of ``types``.
-        TypeError: none of ``types`` is registered.
-        StreamError: as raised by ``decode`` of the class, and by the stream.
-    """
-    header = request.headers.get("Content-Type") or "application/octet-stream"
-    media_type = media_type_of(header)
-    kind = content_class(media_type) or File
-    if types and not issubclass(kind, types):
-        accept = ", ".join(registered_types(types))
-        if not accept:
-            raise TypeError(f"{types[0].__name__} is not registered: register_content")
-        raise UnsupportedContent(
-            f"the body must be one of {accept}, not {media_type[:80]!r}", accept=accept
-        )
-    body = body_of(request)
-    if kind is MultiPart:
-        return await read_form(request)
-    if kind.reads_stream:
-        source = body.source("read_content()")
-        return await kind.decode(source, limits=body.limits)
-    stream = await _in_memory(request, body.limits, "read_content()")
-    return await kind.decode(stream, limits=body.limits)
 
 
 _MULTIPART: Final = "multipart/form-data"

@@ -3,28 +3,25 @@
 from __future__ import annotations
 
 from math import isfinite
-from typing import TYPE_CHECKING, Any, Final, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from aiohttp import hdrs, web
 
 from aiostreams.content.base import Content
-from aiostreams.content.registry import registered_types
 from aiostreams.sansio.disposition import content_disposition
-from aiostreams.sansio.negotiation import choose_type
 from aiostreams.streams.base import Stream
 from aiostreams.web.digests import check_algorithms
-from aiostreams.web.errors import not_acceptable
 from aiostreams.web.response import BodyResponse, MemoryResponse, make_response
 from aiostreams.web.response_headers import given_validators
 from aiostreams.web.state import body_of
 
 if TYPE_CHECKING:
     import datetime as dt
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Mapping
 
     from aiohttp import ETag
 
-__all__ = ["negotiate", "respond", "response_of"]
+__all__ = ["respond", "response_of"]
 
 
 def respond(
@@ -126,66 +123,3 @@ async def response_of(result: Any, request: web.Request) -> web.StreamResponse:
         body_of(request).hold(response)
         response.held = True
     return response
-
-
-# Not what a client should get of a value without being asked: markup that is not
-# escaped, and what browsers send.
-_ASKED_FOR: Final = frozenset(
-    {"text/html", "application/x-www-form-urlencoded", "multipart/form-data"}
-)
-
-
-def negotiate(
-    request: web.BaseRequest, value: Any, *classes: type[Content]
-) -> web.StreamResponse:
-    """Make a response with ``value`` as the content type that the client likes best.
-
-        return negotiate(request, rows, JSON, CSV)
-
-    Args:
-        request: whose ``Accept`` counts (RFC 9110 section 12.5.1).
-        value: what each class is made of, as its only argument.
-        classes: what is offered, best first; every registered class that can be made
-            of ``value`` unless given, but HTML and forms.
-
-    Raises:
-        HTTPNotAcceptable: the client accepts nothing of that; the answer names it.
-        TypeError: no class can be made of ``value``, or one is not registered.
-    """
-    offers: dict[str, Content] = {}
-    seen = set()
-    for media_type, known in _offered(classes):
-        if known in seen:
-            continue
-        seen.add(known)
-        make: Any = known
-        try:
-            offers[media_type] = make(value)
-        except (TypeError, ValueError):
-            continue  # it cannot be made of this
-    accept = request.headers.getall(hdrs.ACCEPT, ())
-    vary: dict[str, str] = {hdrs.VARY: hdrs.ACCEPT}
-    failure: Exception | None = None
-    while offers:
-        chosen = choose_type(accept, list(offers))
-        if chosen is None:
-            names = ", ".join(offers)
-            raise not_acceptable(f"what there is: {names}", request, vary)
-        try:
-            return respond(offers.pop(chosen), headers=vary)
-        except (TypeError, ValueError) as error:
-            failure = failure or error  # a value that it has nothing for
-    raise failure or TypeError(f"no content can be made of {type(value).__name__}")
-
-
-def _offered(classes: Sequence[type[Content]]) -> list[tuple[str, type[Content]]]:
-    if not classes:
-        every = registered_types()
-        return [pair for pair in every.items() if pair[0] not in _ASKED_FOR]
-    found = []
-    for known in classes:
-        names = [name for name, one in registered_types().items() if one is known]
-        if not names:
-            raise TypeError(f"{known.__name__} is not registered: register_content")
-        found.append((names[0], known))
-    return found

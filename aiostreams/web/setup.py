@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import importlib
 import sys
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from aiohttp import web
 
@@ -12,8 +13,6 @@ from aiostreams.limits import DEFAULT_LIMITS, Limits
 from aiostreams.uploads.formmodel import check_model
 from aiostreams.web.compression.config import DEFAULT_COMPRESSION, Compression
 from aiostreams.web.middleware import outer_half
-from aiostreams.web.resumable.config import DEFAULT_UPLOADS, ResumableUploads
-from aiostreams.web.resumable.route import add_fields, install
 from aiostreams.web.resumable.service import APP_UPLOADS, Service
 from aiostreams.web.state import (
     APP_LIMITS,
@@ -21,15 +20,33 @@ from aiostreams.web.state import (
     APP_SUBSCRIPTIONS,
     Subscriptions,
 )
-from aiostreams.web.stats.reporter import Reporter
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Iterable
 
     from aiostreams.storage.base import Storage
+    from aiostreams.web.resumable.config import ResumableUploads
     from aiostreams.web.stats.model import OnStats
 
 __all__ = ["run_app", "setup"]
+
+# What makes handlers resumable. Where nothing has imported it, no handler is, and an
+# application does without the fifteen modules behind it.
+_ROUTE: Final = "aiostreams.web.resumable.route"
+# What handlers may use as ``aiostreams.name``, without an import of their own: loaded
+# at the start, so that no request waits for that.
+_FOR_HANDLERS: Final = (
+    "aiostreams.content.events",
+    "aiostreams.content.zip",
+    "aiostreams.files.replay",
+    "aiostreams.uploads.direct",
+    "aiostreams.web.contents",
+    "aiostreams.web.iter_json",
+    "aiostreams.web.proxy",
+    "aiostreams.web.receive",
+    "aiostreams.web.wrap_body",
+    "aiostreams.web.wrap_response",
+)
 
 
 def setup(
@@ -95,8 +112,10 @@ def setup(
     app[APP_SUBSCRIPTIONS] = subscriptions = Subscriptions()
     # Before aiohttp waits for handlers: these would never come to an end.
     app.on_shutdown.append(subscriptions.end)
-    service = app[APP_UPLOADS] = Service(resumable or DEFAULT_UPLOADS, storage)
+    service = app[APP_UPLOADS] = Service(resumable, storage)
     if resumable is not None:
+        from aiostreams.web.resumable.route import add_fields  # noqa: PLC0415 - see _ROUTE
+
         # Else when the application starts; a sub-application's signal is frozen then.
         app.on_response_prepare.append(add_fields)
     # Without limits: those of the innermost application that has some, as found by
@@ -113,13 +132,18 @@ def setup(
 
     app.on_startup.append(outermost_again)
     if on_stats is not None:
+        from aiostreams.web.stats.reporter import Reporter  # noqa: PLC0415 - few want it
+
         reporter = Reporter(on_stats)
         reporter.install(app)  # further out
         service.on_expired = reporter.expire_upload
 
     async def start_uploads(app: web.Application) -> None:
-        if install(app):
-            await service.start()
+        if _ROUTE in sys.modules:
+            from aiostreams.web.resumable.route import install  # noqa: PLC0415 - see _ROUTE
+
+            if install(app):
+                await service.start()
 
     async def end_uploads(_app: web.Application) -> None:
         await service.shutdown()
@@ -131,11 +155,17 @@ def setup(
     app.on_shutdown.append(end_uploads)
     app.on_cleanup.insert(0, stop_uploads)
     app.on_startup.append(_adopt_zlib_backend)
+    app.on_startup.append(_load_for_handlers)
     return app
 
 
 async def _close_storage(app: web.Application) -> None:
     await app[APP_STORAGE].close()
+
+
+async def _load_for_handlers(_app: web.Application) -> None:
+    for name in _FOR_HANDLERS:
+        importlib.import_module(name)
 
 
 async def _adopt_zlib_backend(_app: web.Application) -> None:

@@ -3,6 +3,9 @@
 ``setup`` makes a ``Service`` for each application. When that starts, and a route of it
 takes resumable uploads, the service tries whether the storage keeps its promises, and
 sweeps, at once and every hour. When it is shut down, requests that append commit.
+
+Every application has a ``Service``, and few have such a route: what keeps uploads is
+imported when there are some to keep.
 """
 
 from __future__ import annotations
@@ -15,16 +18,12 @@ from typing import TYPE_CHECKING, Any, Final
 from aiohttp import web
 
 from aiostreams.errors import StorageError, StreamError
-from aiostreams.resumable.disk import DiskStaging
-from aiostreams.resumable.engine import Uploads
-from aiostreams.resumable.log import LogStaging
-from aiostreams.resumable.staging import Unsuitable
-from aiostreams.storage.disk import DiskStorage
 from aiostreams.streams.tasks import end
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from aiostreams.resumable.engine import Uploads
     from aiostreams.resumable.staging import Staging
     from aiostreams.resumable.state import Protocol
     from aiostreams.storage.base import Storage
@@ -43,19 +42,30 @@ class Service:
     """The resumable uploads of one application.
 
     Args:
-        config: how they are kept.
+        config: how they are kept; the defaults if ``None``.
         storage: of the application; ``None`` for one that has none.
 
     Attributes:
         on_expired: called with the protocol of each upload that has expired.
     """
 
-    def __init__(self, config: ResumableUploads, storage: Storage | None) -> None:
-        self.config: ResumableUploads = config
+    def __init__(
+        self, config: ResumableUploads | None, storage: Storage | None
+    ) -> None:
+        self._config = config
         self._storage = storage
         self._uploads: Uploads | None = None
         self._sweeping: asyncio.Task[None] | None = None
         self.on_expired: Callable[[Protocol], None] | None = None
+
+    @property
+    def config(self) -> ResumableUploads:
+        """How the uploads are kept."""
+        if self._config is None:
+            from aiostreams.web.resumable.config import DEFAULT_UPLOADS  # noqa: PLC0415
+
+            self._config = DEFAULT_UPLOADS
+        return self._config
 
     @property
     def uploads(self) -> Uploads:
@@ -65,10 +75,16 @@ class Service:
             RuntimeError: there is nowhere to keep them.
         """
         if self._uploads is None:
+            from aiostreams.resumable.engine import Uploads  # noqa: PLC0415
+
             self._uploads = Uploads(self._staging(), claim=self.config.claim)
         return self._uploads
 
     def _staging(self) -> Staging:
+        from aiostreams.resumable.disk import DiskStaging  # noqa: PLC0415
+        from aiostreams.resumable.log import LogStaging  # noqa: PLC0415
+        from aiostreams.storage.disk import DiskStorage  # noqa: PLC0415
+
         storage = self.config.staging
         if storage is None and self._storage is not None:
             hidden: Storage | None = getattr(self._storage, "hidden", None)
@@ -92,6 +108,8 @@ class Service:
             Unsuitable: it does not keep the promises that uploads rely on.
             RuntimeError: there is no storage.
         """
+        from aiostreams.resumable.staging import Unsuitable  # noqa: PLC0415
+
         try:
             await self.uploads.staging.check()
         except Unsuitable:
@@ -137,8 +155,8 @@ class Service:
         task, self._sweeping = self._sweeping, None
         if task is not None:
             await end(task)
-        if self.config.staging is not None:
-            await self.config.staging.close()
+        if self._config is not None and self._config.staging is not None:
+            await self._config.staging.close()
 
 
 APP_UPLOADS: Final = web.AppKey("aiostreams.uploads", Service)

@@ -23,7 +23,7 @@ from aiostreams import (
     register_content,
     setup,
 )
-from aiostreams.content import registry
+from aiostreams.web import contents
 from tests.servers import serving
 
 
@@ -50,13 +50,13 @@ class Mine(Content):
 
 @pytest.fixture
 def mine() -> Iterator[None]:
-    types, suffixes = dict(registry._types), dict(registry._suffixes)
+    types, suffixes = dict(contents._types), dict(contents._suffixes)
     assert register_content("text/x-mine", "text/x-old", suffix="+mine")(Mine) is Mine
     yield
-    registry._types.clear()
-    registry._types.update(types)
-    registry._suffixes.clear()
-    registry._suffixes.update(suffixes)
+    contents._types.clear()
+    contents._types.update(types)
+    contents._suffixes.clear()
+    contents._suffixes.update(suffixes)
 
 
 async def asked(handler: Any, *, body: bytes | None = None, **headers: Any) -> Any:
@@ -201,7 +201,7 @@ class Abstract(Content):
 def test_a_class_that_does_not_fit_is_refused(cls: Any, message: str) -> None:
     with pytest.raises(TypeError, match=message):
         register_content("text/x-none")(cls)
-    assert registry.content_class("text/x-none") is None
+    assert contents._class_of("text/x-none") is None
 
 
 # -- negotiate -------------------------------------------------------------------------
