@@ -32,6 +32,8 @@ class Request:
         length: what the length of that body has to be; unchecked when ``None``.
         then: what follows on the same connection, where a protocol takes several
             requests for one thing; they count as one.
+        at_once: on how many connections it is sent before an answer is read. What it
+            costs is told of one.
     """
 
     head: bytes
@@ -39,6 +41,7 @@ class Request:
     answer: bytes | None = None
     length: int | None = None
     then: Request | None = None
+    at_once: int = 1
 
     @property
     def script(self) -> list[Request]:
@@ -100,8 +103,20 @@ class Client:
         Raises:
             ConnectionError: the server has closed the connection.
         """
+        self.send(pieces)
+        return self.answer()
+
+    def send(self, pieces: list[bytes]) -> None:
+        """Send the pieces of a request."""
         for piece in pieces:
             self._socket.sendall(piece)
+
+    def answer(self) -> Answer:
+        """Read the whole answer.
+
+        Raises:
+            ConnectionError: the server has closed the connection.
+        """
         head, rest = self._read_head()
         status = int(head[9:12])
         if status == 204:  # which never has a body

@@ -8,6 +8,7 @@ and stands in its row with the reason.
 
 from __future__ import annotations
 
+import dataclasses
 import importlib
 import importlib.util
 import os
@@ -33,6 +34,8 @@ Handler = Callable[[Any], Awaitable[Any]]
 FOLDER_VARIABLE = "AIOSTREAMS_BENCH_FOLDER"
 # Names of modules that are not to be found, separated by commas.
 WITHOUT_VARIABLE = "AIOSTREAMS_BENCH_WITHOUT"
+# The event loop, where it is not asyncio's.
+LOOP_VARIABLE = "AIOSTREAMS_BENCH_LOOP"
 FOLDER = Path(os.environ.get(FOLDER_VARIABLE, tempfile.gettempdir()))
 
 
@@ -75,15 +78,12 @@ class Contestant:
 
     def under(self, **env: str) -> Contestant:
         """The same server with more environment."""
-        return Contestant(
-            self.module,
-            self.name,
-            self.kind,
-            self.make,
-            self.needs,
-            self.auto_decompress,
-            {**self.env, **env},
-        )
+        return dataclasses.replace(self, env={**self.env, **env})
+
+    def on_uvloop(self) -> Contestant:
+        """The same server on uvloop."""
+        on = self.under(**{LOOP_VARIABLE: "uvloop"})
+        return dataclasses.replace(on, needs=(*self.needs, "uvloop"))
 
 
 def aiohttp_app(

@@ -122,9 +122,9 @@ class _Run:
         before = self._server.ask("usage")
         self._send()
         after = self._server.ask("usage")
+        requests = self._count * self._entry.request.at_once
         cpu, system, faults, switches = (
-            (late - early) / self._count
-            for late, early in zip(after, before, strict=True)
+            (late - early) / requests for late, early in zip(after, before, strict=True)
         )
         self.samples.cpu.append(cpu)
         self.samples.system.append(system)
@@ -151,10 +151,14 @@ class _Run:
             self._send_one()
 
     def _send_one(self) -> None:
+        clients = self._server.at_once(self._entry.request.at_once)
         for pieces in self._script:
-            answer = self._server.client.exchange(pieces)
-            if not 200 <= answer.status < 300:
-                raise RuntimeError(f"{self._entry.title}: {answer}")
+            for client in clients:
+                client.send(pieces)
+            for client in clients:
+                answer = client.answer()
+                if not 200 <= answer.status < 300:
+                    raise RuntimeError(f"{self._entry.title}: {answer}")
 
 
 def _wrong(request: Request, answer: Answer) -> str | None:

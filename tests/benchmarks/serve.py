@@ -30,7 +30,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from tests.benchmarks.contestants import WITHOUT_VARIABLE, Contestant
+from tests.benchmarks.contestants import LOOP_VARIABLE, WITHOUT_VARIABLE, Contestant
 
 # How often the loop is asked whether it is there, in seconds.
 _BEAT = 0.001
@@ -187,6 +187,10 @@ async def serve(module: str, name: str) -> None:
 if __name__ == "__main__":
     for _absent in filter(None, os.environ.get(WITHOUT_VARIABLE, "").split(",")):
         sys.modules[_absent] = None  # type: ignore[assignment]
-    asyncio.run(serve(*sys.argv[1:]))
+    _make_loop = None
+    if _loop := os.environ.get(LOOP_VARIABLE):
+        _make_loop = importlib.import_module(_loop).new_event_loop
+    with asyncio.Runner(loop_factory=_make_loop) as _runner:
+        _runner.run(serve(*sys.argv[1:]))
     # Whatever a peer leaves running ends here.
     os._exit(0)

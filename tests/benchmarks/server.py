@@ -52,6 +52,7 @@ class Server:
         inherited = {
             name: value for name, value in os.environ.items() if name not in _CLEARED
         }
+        self._others: list[Client] = []
         self._process = subprocess.Popen(
             [
                 sys.executable,
@@ -82,6 +83,12 @@ class Server:
         """A connection to it, made when first asked for."""
         return Client(self.port)
 
+    def at_once(self, count: int) -> list[Client]:
+        """So many connections to it; the first is ``client``."""
+        while len(self._others) < count - 1:
+            self._others.append(Client(self.port))
+        return [self.client, *self._others[: count - 1]]
+
     def _answer(self) -> Any:
         assert self._process.stdout is not None
         line = self._process.stdout.readline()
@@ -100,7 +107,8 @@ class Server:
     def close(self) -> None:
         """Close the connection, and end the process."""
         if "client" in self.__dict__:
-            self.client.close()
+            for client in self.at_once(1 + len(self._others)):
+                client.close()
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         self._process.stdin.close()

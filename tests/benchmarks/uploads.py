@@ -8,6 +8,7 @@ the hash of as many bytes that lie in the processor's cache.
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import os
 import secrets
@@ -149,6 +150,9 @@ _LARGE = 256 * MiB
 _SMALL_FORM = put(_small_form, fields=_TYPE, answer=f"3 {_SMALL} 64".encode())
 _SMALL_POST = put(_small_form, fields=_TYPE, answer=f"3 {_SMALL}".encode())
 _SMALL_FILE = put(lambda: os.urandom(_SMALL), answer=str(_SMALL).encode())
+_SMALL_FORMS = dataclasses.replace(_SMALL_FORM, at_once=64)
+_SMALL_POSTS = dataclasses.replace(_SMALL_POST, at_once=64)
+_SMALL_FILES = dataclasses.replace(_SMALL_FILE, at_once=64)
 _LARGE_FORM = put(_large_form, fields=_TYPE, answer=f"1 {_LARGE} 64".encode())
 _LARGE_FILE = put(lambda: os.urandom(MiB) * 256, answer=str(_LARGE).encode())
 _LARGE_SUM = put(lambda: os.urandom(MiB) * 256, answer=f"{_LARGE} 64".encode())
@@ -168,6 +172,38 @@ ROWS = [
                 Entry("aiohttp post(), blocking write", post_and_write, _SMALL_POST),
                 times_less(3),
             ),
+        ],
+    ),
+    Row(
+        "receive 10 KiB file, 64 at once",
+        19,
+        Entry("receive() into DiskStorage", received, _SMALL_FORMS),
+        [
+            Peer(Entry("bare file, blocking", bare_file, _SMALL_FILES), kin=True),
+            Peer(
+                Entry("aiohttp post(), blocking write", post_and_write, _SMALL_POSTS),
+                times_less(3),
+            ),
+        ],
+    ),
+    Row(
+        "receive 10 KiB file, on uvloop",
+        19,
+        Entry("receive() into DiskStorage", received.on_uvloop(), _SMALL_FORM),
+        [
+            Peer(
+                Entry("bare file, blocking", bare_file.on_uvloop(), _SMALL_FILE),
+                kin=True,
+            ),
+            Peer(
+                Entry(
+                    "aiohttp post(), blocking write",
+                    post_and_write.on_uvloop(),
+                    _SMALL_POST,
+                ),
+                times_less(3),
+            ),
+            Peer(Entry("receive(), on asyncio", received, _SMALL_FORM), kin=True),
         ],
     ),
     Row(
