@@ -121,6 +121,18 @@ async def test_more_requests_than_a_record_names(make_staging: Make) -> None:
     assert await bytes_of(Uploads(make_staging()), added.upload) == want
 
 
+@pytest.mark.slow
+async def test_more_requests_than_a_store_has_parts() -> None:
+    """That is 10,000; here each request costs what the first one does, and counts."""
+    uploads = Uploads(LogStaging(MemoryStorage()))
+    data = bytes(n % 251 for n in range(10_001))
+    upload = await uploads.create(info_of(length=len(data)))
+    for at in range(len(data)):
+        added = await add(uploads, upload, data[at : at + 1], at=at)
+    assert added.upload.state.complete
+    assert await bytes_of(uploads, added.upload) == data
+
+
 async def test_another_offset_is_refused_and_changes_nothing(
     make_staging: Make,
 ) -> None:

@@ -23,7 +23,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import quote
 
-from aiohttp import hdrs, web
+from aiohttp import HttpVersion11, hdrs, web
 from multidict import CIMultiDict
 from yarl import URL
 
@@ -117,6 +117,12 @@ _KEPT: Final = (
     "Repr-Digest",
 )
 _LONGEST_FIELD: Final = 1024
+# Fields by which a proxy shows, and how often the offset is asked for in vain before
+# one is suspected.
+_OF_PROXIES: Final = frozenset(
+    {"forwarded", "via", "x-forwarded-for", "x-forwarded-proto", "x-real-ip"}
+)
+_FENCES_IN_VAIN: Final = 3
 _host = re.compile(r"[A-Za-z0-9.\-_\[\]:]{1,255}").fullmatch
 
 _logger = logging.getLogger("aiostreams.resumable")
@@ -295,7 +301,31 @@ class Exchange:
         """
         upload_id = self.require_id()
         with self.known():
-            return self._meet(await self.service.uploads.fence(upload_id, self.check))
+            upload = await self.service.uploads.fence(upload_id, self.check)
+        self._suspect_buffering(upload.state)
+        return self._meet(upload)
+
+    def _suspect_buffering(self, state: UploadState) -> None:
+        """Warn, once, of a proxy that seems to take complete requests first.
+
+        Of a request that breaks off such a proxy passes nothing on, so its client asks
+        for the offset again and again, and it stays what it is.
+        """
+        service, request = self.service, self.request
+        if service.warned or not state.open or state.fences < _FENCES_IN_VAIN:
+            return
+        if request.version < HttpVersion11 or not _OF_PROXIES.isdisjoint(
+            name.lower() for name in request.headers
+        ):
+            service.warned = True
+            _logger.warning(
+                "upload without progress behind a proxy: %s: it was asked for %d times "
+                "and got no byte in between. A proxy that takes complete requests "
+                "before it passes them on (nginx without 'proxy_request_buffering "
+                "off') makes resuming impossible",
+                self.upload_id,
+                state.fences,
+            )
 
     async def cancel(self) -> None:
         """End the upload of the URL.

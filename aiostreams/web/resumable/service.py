@@ -47,6 +47,7 @@ class Service:
 
     Attributes:
         on_expired: called with the protocol of each upload that has expired.
+        warned: whether there was a warning of a proxy that takes complete requests.
     """
 
     def __init__(
@@ -57,6 +58,7 @@ class Service:
         self._uploads: Uploads | None = None
         self._sweeping: asyncio.Task[None] | None = None
         self.on_expired: Callable[[Protocol], None] | None = None
+        self.warned = False
 
     @property
     def config(self) -> ResumableUploads:

@@ -172,6 +172,15 @@ async def test_tus_js_client_over_a_bad_network(
     assert server.chaos.count["cut"] + server.chaos.count["lost"] > 0
 
 
+async def test_parts_at_once_over_a_bad_network(server: Server) -> None:
+    """Whatever breaks, and in whatever order parts arrive: no byte is elsewhere."""
+    server.chaos._random = random.Random(3)
+    server.chaos.calm = False
+    result = await upload(server.url("/query"), parallelUploads=4, chunkSize=100_000)
+    server.check()
+    assert result["errors"] > 0
+
+
 # -- tuspy -------------------------------------------------------------------------------
 
 
