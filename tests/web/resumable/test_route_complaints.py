@@ -247,9 +247,7 @@ async def test_a_client_that_does_not_wait_for_the_handler_has_its_answer_later(
 
 
 @both
-async def test_reading_an_upload_locks_nothing(
-    protocol: str, storage: Storage
-) -> None:
+async def test_reading_an_upload_locks_nothing(protocol: str, storage: Storage) -> None:
     """A handler sends what it received, to a client that does not read it."""
     service = Service(storage)
 
