@@ -174,6 +174,41 @@ class Storage(ABC):
         async with sink:
             await sink.write(data)
 
+    async def put_known(
+        self,
+        key: str,
+        data: bytes,
+        digests: Mapping[str, str],
+        *,
+        content_type: str | None = None,
+        metadata: Mapping[str, str] | None = None,
+        overwrite: bool = False,
+    ) -> None:
+        """Store an object that is in memory, and whose digests are known.
+
+        A storage that has room keeps them for the streams it opens
+        (``Stream.known_digests``); this one does not.
+
+        Args:
+            key: where it will be.
+            data: its bytes.
+            digests: algorithm to hex digest of these.
+            content_type: its media type.
+            metadata: a few words about it.
+            overwrite: whether an object that is there is replaced.
+
+        Raises:
+            InvalidKey, ValueError, ObjectExists, StorageError: as :meth:`create`.
+        """
+        del digests
+        await self.put(
+            key,
+            data,
+            content_type=content_type,
+            metadata=metadata,
+            overwrite=overwrite,
+        )
+
     async def stage(
         self,
         key: str,
@@ -398,12 +433,15 @@ class StagedObject(ABC):
 
     Attributes:
         key: where it will be; may be changed until it is published.
+        digests: algorithm to hex digest of its bytes, where whoever writes it knows
+            them. A storage that has room keeps them for the streams it opens.
         published: whether it is there.
     """
 
     def __init__(self, storage: Storage, key: str, *, overwrite: bool) -> None:
         self._storage = storage
         self.key: str = key
+        self.digests: Mapping[str, str] = {}
         self._overwrite = overwrite
         self.published: bool = False
 

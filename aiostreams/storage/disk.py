@@ -20,10 +20,11 @@ import itertools
 import json
 import logging
 import os
+import re
 import secrets
 import stat
 import time
-from typing import TYPE_CHECKING, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from aiostreams.errors import (
     InvalidKey,
@@ -57,6 +58,7 @@ from aiostreams.storage.disk_draft import (
     ObjectDraft,
     SafeDirectory,
     close,
+    version_of,
 )
 from aiostreams.streams.threads import ThreadCall
 
@@ -92,11 +94,12 @@ class DiskStorage(Storage):
     objects too. Folders are private (0700), files have the mode that the umask
     gives them, 0600 while they are being written.
 
-    The content type and the metadata are kept in the extended attribute
-    ``user.aiostreams`` of the file, as JSON; ``cp -a``, ``rsync -X`` and ``tar
-    --xattrs`` keep it. On a file system without such attributes (and on macOS)
-    the content type is lost, which is logged once, and metadata are refused with
-    ``StorageError``.
+    The content type, the metadata and the digests that ``receive`` has computed are
+    kept in the extended attribute ``user.aiostreams`` of the file, as JSON; ``cp -a``,
+    ``rsync -X`` and ``tar --xattrs`` keep it. On a file system without such attributes
+    (and on macOS) the content type and the digests are lost, which is logged once, and
+    metadata are refused with ``StorageError``. Digests of a file that was written to
+    since are not given out.
 
     Other file systems keep less. Without hard links (exFAT, SMB, folders shared with a
     virtual machine) a new object takes its name by a rename that replaces nothing;
@@ -220,7 +223,7 @@ class DiskStorage(Storage):
             path,
             self._folders,
             segments,
-            encode_attributes(content_type, metadata),
+            functools.partial(encode_attributes, content_type, metadata),
             needed=bool(metadata),
             overwrite=overwrite,
             fsync=self._fsync,
@@ -240,6 +243,37 @@ class DiskStorage(Storage):
     ) -> None:
         """Store an object at once, see :meth:`Storage.put`: one trip to a thread."""
         draft = self._draft(key, content_type, metadata, overwrite=overwrite)
+        await self._store(draft, data)
+
+    async def put_known(
+        self,
+        key: str,
+        data: bytes,
+        digests: Mapping[str, str],
+        *,
+        content_type: str | None = None,
+        metadata: Mapping[str, str] | None = None,
+        overwrite: bool = False,
+    ) -> None:
+        """Store an object and its digests, see :meth:`Storage.put_known`."""
+        if type(self).put is not DiskStorage.put:
+            # What a subclass does with the bytes is not passed by.
+            await super().put_known(
+                key,
+                data,
+                digests,
+                content_type=content_type,
+                metadata=metadata,
+                overwrite=overwrite,
+            )
+            return
+        draft = self._draft(key, content_type, metadata, overwrite=overwrite)
+        draft.digests = digests
+        await self._store(draft, data)
+
+    async def _store(
+        self, draft: ObjectDraft, data: bytes | bytearray | memoryview
+    ) -> None:
         job = ThreadCall(functools.partial(draft.store, bytes(data)), waits=draft.waits)
         try:
             await job.wait()
@@ -268,7 +302,7 @@ class DiskStorage(Storage):
         return ObjectDraft(
             self._folders,
             segments,
-            encode_attributes(content_type, metadata),
+            functools.partial(encode_attributes, content_type, metadata),
             needed=bool(metadata),
             overwrite=overwrite,
             fsync=self._fsync,
@@ -285,6 +319,7 @@ class DiskStorage(Storage):
             file, end=found.st_size, content_type=attributes.content_type
         )
         await file.release()  # the stream has a lease of its own
+        stream.known_digests = attributes.digests_of(found)
         return stream
 
     async def stat(self, key: str) -> StoredObject:
@@ -519,7 +554,9 @@ class _StagedOnDisk(StagedObject):
         return stream
 
     async def _publish(self) -> None:
-        release = functools.partial(self._draft.release, check_key(self.key))
+        release = functools.partial(
+            self._draft.release, check_key(self.key), self.digests
+        )
         await _run(release)
 
     async def _discard(self) -> None:
@@ -623,12 +660,12 @@ def _describe(key: str, found: os.stat_result, attributes: Attributes) -> Stored
         found.st_size,
         attributes.content_type,
         found.st_mtime,
-        # As FileStream.etag has it.
-        f"{found.st_mtime_ns:x}-{found.st_size:x}",
+        version_of(found),
         attributes.metadata,
     )
 
 
+_DIGEST = re.compile("(?:[0-9a-f]{2})+")
 # What a file system says that keeps no attributes, or none of this file.
 _NO_ATTRIBUTES = REFUSALS | {errno.ENODATA, errno.EACCES}
 
@@ -638,15 +675,30 @@ class Attributes(NamedTuple):
 
     content_type: str | None = None
     metadata: Mapping[str, str] = {}
+    digests: Mapping[str, str] = {}
+    # What the digests are of: a file that was written to since has another one.
+    version: str = ""
+
+    def digests_of(self, found: os.stat_result) -> Mapping[str, str]:
+        """Return the digests, if they are of this version."""
+        return self.digests if self.version == version_of(found) else {}
 
 
-def encode_attributes(content_type: str | None, metadata: Mapping[str, str]) -> bytes:
+def encode_attributes(
+    content_type: str | None,
+    metadata: Mapping[str, str],
+    digests: Mapping[str, str],
+    version: str,
+) -> bytes:
     """Return the attribute's value; empty when there is nothing to keep."""
     kept: dict[str, object] = {}
     if content_type is not None:
         kept["content_type"] = content_type
     if metadata:
         kept["metadata"] = metadata
+    if digests:
+        kept["digests"] = digests
+        kept["version"] = version
     return json.dumps(kept, ensure_ascii=False).encode() if kept else b""
 
 
@@ -662,5 +714,14 @@ def decode_attributes(fd: int) -> Attributes:
     except (AttributeError, ValueError, TypeError):
         pass
     else:
-        return Attributes(content_type, metadata)
+        return Attributes(content_type, metadata, *_decode_digests(kept))
     return Attributes()
+
+
+def _decode_digests(kept: Mapping[str, Any]) -> tuple[Mapping[str, str], str]:
+    digests, version = kept.get("digests"), kept.get("version")
+    if not isinstance(digests, dict) or not isinstance(version, str):
+        return {}, ""
+    if not all(_DIGEST.fullmatch(str(value)) for value in digests.values()):
+        return {}, ""
+    return digests, version

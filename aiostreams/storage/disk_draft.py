@@ -5,7 +5,8 @@ that the draft works in:
 
 * the folder is reached without following links, and made if it is missing, by the
   first write and not before; if it is pruned in between, it is made again;
-* the attributes are set on the temporary file, so they take their place with it;
+* the attributes are set on the temporary file, so they take their place with it, and
+  with the digests, where these are known by then;
 * before it takes its place, the folder must still be where the key says;
 * an object that had just been stored when its ``close()`` failed or was cancelled
   is taken back;
@@ -46,10 +47,13 @@ from aiostreams.streams.base import Stream
 from aiostreams.streams.threads import ThreadCall
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Sequence
+    from collections.abc import Callable, Generator, Mapping, Sequence
+    from typing import TypeAlias
 
     from aiostreams.streams.hashing import Hashes
     from aiostreams.streams.iterable import BytesLike
+
+    AttributesMaker: TypeAlias = Callable[[Mapping[str, str], str], bytes]
 
 __all__ = [
     "ATTRIBUTE",
@@ -58,10 +62,13 @@ __all__ = [
     "ObjectDraft",
     "SafeDirectory",
     "close",
+    "version_of",
 ]
 
 ATTRIBUTE = "user.aiostreams"
 
+# What a file system says that has no room for so large an attribute.
+_NO_ROOM = frozenset({errno.ENOSPC, errno.E2BIG, errno.ERANGE})
 # How often a folder may vanish before the temporary file is in it.
 _TRIES = 100
 
@@ -74,19 +81,22 @@ class ObjectDraft(Draft):
     Args:
         folders: where it will be.
         segments: its key.
-        attributes: the value of the extended attribute; none is set if empty.
+        attributes: makes the value of the extended attribute, of digests and of the
+            version that these are of; none is set if empty.
         needed: whether it is an error when attributes cannot be kept.
         overwrite: whether an object that is there is replaced.
         fsync: whether the commit survives a power failure.
 
     Attributes:
+        digests: of all its bytes, where somebody knows them; else those of ``hashes``.
         published: whether it is in its place, and nothing failed afterwards.
         staging: set it to have a commit make the file complete and leave it under its
             temporary name, until :meth:`release` or :meth:`drop`.
     """
 
     __slots__ = ("_at_once", "_attributes", "_folders", "_found", "_identity",
-                 "_needed", "_parents", "_staged", "published", "staging")  # fmt: skip
+                 "_needed", "_parents", "_staged", "digests", "published",
+                 "staging")  # fmt: skip
 
     # Said once in a process, not with each object.
     _warned = False
@@ -95,7 +105,7 @@ class ObjectDraft(Draft):
         self,
         folders: SafeDirectory,
         segments: tuple[str, ...],
-        attributes: bytes,
+        attributes: AttributesMaker,
         *,
         needed: bool,
         overwrite: bool,
@@ -110,6 +120,7 @@ class ObjectDraft(Draft):
         self._at_once = False
         self._found: os.stat_result | None = None
         self._staged: str | None = None
+        self.digests: Mapping[str, str] = {}
         self.published: bool = False
         self.staging: bool = False
 
@@ -154,6 +165,11 @@ class ObjectDraft(Draft):
             super()._set_mode()
         elif self._found is not None:
             set_mode(self._fd, self._found.st_mode & 0o777)
+        # All bytes are written, and the file is open still.
+        if self.hashes is not None:
+            self.digests = self.hashes.digests
+        if self.digests:
+            self._keep_digests(self._fd)
 
     def _create(self) -> None:
         tries = 0
@@ -168,8 +184,10 @@ class ObjectDraft(Draft):
                     raise
             else:
                 break
-        if self._attributes:
-            self._set_attributes()
+        # Once is enough, unless it has to fail early.
+        digests = bool(self.digests) or self.hashes is not None
+        if not digests or (self._needed and not self._at_once):
+            self._set_attributes(self._fd, self._attributes({}, ""))
 
     def _create_once(self) -> None:
         self._dir_fd = folder = self._folders.open(self._parents, make=True)
@@ -178,9 +196,21 @@ class ObjectDraft(Draft):
         finally:
             close(folder)
 
-    def _set_attributes(self) -> None:
+    def _keep_digests(self, fd: int) -> None:
+        version = version_of(os.fstat(fd))
         try:
-            os.setxattr(self._fd, ATTRIBUTE, self._attributes)
+            self._set_attributes(fd, self._attributes(self.digests, version))
+        except OSError as error:
+            if error.errno not in _NO_ROOM:
+                raise
+            # They can be computed again.
+            self._set_attributes(fd, self._attributes({}, ""))
+
+    def _set_attributes(self, fd: int, value: bytes) -> None:
+        if not value:
+            return
+        try:
+            os.setxattr(fd, ATTRIBUTE, value)
         except (AttributeError, OSError) as error:
             number = getattr(error, "errno", errno.ENOTSUP)
             if number not in REFUSALS:
@@ -219,11 +249,14 @@ class ObjectDraft(Draft):
             raise
         self.published = True
 
-    def release(self, segments: tuple[str, ...]) -> None:
+    def release(
+        self, segments: tuple[str, ...], digests: Mapping[str, str] | None = None
+    ) -> None:
         """Give the file that was staged its name. Blocking.
 
         Args:
             segments: the key; not necessarily that of the beginning.
+            digests: of all its bytes, where they have become known by now.
 
         Raises:
             StorageError: the disk failed; the file is gone.
@@ -235,6 +268,9 @@ class ObjectDraft(Draft):
         here = -1
         try:
             here = self._folders.open(old)
+            if digests and not self.digests:
+                self.digests = digests
+                self._keep_digests_of(staged, here)
             self._parents = new
             self.name: str = segments[-1]
             self._link_staged(staged, here, same=old == new)
@@ -251,6 +287,13 @@ class ObjectDraft(Draft):
                 self._folders.prune(old)
             if not self.published:
                 self._folders.prune(new)
+
+    def _keep_digests_of(self, staged: str, here: int) -> None:
+        fd = os.open(staged, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=here)
+        try:
+            self._keep_digests(fd)
+        finally:
+            close(fd)
 
     def _link_staged(self, staged: str, here: int, *, same: bool) -> None:
         for _ in range(_TRIES):
@@ -361,7 +404,7 @@ class AdoptedDraft(ObjectDraft):
         source: str,
         folders: SafeDirectory,
         segments: tuple[str, ...],
-        attributes: bytes,
+        attributes: AttributesMaker,
         *,
         needed: bool,
         overwrite: bool,
@@ -424,6 +467,11 @@ class AdoptedDraft(ObjectDraft):
         except FileNotFoundError:
             return False
         return os.path.samestat(found, os.lstat(self._source))
+
+
+def version_of(found: os.stat_result) -> str:
+    """Return the opaque validator of a file, as ``FileStream.etag`` has it."""
+    return f"{found.st_mtime_ns:x}-{found.st_size:x}"
 
 
 class _NoLinkError(Exception):

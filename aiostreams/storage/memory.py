@@ -44,6 +44,7 @@ _LARGE = 1 * MiB
 class _Object:
     stored: StoredObject
     data: bytes
+    digests: Mapping[str, str]
 
 
 class MemoryStorage(Storage):
@@ -81,9 +82,40 @@ class MemoryStorage(Storage):
             self._check_free(key)
 
         def commit(data: bytes) -> None:
-            self.add(_made(key, data, content_type, metadata), overwrite=overwrite)
+            digests = writer.known_digests
+            found = _made(key, data, content_type, metadata, digests)
+            self.add(found, overwrite=overwrite)
 
-        return _MemoryWriter(commit, content_type)
+        writer = _MemoryWriter(commit, content_type)
+        return writer
+
+    async def put_known(
+        self,
+        key: str,
+        data: bytes,
+        digests: Mapping[str, str],
+        *,
+        content_type: str | None = None,
+        metadata: Mapping[str, str] | None = None,
+        overwrite: bool = False,
+    ) -> None:
+        """Store an object and its digests, see :meth:`Storage.put_known`."""
+        mine = type(self).create is MemoryStorage.create
+        if not mine or type(self).put is not Storage.put:
+            # What a subclass does with the bytes is not passed by.
+            await super().put_known(
+                key,
+                data,
+                digests,
+                content_type=content_type,
+                metadata=metadata,
+                overwrite=overwrite,
+            )
+            return
+        check_key(key)
+        metadata = check_attributes(content_type, metadata)
+        found = _made(key, data, content_type, metadata, digests)
+        self.add(found, overwrite=overwrite)
 
     async def stage(
         self,
@@ -109,7 +141,7 @@ class MemoryStorage(Storage):
         if not overwrite:
             self._check_free(key)
         make = functools.partial(
-            _made, key, content_type=content_type, metadata=metadata
+            _made, key, content_type=content_type, metadata=metadata, digests={}
         )
         return _StagedInMemory(self, key, content_type, make, overwrite=overwrite)
 
@@ -142,7 +174,7 @@ class MemoryStorage(Storage):
         stored = dataclasses.replace(
             found.stored, key=target, modified=time.time(), etag=secrets.token_hex(8)
         )
-        self._objects[target] = _Object(stored, found.data)
+        self._objects[target] = dataclasses.replace(found, stored=stored)
 
     async def list(self, prefix: str = "") -> AsyncGenerator[StoredObject, None]:
         """List the objects whose keys begin with ``prefix``."""
@@ -167,11 +199,15 @@ class MemoryStorage(Storage):
 
 
 def _made(
-    key: str, data: bytes, content_type: str | None, metadata: Mapping[str, str]
+    key: str,
+    data: bytes,
+    content_type: str | None,
+    metadata: Mapping[str, str],
+    digests: Mapping[str, str],
 ) -> _Object:
     etag = secrets.token_hex(8)
     stored = StoredObject(key, len(data), content_type, time.time(), etag, metadata)
-    return _Object(stored, data)
+    return _Object(stored, data, digests)
 
 
 class _StagedInMemory(StagedObject):
@@ -207,7 +243,7 @@ class _StagedInMemory(StagedObject):
     async def _publish(self) -> None:
         assert self._object is not None
         stored = dataclasses.replace(self._object.stored, key=self.key)
-        found = _Object(stored, self._object.data)
+        found = _Object(stored, self._object.data, self.digests)
         self._storage.add(found, overwrite=self._overwrite)
         self._object = None
 
@@ -258,6 +294,7 @@ class _MemoryReader(ByteStream):
     def __init__(self, found: _Object) -> None:
         super().__init__(found.data, content_type=found.stored.content_type)
         self._stored = found.stored
+        self.known_digests: Mapping[str, str] = found.digests
 
     @property
     def etag(self) -> str | None:

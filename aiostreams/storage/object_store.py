@@ -37,7 +37,13 @@ from aiostreams.storage.base import (
 )
 from aiostreams.storage.incomplete import IncompleteUploads
 from aiostreams.storage.object_reader import ObjectReader
-from aiostreams.storage.object_writer import MAX_COPY, TOKEN, ObjectWriter, part_plan
+from aiostreams.storage.object_writer import (
+    MAX_COPY,
+    TOKEN,
+    ObjectWriter,
+    digests_in,
+    part_plan,
+)
 from aiostreams.storage.obstore import (
     FAREWELL,
     PATIENCE,
@@ -88,6 +94,9 @@ class ObjectStorage(Storage):
     and then copied by the store, if nothing is there. S3 copies up to 5 GiB, so more
     needs ``overwrite=True``, as does a server that ignores conditional copies. With
     keys that are random anyway, ``overwrite=True`` is faster.
+
+    Digests that ``receive`` has computed are kept with objects of up to one part: what
+    a store is to know of a larger one it has to be given before the bytes.
 
     Set a lifecycle rule that aborts incomplete multipart uploads after a day: a
     process that is killed leaves one, and so does an answer that is lost. :meth:`sweep`
@@ -165,6 +174,40 @@ class ObjectStorage(Storage):
         return self._writer(
             key, self.path(key), attributes, content_type, size, overwrite=overwrite
         )
+
+    async def put_known(
+        self,
+        key: str,
+        data: bytes,
+        digests: Mapping[str, str],
+        *,
+        content_type: str | None = None,
+        metadata: Mapping[str, str] | None = None,
+        overwrite: bool = False,
+    ) -> None:
+        """Store an object and its digests, see :meth:`Storage.put_known`."""
+        if type(self).put is not Storage.put:
+            # What a subclass does with the bytes is not passed by.
+            await super().put_known(
+                key,
+                data,
+                digests,
+                content_type=content_type,
+                metadata=metadata,
+                overwrite=overwrite,
+            )
+            return
+        sink = await self.create(
+            key,
+            content_type=content_type,
+            metadata=metadata,
+            overwrite=overwrite,
+            size=len(data),
+        )
+        async with sink:
+            await sink.write(data)
+            if sink.position == len(data):
+                sink.known_digests = digests
 
     async def stage(
         self,
@@ -245,9 +288,11 @@ class ObjectStorage(Storage):
         """Open a readable stream over what is at a path, for what is staged there."""
         found = await self.look(path, key)
         stored = _describe(key, found.meta, found.attributes)
-        return ObjectReader(
+        reader = ObjectReader(
             self.store, path, stored, found.meta["e_tag"], 0, stored.size
         )
+        reader.known_digests = digests_in(found.attributes.get(TOKEN))
+        return reader
 
     async def stat(self, key: str) -> StoredObject:
         """Describe the object."""

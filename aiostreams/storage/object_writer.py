@@ -8,7 +8,8 @@ copied, conditionally, by the store itself.
 
 Whether a request that failed was done or not, its error does not tell: the answer may
 have been lost. So each upload leaves a token in the object's metadata, and after an
-error we look: our token means success.
+error we look: our token means success. What is sent by one request has its digests
+after the token, where whoever writes it knows them by then.
 
 Nothing here is cancelled halfway. The steps that change something run in tasks of
 their own; whoever is cancelled waits for them to end, and then has them undone.
@@ -20,6 +21,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import re
 import secrets
 import warnings
 from typing import TYPE_CHECKING, Any, Protocol
@@ -33,7 +35,7 @@ from aiostreams.errors import (
     StreamError,
 )
 from aiostreams.files.writing import ChunkList
-from aiostreams.limits import GiB, MiB
+from aiostreams.limits import GiB, KiB, MiB
 from aiostreams.storage.obstore import enter, explain, finish, load
 from aiostreams.streams.base import Stream
 from aiostreams.streams.tasks import settle
@@ -43,7 +45,15 @@ if TYPE_CHECKING:
 
     from aiostreams.streams.iterable import BytesLike
 
-__all__ = ["MAX_COPY", "MAX_PARTS", "TOKEN", "ObjectWriter", "Place", "part_plan"]
+__all__ = [
+    "MAX_COPY",
+    "MAX_PARTS",
+    "TOKEN",
+    "ObjectWriter",
+    "Place",
+    "digests_in",
+    "part_plan",
+]
 
 MAX_PARTS = 10_000
 # What S3 copies by one request.
@@ -51,10 +61,21 @@ MAX_COPY = 5 * GiB
 # The name of the metadata that says which upload an object is of.
 TOKEN = "aiostreams"  # noqa: S105 - no secret
 
+# S3's limit for all metadata of an object.
+_MOST = 2 * KiB
+_DIGEST = re.compile("([a-z][a-z0-9_]{0,31})=((?:[0-9a-f]{2})+)")
+
 # Passing bytes to obstore costs as much as copying 100 KiB.
 _BATCH = 1 * MiB
 
 _logger = logging.getLogger("aiostreams.uploads")
+
+
+def digests_in(token: str | None) -> dict[str, str]:
+    """Return the digests that stand after an upload's token, by algorithm."""
+    words = (token or "").split(" ")[1:]
+    found = [_DIGEST.fullmatch(word) for word in words]
+    return {match[1]: match[2] for match in found if match}
 
 
 def part_plan(part_size: int, concurrency: int, size: int | None) -> tuple[int, int]:
@@ -244,6 +265,7 @@ class ObjectWriter(Stream):
     async def _put(self) -> None:
         """Store by one request what fits into one part."""
         enter()
+        self._keep_digests()
         mode = "overwrite" if self._overwrite else "create"
         body = self._chunks.join()
         try:
@@ -257,6 +279,15 @@ class ObjectWriter(Stream):
             )
         except Exception as error:  # noqa: BLE001 - all of obstore's
             await self._resolve(error)
+
+    def _keep_digests(self) -> None:
+        attributes = self._attributes
+        if attributes is None:
+            return
+        words = "".join(f" {k}={v}" for k, v in self.known_digests.items())
+        if len(words) + sum(len(k) + len(v) for k, v in attributes.items()) <= _MOST:
+            self._token += words
+            attributes[TOKEN] = self._token
 
     async def _complete(self) -> None:
         """Store the parts as one object, under the key."""

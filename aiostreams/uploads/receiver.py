@@ -208,6 +208,9 @@ class Receiver:
                 hashes, hashed = self._hashed(source, sink)
                 count = await copy(hashed, checks.before(sink))
                 await checks.verdict()
+                # Not of a sink that a storage of one's own has written to before.
+                if isinstance(hashes, HashStream) and sink.position == count:
+                    sink.known_digests = hashes.digests
         except LimitExceeded as error:
             raise source.named(error)  # noqa: B904 - has its cause, or is itself
         return await self._keep(file, staged, count, hashes.digests)
@@ -326,6 +329,7 @@ class Receiver:
         if isinstance(staged, HeldObject):
             self._room -= size
         key = file.key
+        staged.digests = digests
         if isinstance(self._key, DigestKey):
             key = staged.key = self._key.key(digests)
         file = dataclasses.replace(
@@ -554,9 +558,10 @@ class HeldObject(StagedObject):
     async def _publish(self) -> None:
         assert self.data is not None
         self._begun = True
-        await self._storage.put(
+        await self._storage.put_known(
             self.key,
             self.data,
+            self.digests,
             content_type=self._content_type,
             metadata=self._metadata,
             overwrite=self._overwrite,

@@ -626,6 +626,67 @@ async def test_attributes_that_cannot_be_read_are_no_missing_ones(
     assert (await storage.stat("o")).content_type == "text/plain"
 
 
+DIGESTS = {"sha256": "00" * 32, "md5": "11" * 16}
+
+
+async def test_digests_are_those_of_the_file_as_it_was(
+    storage: DiskStorage, root: Path
+) -> None:
+    async def known(key: str) -> Any:
+        async with await storage.open(key) as stream:
+            return dict(stream.known_digests)
+
+    await storage.put_known("o", b"abc", DIGESTS, metadata={"a": "b"})
+    await storage.copy("o", "p")
+    await storage.move("p", "q")
+    assert await known("o") == await known("q") == DIGESTS
+    assert (await storage.stat("o")).metadata == {"a": "b"}
+    # Written to by another program: it has other bytes now, or may have.
+    os.utime(root / "o", ns=(0, 0))
+    assert await known("q") == {}
+    assert (await storage.stat("o")).metadata == {"a": "b"}
+
+
+@pytest.mark.parametrize(
+    "kept",
+    [
+        b'{"digests": {"sha256": "xyz"}, "version": "V"}',
+        b'{"digests": {"sha256": 1}, "version": "V"}',
+        b'{"digests": ["sha256"], "version": "V"}',
+        b'{"digests": {"sha256": "00"}, "version": 1}',
+        b'{"digests": {"sha256": "00"}}',
+    ],
+)
+async def test_digests_that_make_no_sense_are_none(
+    storage: DiskStorage, root: Path, kept: bytes
+) -> None:
+    await storage.put("o", b"abc")
+    version = (await storage.stat("o")).etag
+    assert version is not None
+    os.setxattr(root / "o", ATTRIBUTE, kept.replace(b"V", version.encode()))
+    async with await storage.open("o") as stream:
+        assert stream.known_digests == {}
+
+
+async def test_digests_that_have_no_room_are_left_out(
+    storage: DiskStorage, root: Path, disk: Disk
+) -> None:
+    disk.error = errno.ENOSPC
+    calls = 0
+
+    def full(_k: int) -> bool:
+        nonlocal calls
+        calls += disk.calls[-1] == "setxattr"
+        return disk.calls[-1] == "setxattr" and calls == 1
+
+    disk.fail_at = full
+    await storage.put_known("o", b"abc", DIGESTS, content_type="text/x")
+    assert (await storage.stat("o")).content_type == "text/x"
+    async with await storage.open("o") as stream:
+        assert stream.known_digests == {}
+    assert everything(root) == ["o"]
+
+
 async def test_system_without_attributes(
     storage: DiskStorage, monkeypatch: pytest.MonkeyPatch
 ) -> None:

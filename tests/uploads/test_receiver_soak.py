@@ -164,7 +164,7 @@ def test_ten_thousand_failed_uploads_leave_nothing(tmp_path: Path) -> None:
         if name not in {"PYTHONASYNCIODEBUG", "PYTHONDEVMODE", "COVERAGE_PROCESS_START"}
     }
     done = subprocess.run(
-        [sys.executable, "-m", "tests.uploads.test_soak", str(tmp_path)],
+        [sys.executable, "-m", "tests.uploads.test_receiver_soak", str(tmp_path)],
         env=environment,
         capture_output=True,
         text=True,

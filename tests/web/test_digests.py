@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import gzip
 import hashlib
+import os
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,11 @@ from aiostreams import (
     FileStream,
     InvalidContent,
     IterStream,
+    KiB,
+    MemoryStorage,
+    MiB,
+    ObjectStorage,
+    Storage,
     Text,
     open_stream,
     read_bytes,
@@ -28,6 +34,7 @@ from aiostreams import (
     setup,
 )
 from tests.servers import CHUNKED, chunk, connected, post, serving
+from tests.storage.buckets import Bucket, store_of
 from tests.web.variants import LONG, Answer, ask, asked, every_coding
 
 
@@ -377,3 +384,85 @@ async def test_a_stored_file_knows_the_digests_of_its_upload(tmp_path: Path) -> 
         answer = await ask(raw, Want_Repr_Digest="sha-512=1")
         assert answer.raw == LONG
         assert answer.headers["repr-digest"] == digest(LONG, "sha-512")
+
+
+@pytest.fixture(params=["memory", "disk", "seaweed"])
+def storage(request: pytest.FixtureRequest, tmp_path: Path) -> Storage:
+    if request.param == "memory":
+        return MemoryStorage()
+    if request.param == "disk":
+        return DiskStorage(tmp_path)
+    bucket: Bucket = request.getfixturevalue("bucket")
+    return ObjectStorage(store_of(bucket.port), part_size=5 * MiB)
+
+
+@pytest.mark.parametrize("staged", [True, False])
+@pytest.mark.parametrize("size", [0, 100, 300 * KiB, 6 * MiB])
+async def test_a_storage_knows_the_digests_of_what_was_received(
+    storage: Storage, size: int, staged: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever opens the object later, by its key alone; nothing is read for that."""
+    monkeypatch.setattr("aiostreams.web.response._HASHED_UNASKED", -1)
+    data = os.urandom(size)
+    in_parts = isinstance(storage, ObjectStorage) and size > 5 * MiB
+
+    async def upload(request: web.Request) -> Any:
+        async with receive(
+            request,
+            key=lambda _file: "some/key",
+            hash=("sha256", "sha512"),
+            metadata={"by": "me"},
+            staged=staged,
+        ):
+            pass
+        return Text("stored")
+
+    async def download(_request: web.Request) -> Any:
+        assert (await storage.stat("some/key")).metadata == {"by": "me"}
+        return await storage.open("some/key")
+
+    app = web.Application()
+    app.router.add_post("/", upload)
+    app.router.add_get("/", download)
+    setup(app, storage=storage)
+    async with serving(app) as address, connected(address) as raw:
+        await raw.send(post(data))
+        assert (await raw.response())[0] == 200
+        for name in ("sha-512", "sha-256"):
+            answer = await ask(raw, Want_Repr_Digest=f"{name}=1")
+            assert answer.raw == data
+            # A store that has to know all before the first part knows no digest.
+            expected = None if in_parts else digest(data, name)
+            assert answer.headers.get("repr-digest") == expected
+
+
+async def test_what_a_subclass_stores_has_no_digests_of_other_bytes(
+    tmp_path: Path,
+) -> None:
+    """What it does with the bytes may change them."""
+    stores = pytest.importorskip("obstore.store", reason="needs the extra s3")
+
+    class Upper(DiskStorage):
+        async def put(self, key: str, data: Any, **kwargs: Any) -> None:
+            await super().put(key, bytes(data).upper(), **kwargs)
+
+    class Reversed(MemoryStorage):
+        async def put(self, key: str, data: Any, **kwargs: Any) -> None:
+            await super().put(key, bytes(data)[::-1], **kwargs)
+
+    class Headed(ObjectStorage):
+        async def create(self, key: str, **kwargs: Any) -> Any:
+            sink = await super().create(key, **kwargs)
+            await sink.write(b"head of ")
+            return sink
+
+    storages: list[tuple[Storage, bytes]] = [
+        (Upper(tmp_path), b"ABC"),
+        (Reversed(), b"cba"),
+        (Headed(stores.MemoryStore()), b"head of abc"),
+    ]
+    for storage, expected in storages:
+        await storage.put_known("o", b"abc", {"sha256": "00" * 32})
+        async with await storage.open("o") as stream:
+            assert stream.known_digests == {}
+            assert await stream.read() == expected
