@@ -12,9 +12,8 @@ with what it may send instead), and the application's when the application asked
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from aiostreams.codings.gzip import (
     DeflateDecoder,
@@ -51,8 +50,7 @@ __all__ = [
 ]
 
 
-@dataclass(frozen=True, slots=True)
-class Coding:
+class Coding(NamedTuple):
     """One row: see :func:`register_coding` for what the columns mean.
 
     Attributes:

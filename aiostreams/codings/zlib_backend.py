@@ -18,8 +18,7 @@ from __future__ import annotations
 import functools
 import importlib
 import zlib
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from aiostreams.limits import KiB
 
@@ -35,8 +34,7 @@ _MODULES: Final = ("isal.isal_zlib", "zlib_ng.zlib_ng", "zlib")
 _ISAL_LEVELS: Final = (0, 1, 1, 2, 2, 2, 2, 3, 3, 3)
 
 
-@dataclass(frozen=True, slots=True)
-class ZlibBackend:
+class ZlibBackend(NamedTuple):
     """One zlib-shaped module, and what there is to know about it.
 
     Attributes:

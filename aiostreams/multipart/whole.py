@@ -17,7 +17,6 @@ end, and names of files a second time.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, Generic, TypeVar
 
 from aiostreams.errors import exceeded
@@ -55,7 +54,6 @@ _PLAIN_TYPE: Final = re.compile(
 )
 
 
-@dataclass(slots=True)
 class FormParts(Generic[F]):
     """What a form had.
 
@@ -69,12 +67,22 @@ class FormParts(Generic[F]):
             files that were not filled in are among them.
     """
 
-    fields: list[tuple[str, str]] = field(default_factory=list)
-    files: list[tuple[str, F]] = field(default_factory=list)
-    places: list[int] = field(default_factory=list)
-    types: dict[int, str] = field(default_factory=dict)
-    spool: SpooledStream | None = None
-    count: int = 0
+    __slots__ = ("count", "fields", "files", "places", "spool", "types")
+
+    def __init__(
+        self,
+        fields: list[tuple[str, str]] | None = None,
+        files: list[tuple[str, F]] | None = None,
+        places: list[int] | None = None,
+        types: dict[int, str] | None = None,
+        count: int = 0,
+    ) -> None:
+        self.fields = [] if fields is None else fields
+        self.files = [] if files is None else files
+        self.places = [] if places is None else places
+        self.types = {} if types is None else types
+        self.spool: SpooledStream | None = None
+        self.count = count
 
 
 async def read_form_parts(
@@ -310,7 +318,7 @@ def _of_whole(parts: list[FormPart], charset: FormCharset) -> FormParts[Received
             except UnicodeDecodeError:
                 pass  # it is named below
         fields.append((name, charset.decode(body, content_type, len(fields) + 1)))
-    return FormParts(fields, files, places, types, None, len(parts))
+    return FormParts(fields, files, places, types, len(parts))
 
 
 def _names(part: PartBegin | FormPart, codec: str | None) -> tuple[str, str | None]:

@@ -22,8 +22,7 @@ The rules that apply to one that keeps whole answers to GET, and no others:
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Final, Self
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, Self
 
 from multidict import CIMultiDict
 
@@ -139,8 +138,7 @@ def _lifetime(response: MultiMapping[str]) -> int:
     return max(0, expires - date)
 
 
-@dataclass(frozen=True, slots=True)
-class KeptAnswer:
+class KeptAnswer(NamedTuple):
     """An answer that is kept, without its bytes.
 
     Attributes:
@@ -204,7 +202,7 @@ class KeptAnswer:
 
     def to_json(self) -> dict[str, Any]:
         """Return a value that JSON can carry."""
-        return {name: getattr(self, name) for name in self.__slots__}
+        return self._asdict()
 
     @property
     def headers(self) -> CIMultiDict[str]:
@@ -267,8 +265,8 @@ class KeptAnswer:
         names = {name.lower() for name, _ in said} | {"age"}
         kept = [field for field in self.fields if field[0].lower() not in names]
         age = ("Age", response.get("Age", "0"))
-        return replace(
-            self, fields=(*kept, *said, age), requested=requested, received=received
+        return self._replace(
+            fields=(*kept, *said, age), requested=requested, received=received
         )
 
 

@@ -14,8 +14,7 @@ err towards a full, correct answer. Nothing in this module raises.
 from __future__ import annotations
 
 import enum
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, Self, TypeAlias
+from typing import TYPE_CHECKING, Final, NamedTuple, Self, TypeAlias
 
 from aiostreams.sansio.validators import (
     EntityTag,
@@ -45,8 +44,7 @@ __all__ = [
 RETRIEVING: Final = frozenset({"GET", "HEAD", "QUERY"})
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Conditions:
+class Conditions(NamedTuple):
     """The request fields that decide: those of section 13.1, and Range."""
 
     if_match: str | None = None
@@ -73,9 +71,7 @@ class Conditions:
         return cls(**found)
 
 
-_FIELDS: Final = {
-    name.replace("_", "-"): name for name in Conditions.__dataclass_fields__
-}
+_FIELDS: Final = {name.replace("_", "-"): name for name in Conditions._fields}
 
 Verdict: TypeAlias = bool | None
 

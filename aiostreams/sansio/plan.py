@@ -15,8 +15,7 @@ A file of its own: the decision is made without I/O, and tested without a respon
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from aiostreams.sansio.conditions import (
     RETRIEVING,
@@ -40,8 +39,7 @@ if TYPE_CHECKING:
 __all__ = ["ResponsePlan", "plan_response"]
 
 
-@dataclass(frozen=True, slots=True)
-class ResponsePlan:
+class ResponsePlan(NamedTuple):
     """What to answer.
 
     Attributes:

@@ -21,8 +21,7 @@ others the one answer that cannot be amplified, instead of a merge done for them
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple, Self
 
 __all__ = [
     "MAX_RANGES",
@@ -40,8 +39,12 @@ _range_spec = re.compile(r"([0-9]+)-([0-9]*)|-([0-9]+)").fullmatch
 _MAX_DIGITS: Final = 19
 
 
-@dataclass(frozen=True, slots=True)
-class ByteRange:
+class _Run(NamedTuple):
+    start: int
+    length: int
+
+
+class ByteRange(_Run):
     """A run of bytes of a representation, never empty.
 
     Attributes:
@@ -52,12 +55,13 @@ class ByteRange:
         ValueError: ``start`` is negative, or ``length`` is less than one.
     """
 
-    start: int
-    length: int
+    __slots__ = ()
 
-    def __post_init__(self) -> None:
-        if self.start < 0 or self.length < 1:
-            raise ValueError(f"no range has {self.length} bytes from {self.start}")
+    def __new__(cls, start: int, length: int) -> Self:
+        """Check the numbers."""
+        if start < 0 or length < 1:
+            raise ValueError(f"no range has {length} bytes from {start}")
+        return super().__new__(cls, start, length)
 
     @property
     def stop(self) -> int:

@@ -17,8 +17,7 @@ import datetime as dt
 import math
 import re
 import time
-from dataclasses import dataclass
-from typing import Final, Self
+from typing import Final, NamedTuple, Self
 
 __all__ = [
     "EntityTag",
@@ -68,8 +67,12 @@ def _shown(opaque: str) -> str:
     return ascii(opaque) if len(opaque) <= 60 else f"of {len(opaque)} characters"
 
 
-@dataclass(frozen=True, slots=True)
-class EntityTag:
+class _Tag(NamedTuple):
+    opaque: str
+    weak: bool = False
+
+
+class EntityTag(_Tag):
     """An entity tag (8.8.3).
 
     Attributes:
@@ -80,15 +83,16 @@ class EntityTag:
         ValueError: ``opaque`` has a space, a control character or a quote.
     """
 
-    opaque: str
-    weak: bool = False
+    __slots__ = ()
 
-    def __post_init__(self) -> None:
-        if not _opaque(self.opaque):
-            wrong = f"the entity tag {_shown(self.opaque)} contains "
-            if _quoted(self.opaque):
+    def __new__(cls, opaque: str, weak: bool = False) -> Self:  # noqa: FBT001, FBT002
+        """Check the tag."""
+        if not _opaque(opaque):
+            wrong = f"the entity tag {_shown(opaque)} contains "
+            if _quoted(opaque):
                 raise ValueError(wrong + "its quotes; give it without them")
             raise ValueError(wrong + "a space, a control character or a quote")
+        return super().__new__(cls, opaque, weak)
 
     @classmethod
     def parse(cls, value: str) -> Self | None:
@@ -112,8 +116,7 @@ class EntityTag:
         return EntityTag(self.opaque, weak=True)
 
 
-@dataclass(frozen=True, slots=True)
-class EntityTags:
+class EntityTags(NamedTuple):
     """The value of If-Match or If-None-Match: ``*``, or a list of tags."""
 
     any: bool = False
@@ -190,8 +193,13 @@ def format_http_date(seconds: float) -> str:
     )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Validators:
+class _Known(NamedTuple):
+    etag: EntityTag | None = None
+    last_modified: float | None = None
+    exists: bool = True
+
+
+class Validators(_Known):
     """What the selected representation is at the moment of the request.
 
     Attributes:
@@ -203,13 +211,19 @@ class Validators:
         ValueError: ``last_modified`` is not a finite number.
     """
 
-    etag: EntityTag | None = None
-    last_modified: float | None = None
-    exists: bool = True
+    __slots__ = ()
 
-    def __post_init__(self) -> None:
-        if self.last_modified is not None and not math.isfinite(self.last_modified):
-            raise ValueError(f"last_modified is {self.last_modified}, not a time")
+    def __new__(
+        cls,
+        *,
+        etag: EntityTag | None = None,
+        last_modified: float | None = None,
+        exists: bool = True,
+    ) -> Self:
+        """Check the time."""
+        if last_modified is not None and not math.isfinite(last_modified):
+            raise ValueError(f"last_modified is {last_modified}, not a time")
+        return super().__new__(cls, etag, last_modified, exists)
 
     @property
     def modified_second(self) -> int | None:

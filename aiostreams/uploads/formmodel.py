@@ -29,7 +29,7 @@ from __future__ import annotations
 import dataclasses
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple, TypeAlias, TypeVar
 
 from aiostreams.content import jsontext
 from aiostreams.content.fieldtext import Shape, is_blank, prepared, shape_of
@@ -88,8 +88,7 @@ class FormField:
     name: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class FormMember:
+class FormMember(NamedTuple):
     """How one member of a model is read from a form.
 
     Attributes:

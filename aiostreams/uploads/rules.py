@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from aiostreams.errors import (
     InvalidContent,
@@ -252,8 +252,7 @@ def _short(field: str) -> str:
     return ascii(field) if len(field) <= 40 else ascii(field[:40]) + "..."
 
 
-@dataclass(frozen=True, slots=True)
-class Ceiling:
+class Ceiling(NamedTuple):
     """The most bytes that a file may have.
 
     Attributes:

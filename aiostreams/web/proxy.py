@@ -15,7 +15,6 @@ import logging
 import secrets
 import time
 import weakref
-from dataclasses import replace
 from typing import TYPE_CHECKING, ClassVar, Final
 
 from aiohttp import ClientError, ClientPayloadError, hdrs, web
@@ -735,7 +734,7 @@ class _Keeping(Transform):
             sink, self._sink = self._sink, None
             await sink.close()
         self._gone = True
-        await cache.keep(self._key, replace(self._kept, size=self._seen))
+        await cache.keep(self._key, self._kept._replace(size=self._seen))
         cache.grown(self._seen)
 
     async def _give_up(self) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import time
 
 import pytest
@@ -251,7 +250,7 @@ def test_byte_range_when_told_as_content_range() -> None:
 
 def test_byte_range_when_someone_would_change_it() -> None:
     one = ByteRange(0, 1)
-    with pytest.raises(dataclasses.FrozenInstanceError):
+    with pytest.raises(AttributeError):
         one.start = 5  # type: ignore[misc]
     assert not hasattr(one, "__dict__")
 

@@ -9,7 +9,6 @@ own, although only the rules for files ask, because it is bytes in and sizes out
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from aiostreams.errors import InvalidContent
@@ -25,7 +24,6 @@ __all__ = ["Picture", "PictureReader"]
 _PNG = b"\x89PNG\r\n\x1a\n"
 
 
-@dataclass(slots=True)
 class Picture:
     """What the headers say.
 
@@ -35,9 +33,12 @@ class Picture:
         frames: how many pictures it has, as far as counting makes a difference.
     """
 
-    width: int = 0
-    height: int = 0
-    frames: int = 0
+    __slots__ = ("frames", "height", "width")
+
+    def __init__(self) -> None:
+        self.width = 0
+        self.height = 0
+        self.frames = 0
 
     @property
     def animated(self) -> bool:

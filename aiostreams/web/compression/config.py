@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from aiostreams.codings.registry import find_coding, known_codings, unknown_coding
 from aiostreams.limits import KiB
@@ -173,8 +173,7 @@ _TYPES: Final = frozenset(
 _SUFFIXES: Final = ("+json", "+xml", "+text", "+yaml")
 
 
-@dataclass(frozen=True, slots=True)
-class Candidate:
+class Candidate(NamedTuple):
     """What may be compressed.
 
     Attributes:
