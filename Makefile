@@ -77,6 +77,7 @@ fuzz: $(VENV)/.installed-fuzz ## feed the parsers at random (SECONDS for each)
 	$(BIN)/python -m tests.fuzz --seconds $(SECONDS)
 
 chaos: $(VENV)/.installed-dev ## kill workers while they take uploads (KILLS)
+	-@$(BIN)/python -m tests.node azurite
 	$(BIN)/python -m tests.web.resumable.storm --kills $(KILLS) $(ARGS)
 
 soak: $(VENV)/.installed-dev ## an hour of mixed traffic on the example app, on SeaweedFS (ARGS=--help)

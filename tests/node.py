@@ -1,7 +1,8 @@
 """Node.js, and the packages of npm that clients in the tests are made of.
 
 ``python -m tests.node`` installs the packages into ``build/npm``; ``make test`` does.
-Tests that need one are skipped where it, or Node.js, is missing.
+``python -m tests.node azurite`` installs a large one too, as ``make chaos`` does. Tests
+that need one are skipped where it, or Node.js, is missing.
 """
 
 from __future__ import annotations
@@ -23,6 +24,8 @@ PACKAGES = (
     # Makes one script of what a page imports.
     "esbuild@0.28.2",
 )
+# With its dependencies these are 295 packages, 190 MB.
+LARGE = {"azurite": "azurite@3.35.0"}
 # Not .cache, which the builder of the documentation empties.
 FOLDER = Path(__file__).parents[1] / "build" / "npm"
 
@@ -70,9 +73,10 @@ def main() -> None:
         raise SystemExit("no npm: pip install 'pyright[nodejs]'")
     FOLDER.mkdir(parents=True, exist_ok=True)
     path = os.pathsep.join([str(Path(node).parent), os.environ["PATH"]])
-    command = [npm, "install", "--silent", "--no-fund", "--no-audit", *PACKAGES]
+    packages = [*PACKAGES, *(LARGE[name] for name in sys.argv[1:])]
+    command = [npm, "install", "--silent", "--no-fund", "--no-audit", *packages]
     ran = subprocess.run(
-        command, cwd=FOLDER, env={**os.environ, "PATH": path}, check=False, timeout=120
+        command, cwd=FOLDER, env={**os.environ, "PATH": path}, check=False, timeout=300
     )
     sys.exit(ran.returncode)
 

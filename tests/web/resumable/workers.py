@@ -40,6 +40,8 @@ from aiostreams import (
 )
 from aiostreams.resumable import engine
 from aiostreams.storage.base import Storage
+from tests.storage.azurite import azure_store_of
+from tests.storage.buckets import store_of
 
 # So that there is more than one commit to an upload of a megabyte.
 COMMIT_BYTES = 192 * 1024
@@ -51,14 +53,14 @@ class Workers:
 
     Args:
         folder: for their log, and for the files of ``DiskStorage``.
-        storage: ``disk``, ``fsync``, ``memory``, or the port of an S3 server.
+        storage: ``disk``, ``fsync``, ``memory``, or ``s3:PORT`` or ``azure:PORT``.
         claim: see ``ResumableUploads``.
 
     Attributes:
         ports: of those that run, by their process ids.
     """
 
-    def __init__(self, folder: Path, storage: str | int, *, claim: float) -> None:
+    def __init__(self, folder: Path, storage: str, *, claim: float) -> None:
         self.folder = folder
         self.storage = storage
         self.claim = claim
@@ -131,13 +133,13 @@ class Workers:
 
 
 def storage_of(config: dict[str, Any]) -> Storage:
-    kind = config["storage"]
+    kind, _, port = config["storage"].partition(":")
     if kind == "memory":
         return MemoryStorage()
-    if isinstance(kind, int):
-        from tests.storage.buckets import store_of
-
-        return ObjectStorage(store_of(kind))
+    if kind == "s3":
+        return ObjectStorage(store_of(int(port)))
+    if kind == "azure":
+        return ObjectStorage(azure_store_of(int(port)))
     return DiskStorage(Path(config["folder"]) / "files", fsync=kind == "fsync")
 
 
