@@ -386,7 +386,7 @@ class Uploads:
         mine = token or secrets.token_hex(8)
 
         def claim(_: UploadInfo, state: UploadState) -> UploadState:
-            if state.answer is not None:
+            if state.answer is not None and state.claim != mine:
                 return state
             state.check(time.time())
             return state.claimed_by(mine, time.time(), self._claim)
@@ -432,29 +432,43 @@ class Uploads:
         failed: StorageError | None = None
         for _ in range(_TRIES):
             try:
-                await self.staging.change(upload_id, step)
-            except UploadBusy:
-                # It took so long that another one was begun, and maybe has answered.
-                found = await self.staging.change(upload_id, lambda _, state: state)
-                return found.state.answer or answer
+                found = await self.staging.change(upload_id, step)
             except (UploadNotFound, UploadGone):
                 return answer  # deleted while the handler ran
             except StorageError as error:
                 failed = error
             else:
-                return answer
+                return found.state.answer or answer
             await asyncio.sleep(pause)
             pause *= 2
         # It is given now; whoever asks again has the handler run again.
         _logger.error("answer not kept: %s: %s", upload_id, failed)
         return answer
 
-    async def clear(self, upload: StagedUpload) -> None:
-        """Remove the bytes of an upload that was answered; else the sweep does."""
+    async def clear(self, upload_id: str) -> None:
+        """Remove the bytes of an upload that was answered; else the sweep does.
+
+        They stay while its handler may run: here it has ended, but it may have taken so
+        long that another process has begun it too. And they stay if its answer could
+        not be kept.
+        """
         try:
-            await self.staging.clear(upload)
+            found = await self.staging.change(upload_id, lambda _, state: state)
+        except (UploadNotFound, UploadGone):
+            return
+        except (StorageError, UploadBusy) as error:
+            _logger.warning("bytes left for the sweep: %s: %s", upload_id, error)
+            return
+        await self._clear(found)
+
+    async def _clear(self, found: StagedUpload) -> None:
+        state = found.state
+        if state.answer is None or state.is_running(time.time()):
+            return
+        try:
+            await self.staging.clear(found)
         except StorageError as error:
-            _logger.warning("bytes left for the sweep: %s: %s", upload.info.id, error)
+            _logger.warning("bytes left for the sweep: %s: %s", found.info.id, error)
 
     # -- parts ---------------------------------------------------------------------
 
@@ -570,8 +584,7 @@ class Uploads:
             nonlocal expired
             now = time.time()
             expired = False
-            running = state.claim is not None and now < state.claimed
-            if now < state.expires or running or state.deleted:
+            if now < state.expires or state.is_running(now) or state.deleted:
                 return state
             expired = state.open
             return replace(state, deleted=True)
@@ -579,8 +592,7 @@ class Uploads:
         try:
             found = await self.staging.change(upload_id, step)
             if not found.state.deleted:
-                if found.state.answer is not None:
-                    await self.clear(found)
+                await self._clear(found)
                 return False
             if expired:
                 _logger.debug("upload expired: %s", upload_id)

@@ -402,19 +402,25 @@ class UploadState:
         runs = self.runs if self.claim == token else self.runs + 1
         return replace(self, claim=token, claimed=now + patience, runs=runs)
 
+    def is_running(self, now: float) -> bool:
+        """Whether the handler may be running, and reads the bytes."""
+        return self.claim is not None and now < self.claimed
+
     def released_by(self, token: str) -> UploadState:
-        """Return the state after the handler was ended before it could answer."""
+        """Return the state after the handler has ended, and no answer of it counts."""
         return replace(self, claim=None) if self.claim == token else self
 
     def answered_by(self, token: str, answer: Answer, until: float) -> UploadState:
         """Return the state after the handler has answered.
 
-        Raises:
-            UploadBusy: somebody else runs it by now: this one took too long.
+        The first answer stays. Who took so long that another process runs the handler
+        too leaves it the claim, and failures of its own count for nothing then.
         """
-        if self.answer is not None or self.claim != token:
-            raise UploadBusy("the upload is processed by another request", 1)
-        return replace(self, claim=None, answer=answer, expires=until)
+        if self.answer is not None:
+            return self.released_by(token)
+        if self.claim in {None, token}:
+            return replace(self, claim=None, answer=answer, expires=until)
+        return self if answer.refused else replace(self, answer=answer, expires=until)
 
     def dump(self) -> dict[str, Any]:
         """Return what of it is not as usual, for JSON."""

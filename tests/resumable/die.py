@@ -21,8 +21,10 @@ from typing import Any
 
 from aiostreams.resumable.disk import DiskStaging
 from aiostreams.resumable.engine import Uploads
+from aiostreams.storage.base import Storage
+from aiostreams.storage.disk import DiskStorage
 
-from .test_engine_kills import Witness, check, live
+from .test_engine_kills import FINAL, Witness, check, end, live
 
 # Every call that changes something; one that does not differs by nothing from those.
 STEPS = (
@@ -88,6 +90,15 @@ def in_child(run: Callable[[], None]) -> int:
     return os.waitpid(pid, 0)[1]
 
 
+def application(root: Path, fsync: bool) -> tuple[Storage, Uploads]:
+    storage = DiskStorage(root / "files", fsync=fsync, sweep_after=None)
+    return storage, Uploads(DiskStaging(root / "staging", fsync=fsync), claim=CLAIM)
+
+
+def names(root: Path) -> set[str]:
+    return {path.name for path in root.rglob("*")}
+
+
 def main(folder: Path, fsync: bool) -> None:
     fatal = 0
     killed = True
@@ -99,8 +110,13 @@ def main(folder: Path, fsync: bool) -> None:
         def life() -> None:
             witness = Reporter(writing)  # noqa: B023
             arm(str(root), fatal)  # noqa: B023
-            staging = DiskStaging(root, fsync=fsync)  # noqa: B023
-            asyncio.run(live(Uploads(staging, claim=CLAIM), witness))
+            storage, uploads = application(root, fsync)  # noqa: B023
+
+            async def run() -> None:
+                await live(uploads, witness, storage)
+                await end(uploads, witness)
+
+            asyncio.run(run())
 
         status = in_child(life)
         os.close(writing)
@@ -113,10 +129,15 @@ def main(folder: Path, fsync: bool) -> None:
             raise SystemExit(f"it failed at step {fatal}: {status}")
 
         def afterwards() -> None:
-            staging = DiskStaging(root, fsync=fsync)  # noqa: B023
-            asyncio.run(check(Uploads(staging, claim=CLAIM), witness))  # noqa: B023
-            left = [path.name for path in root.iterdir()] if root.exists() else []  # noqa: B023
-            assert witness.upload_id is None or left == [], left  # noqa: B023
+            storage, uploads = application(root, fsync)  # noqa: B023
+
+            async def run() -> None:
+                await check(uploads, witness, storage)  # noqa: B023
+                await storage.sweep(-1)
+
+            asyncio.run(run())
+            if witness.upload_id is not None:  # noqa: B023
+                assert names(root) == {"staging", "files", FINAL}  # noqa: B023
 
         if in_child(afterwards):
             raise SystemExit(f"after step {fatal}: {vars(witness)}")

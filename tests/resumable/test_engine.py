@@ -16,7 +16,7 @@ from aiostreams.limits import KiB, MiB
 from aiostreams.resumable import engine, log
 from aiostreams.resumable.engine import TooLong, Uploads
 from aiostreams.resumable.log import LogStaging
-from aiostreams.resumable.staging import Staging
+from aiostreams.resumable.staging import StagedUpload, Staging
 from aiostreams.resumable.state import (
     Answer,
     Fenced,
@@ -460,7 +460,7 @@ async def test_the_handler_runs_once(make_staging: Make) -> None:
         # As found before it was answered.
         assert await worker.process(upload, run) == answer
     assert ran == [upload.info.id]
-    await uploads.clear(found)
+    await uploads.clear(upload.info.id)
     assert await uploads.process(found, run) == answer
     with pytest.raises(UploadGone):
         await bytes_of(uploads, found)
@@ -527,6 +527,104 @@ async def test_a_handler_that_takes_long_keeps_its_claim(make_staging: Make) -> 
         return Answer(201)
 
     assert (await one.process(upload, run)).status == 201
+
+
+async def stopped(*_: Any) -> None:
+    """A process that is stopped renews no claim."""
+
+
+async def once_free(uploads: Uploads, upload: StagedUpload, run: Any) -> Answer:
+    """Run the handler when the claim of another has lapsed."""
+    while True:
+        try:
+            return await uploads.process(upload, run)
+        except UploadBusy as busy:
+            await asyncio.sleep(busy.retry_after)
+
+
+async def test_a_handler_that_took_too_long_leaves_the_bytes_to_the_next(
+    make_staging: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its process was stopped, say. Its answer is the first, so it stays."""
+    one, two = (Uploads(make_staging(), claim=0.2) for _ in range(2))
+    monkeypatch.setattr(one, "_renew", stopped)
+    upload = await complete(one)
+    begun, goes_on = asyncio.Event(), asyncio.Event()
+
+    async def early(staged: Any) -> Answer:
+        begun.set()
+        await goes_on.wait()
+        return Answer(201, (), b"early")
+
+    async def late(staged: Any) -> Answer:
+        goes_on.set()
+        assert await first == Answer(201, (), b"early")
+        await one.clear(upload.info.id)
+        await one.sweep(0)
+        # It renews its claim, whatever was answered.
+        await asyncio.sleep(0.3)
+        await one.clear(upload.info.id)
+        assert await bytes_of(two, staged) == b"data"
+        return Answer(500, (), b"late")
+
+    first = asyncio.create_task(one.process(upload, early))
+    await begun.wait()
+    answer = await once_free(two, upload, late)
+    assert answer == Answer(201, (), b"early")
+    await two.clear(upload.info.id)
+    with pytest.raises(UploadGone):
+        await bytes_of(two, upload)
+
+
+async def test_a_failure_that_took_too_long_counts_for_nothing(
+    make_staging: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one, two = (Uploads(make_staging(), claim=0.2) for _ in range(2))
+    monkeypatch.setattr(one, "_renew", stopped)
+    upload = await complete(one)
+    begun, goes_on = asyncio.Event(), asyncio.Event()
+
+    async def early(staged: Any) -> Answer:
+        begun.set()
+        await goes_on.wait()
+        return Answer(500)
+
+    async def late(staged: Any) -> Answer:
+        goes_on.set()
+        assert await first == Answer(500)
+        return Answer(201)
+
+    first = asyncio.create_task(one.process(upload, early))
+    await begun.wait()
+    assert await once_free(two, upload, late) == Answer(201)
+    assert await one.process(upload, early) == Answer(201)
+
+
+async def test_bytes_stay_when_the_answer_could_not_be_kept(
+    make_staging: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Then the handler runs again, and needs them."""
+    monkeypatch.setattr(engine, "_PAUSE", 0.001)
+    uploads = Uploads(make_staging(), claim=0.1)
+    upload = await complete(uploads)
+
+    async def fail(*_: Any) -> Any:
+        raise StorageError("no")
+
+    async def run(staged: Any) -> Answer:
+        monkeypatch.setattr(uploads.staging, "change", fail)
+        return Answer(201)
+
+    assert await uploads.process(upload, run) == Answer(201)
+    await uploads.clear(upload.info.id)
+    monkeypatch.undo()
+    await uploads.clear(upload.info.id)
+
+    async def again(staged: Any) -> Answer:
+        assert await bytes_of(uploads, staged) == b"data"
+        return Answer(201)
+
+    assert await once_free(uploads, upload, again) == Answer(201)
 
 
 async def test_a_handler_that_is_cancelled_gives_its_claim_back(

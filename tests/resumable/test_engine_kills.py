@@ -23,6 +23,7 @@ from typing import Any
 
 import pytest
 
+from aiostreams.errors import ObjectNotFound
 from aiostreams.resumable.engine import Uploads
 from aiostreams.resumable.log import LogStaging
 from aiostreams.resumable.state import (
@@ -34,10 +35,12 @@ from aiostreams.resumable.state import (
 from aiostreams.storage.base import Storage, StoredObject
 from aiostreams.storage.memory import MemoryStorage
 from aiostreams.streams.base import Stream
+from aiostreams.streams.copy import copy
 
 from .stagings import Dropped, add, anyone, bytes_of, info_of
 
 DATA = bytes(range(256)) * 12
+FINAL = "final"
 
 
 class Killed(BaseException):
@@ -116,14 +119,21 @@ class Witness:
         self.offset = 0
         self.ran: list[str] = []
         self.answered = False
+        # Whether it is being deleted, or has been.
+        self.ending = False
 
     def told(self, offset: int) -> None:
         assert offset >= self.offset, f"{offset} after {self.offset}"
         self.offset = offset
 
 
-async def live(uploads: Uploads, witness: Witness) -> None:
-    """All that is done with one upload, by a client that is told of each step."""
+async def live(
+    uploads: Uploads, witness: Witness, storage: Storage | None = None
+) -> None:
+    """All that is done with one upload, by a client that is told of each step.
+
+    Its handler stores it in ``storage``.
+    """
     upload = await uploads.create(info_of(length=len(DATA)))
     witness.upload_id = upload.info.id
     added = await add(uploads, upload, DATA[:1000], at=0)
@@ -133,16 +143,20 @@ async def live(uploads: Uploads, witness: Witness) -> None:
     assert witness.offset == 1500
     added = await add(uploads, upload, DATA[1500:2500], at=1500, held=True)
     witness.told(added.upload.state.offset)
-    await go_on(uploads, witness)
+    await go_on(uploads, witness, storage)
 
 
-async def go_on(uploads: Uploads, witness: Witness) -> None:
+async def go_on(
+    uploads: Uploads, witness: Witness, storage: Storage | None = None
+) -> None:
     """What a client does after a failure."""
     assert witness.upload_id is not None
 
     async def run(staged: Any) -> Answer:
         witness.ran = [*witness.ran, staged.info.id]
         assert await bytes_of(uploads, staged) == DATA
+        if storage is not None:
+            await store(uploads, staged, storage)
         return Answer(201, (), b"done")
 
     upload = await uploads.fence(witness.upload_id, anyone)
@@ -159,12 +173,55 @@ async def go_on(uploads: Uploads, witness: Witness) -> None:
     witness.answered = True
 
 
-async def check(uploads: Uploads, witness: Witness) -> None:
+async def store(uploads: Uploads, staged: Any, storage: Storage) -> None:
+    """What ``receive`` does with one that may have been stored by a killed process."""
+    async with await uploads.open(staged) as stream:
+        if not stream.fits(storage):
+            sink = await storage.create(FINAL, overwrite=True)
+            async with sink:
+                await copy(stream, sink)
+            return
+        adopted = await stream.stage(
+            storage,
+            FINAL,
+            content_type="application/octet-stream",
+            metadata={},
+            overwrite=True,
+        )
+        assert adopted is not None
+        await adopted.publish()
+
+
+async def end(uploads: Uploads, witness: Witness) -> None:
+    """Delete a finished upload, and sweep one that has expired."""
+    assert witness.upload_id is not None
+    await uploads.clear(witness.upload_id)
+    witness.ending = True
+    await uploads.cancel(witness.upload_id, anyone)
+    expired = await uploads.create(info_of(length=10, now=1e9))
+    await (await uploads.staging.append(expired)).discard()
+    await uploads.sweep(-1)
+
+
+async def check(
+    uploads: Uploads, witness: Witness, storage: Storage | None = None
+) -> None:
     """What another process finds; it finishes the upload, and everything ends."""
-    if witness.upload_id is not None:
+    if storage is not None:
+        # Whenever one looks, the file is there as it shall be, or not at all.
+        with contextlib.suppress(ObjectNotFound):
+            async with await storage.open(FINAL) as stream:
+                assert await stream.read() == DATA
+                assert witness.ran
+    if witness.ending:
+        with contextlib.suppress(UploadNotFound, UploadGone):
+            upload = await uploads.fence(witness.upload_id or "", anyone)
+            witness.told(upload.state.offset)
+            await uploads.cancel(upload.info.id, anyone)
+    elif witness.upload_id is not None:
         while True:
             try:
-                await go_on(uploads, witness)
+                await go_on(uploads, witness, storage)
             except UploadBusy as busy:
                 await asyncio.sleep(busy.retry_after)
             else:
@@ -178,8 +235,10 @@ async def check(uploads: Uploads, witness: Witness) -> None:
 async def steps_of_a_life() -> int:
     storage = Mortal(MemoryStorage(), 10**9, after=False)
     witness = Witness()
-    await live(Uploads(LogStaging(storage)), witness)
+    uploads = Uploads(LogStaging(storage, "staging/"))
+    await live(uploads, witness, storage)
     assert witness.answered
+    await end(uploads, witness)
     assert len(witness.ran) == 1
     return storage.calls
 
@@ -192,18 +251,23 @@ async def test_killed_at_each_call_of_a_storage(after: bool) -> None:
     for fatal in range(1, count + 1):
         memory = MemoryStorage()
         witness = Witness()
-        killed = Uploads(LogStaging(Mortal(memory, fatal, after=after)), claim=0.02)
+        mortal = Mortal(memory, fatal, after=after)
+        killed = Uploads(LogStaging(mortal, "staging/"), claim=0.02)
         with contextlib.suppress(Killed):
-            await live(killed, witness)
-        await check(Uploads(LogStaging(memory), claim=0.02), witness)
+            await live(killed, witness, mortal)
+            await end(killed, witness)
+        await check(
+            Uploads(LogStaging(memory, "staging/"), claim=0.02), witness, memory
+        )
         ran_twice += len(witness.ran) == 2
+        left = [found.key async for found in memory.list()]
         if witness.upload_id is not None:
-            assert [found.key async for found in memory.list()] == []
+            assert left == [FINAL]
         else:
             # Nobody knows of it; it goes when it has expired.
-            assert len([found async for found in memory.list()]) <= 1
-    # Only those that were killed while it ran: it opened and read what was staged.
-    assert 0 < ran_twice < 10
+            assert len(left) <= 1
+    # Only those that were killed while it ran: it read what was staged, and stored it.
+    assert 0 < ran_twice < 20
 
 
 @pytest.mark.parametrize("after", [False, True])
@@ -269,7 +333,7 @@ def test_killed_at_each_call_of_a_file_system(tmp_path: Path, fsync: bool) -> No
     memory = Path("/dev/shm")  # where fsync takes no time
     with tempfile.TemporaryDirectory(dir=memory if memory.exists() else tmp_path) as at:
         report = die_in(at, fsync)
-    assert report["killed"] > (80 if fsync else 50), report
+    assert report["killed"] > (180 if fsync else 130), report
 
 
 def die_in(folder: str, fsync: bool) -> Any:

@@ -2,26 +2,30 @@
 
 from __future__ import annotations
 
+import asyncio
 import functools
 import logging
-from collections.abc import Iterator
+import random
+from collections.abc import Iterator, Sequence
 from datetime import timedelta
+from itertools import accumulate
 from typing import Any
 
 import pytest
 
 from aiostreams import ObjectStorage
-from aiostreams.errors import StorageError, StreamError
+from aiostreams.errors import ObjectNotFound, StorageError, StreamError
 from aiostreams.limits import MiB
+from aiostreams.resumable import engine
 from aiostreams.resumable.engine import Uploads
 from aiostreams.resumable.log import LogStaging
-from aiostreams.resumable.state import UploadBusy
+from aiostreams.resumable.state import Answer, UploadBusy
 from aiostreams.streams.copy import copy
 from tests.storage.buckets import Bucket, store_of
 from tests.storage.faults import Fault, FaultProxy
 
 from .stagings import add, anyone, bytes_of, info_of
-from .test_engine_kills import Witness, check, live
+from .test_engine_kills import FINAL, Witness, check, live, store
 
 # So that a request that is never answered costs little.
 RETRY: Any = {
@@ -94,6 +98,79 @@ async def test_each_request_goes_wrong(
         bucket.clear()
     # The handler reads what is staged, and fails where that is refused.
     assert ran_twice <= (0 if fault == "lost" else 6)
+
+
+def dead_after(number: int, k: int, _line: str) -> Fault | None:
+    """Its ``number``-th request is done, and the process is not there any more."""
+    return None if k < number else "lost" if k == number else "drop"
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(240)
+@pytest.mark.parametrize("sizes", [(1000,), (5 * MiB, 1)])
+async def test_killed_at_each_request_of_the_end(
+    bucket: Bucket,
+    proxy: FaultProxy,
+    monkeypatch: pytest.MonkeyPatch,
+    sizes: Sequence[int],
+    quiet: None,
+) -> None:
+    """One segment is copied by the store, more than a part are a multipart upload."""
+    del quiet
+    monkeypatch.setattr(engine, "_PAUSE", 0.01)
+    data = random.Random(0).randbytes(sum(sizes))
+    healthy = ObjectStorage(store_of(bucket.port))
+    storage = ObjectStorage(
+        store_of(proxy.port, retry_config=RETRY, client_options={"timeout": "2s"}),
+        part_size=5 * MiB,
+    )
+    dead = True
+    number = 0
+    while dead:
+        number += 1
+        uploads = Uploads(LogStaging(healthy.hidden))
+        upload = await uploads.create(info_of(length=len(data)))
+        for at, size in zip(accumulate(sizes, initial=0), sizes, strict=False):
+            await add(uploads, upload, data[at : at + size], at=at)
+        killed = Uploads(LogStaging(storage.hidden), claim=0.05)
+        proxy.lines.clear()
+        proxy.fault = functools.partial(dead_after, number)
+        dead = not await has_run(killed, upload.info.id, storage)
+        proxy.fault = lambda _, __: None
+        try:
+            async with await healthy.open(FINAL) as stream:
+                assert await stream.read() == data
+        except ObjectNotFound:
+            assert dead
+        while not await has_run(uploads, upload.info.id, healthy):
+            pass
+        async with await healthy.open(FINAL) as stream:
+            assert await stream.read() == data
+        await uploads.cancel(upload.info.id, anyone)
+        await uploads.sweep(-1)
+        await healthy.sweep(-60)
+        assert bucket.names() == [FINAL]
+        assert bucket.uploads() == []
+        bucket.clear()
+    assert number > 5
+
+
+async def has_run(uploads: Uploads, upload_id: str, storage: ObjectStorage) -> bool:
+    """Have the handler run, unless its process dies, or another had begun."""
+
+    async def run(staged: Any) -> Answer:
+        await store(uploads, staged, storage)
+        return Answer(201, (), b"")
+
+    try:
+        await uploads.process(await uploads.find(upload_id, anyone), run)
+        # An answer that could not be kept was not given by one who is dead.
+        return (await uploads.find(upload_id, anyone)).state.answer is not None
+    except UploadBusy as busy:
+        await asyncio.sleep(busy.retry_after)
+        return False
+    except StorageError:
+        return False
 
 
 async def test_offset_is_told_while_the_store_fails_for_a_second(

@@ -167,14 +167,29 @@ def test_a_claim_is_one_process_s_until_it_lapses() -> None:
     assert (yours.claim, yours.runs) == ("you", 2)
     assert mine.released_by("you") is mine
     assert mine.released_by("me").claim is None
-    with pytest.raises(UploadBusy):
-        yours.answered_by("me", Answer(200), 0)
     answered = yours.answered_by("you", Answer(201), 500)
     assert (answered.claim, answered.answer, answered.expires) == (
         None, Answer(201), 500
     )  # fmt: skip
-    with pytest.raises(UploadBusy):
-        answered.answered_by("you", Answer(200), 0)
+    assert answered.answered_by("you", Answer(200), 0) is answered
+    assert mine.is_running(109)
+    assert not mine.is_running(110)
+    assert not answered.is_running(0)
+
+
+def test_the_first_answer_stays_and_a_late_failure_counts_for_nothing() -> None:
+    done = UploadState(offset=0).completed()
+    yours = done.claimed_by("me", 100, 10).claimed_by("you", 110, 10)
+    assert yours.answered_by("me", Answer(500), 0) is yours
+    early = yours.answered_by("me", Answer(200), 500)
+    assert (early.claim, early.answer, early.expires) == ("you", Answer(200), 500)
+    assert early.is_running(119)
+    late = early.answered_by("you", Answer(500), 600)
+    assert (late.claim, late.answer, late.expires) == (None, Answer(200), 500)
+    # One that nobody runs any more takes any answer.
+    assert yours.released_by("you").answered_by("me", Answer(500), 0).answer == (
+        Answer(500)
+    )
 
 
 def test_no_step_lowers_the_offset() -> None:

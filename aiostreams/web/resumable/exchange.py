@@ -579,7 +579,7 @@ class Exchange:
 
         async def clear() -> None:
             if results:
-                await uploads.clear(upload)
+                await uploads.clear(upload.info.id)
 
         # Not before the response was sent: it may be made of these bytes.
         body_of(self.request).call_on_close(clear)
