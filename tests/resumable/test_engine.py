@@ -515,9 +515,9 @@ async def test_the_handler_of_a_killed_process_runs_again(make_staging: Make) ->
 
 
 async def test_a_handler_that_takes_long_keeps_its_claim(make_staging: Make) -> None:
-    one, two = (Uploads(make_staging(), claim=0.3) for _ in range(2))
+    one, two = (Uploads(make_staging(), claim=1.0) for _ in range(2))
     upload = await complete(one)
-    until = time.monotonic() + 0.8
+    until = time.monotonic() + 1.3
 
     async def run(staged: Any) -> Answer:
         while time.monotonic() < until:
@@ -546,7 +546,7 @@ async def test_a_handler_that_took_too_long_leaves_the_bytes_to_the_next(
     make_staging: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Its process was stopped, say. Its answer is the first, so it stays."""
-    one, two = (Uploads(make_staging(), claim=0.2) for _ in range(2))
+    one, two = (Uploads(make_staging(), claim=1.0) for _ in range(2))
     monkeypatch.setattr(one, "_renew", stopped)
     upload = await complete(one)
     begun, goes_on = asyncio.Event(), asyncio.Event()
@@ -562,7 +562,7 @@ async def test_a_handler_that_took_too_long_leaves_the_bytes_to_the_next(
         await one.clear(upload.info.id)
         await one.sweep(0)
         # It renews its claim, whatever was answered.
-        await asyncio.sleep(0.3)
+        await asyncio.sleep(1.2)
         await one.clear(upload.info.id)
         assert await bytes_of(two, staged) == b"data"
         return Answer(500, (), b"late")

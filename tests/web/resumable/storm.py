@@ -56,6 +56,8 @@ PATIENCE = 4.0
 # A stopped worker loses its claim on a handler before it goes on.
 CLAIM = 3.0
 STOPPED = (0.2, 1.0, 4.0)
+# How long a worker takes to come to a request whose client has left, at most.
+LATEST = 5.0
 WEEK = 8 * 86400.0
 
 
@@ -101,8 +103,6 @@ class Storm:
         self.count: Counter[str] = Counter()
         # The processes that were not free to end what they had begun.
         self.hit: set[int] = set()
-        # When a stopped process was last let go on.
-        self.went_on = -math.inf
         # When a process has last ended.
         self.ended = -math.inf
         self.done: list[Upload] = []
@@ -196,10 +196,8 @@ class Storm:
             await workers.end(pid, signal.SIGTERM)
         else:
             await workers.send(pid, signal.SIGSTOP)
-            self.went_on = math.inf
             await asyncio.sleep(self._random.choice(STOPPED))
             await workers.send(pid, signal.SIGCONT)
-            self.went_on = time.monotonic()
             return
         self.ended = time.monotonic()
         await workers.start()
@@ -327,11 +325,10 @@ class Upload:
         self._began = -math.inf
         # How many bytes were given to the network.
         self._traffic = 0
-        self._failed = math.inf
-        # Requests that go on although nobody waits for them any more, and where the
-        # newest of them began.
+        # Requests that go on although nobody waits for them any more.
         self._left: list[asyncio.Task[Any]] = []
-        self._left_at = -1
+        # When those failed that a worker may still come to.
+        self._late: list[float] = []
         self._defer = self.random.random() < 0.3
         self._delete = self.random.random() < 0.1
         storm.began[f"{number}"] = hashlib.sha256(self.data).digest()
@@ -348,7 +345,7 @@ class Upload:
                     if self.key is not None:
                         break  # it is finished, and only asked once more
                     self._storm.count["began anew"] += 1
-                    self._url, self._told, self._failed = "", 0, math.inf
+                    self._url, self._told = "", 0
                     continue
                 break
             self._storm.count["bytes sent again"] += self._traffic - self._told
@@ -396,7 +393,7 @@ class Upload:
             headers["Upload-Draft-Interop-Version"] = self.protocol
         if method in {"POST", "PATCH"}:
             headers["Content-Length"] = str(len(data))
-        floor, began, of = self._told, time.monotonic(), self._url
+        floor, of = self._told, self._url
         self._storm.count["requests"] += 1
         try:
             async with (
@@ -412,7 +409,7 @@ class Upload:
             ):
                 await response.read()
         except (aiohttp.ClientError, OSError) as error:
-            self._failed = min(self._failed, began)
+            self._late.append(time.monotonic())
             raise NoAnswer from error
         told = response.headers.get("Upload-Offset")
         if response.status == 404 and self._is_lost():
@@ -504,7 +501,7 @@ class Upload:
                     raise Broken(f"{self}: DELETE {response.status}")
                 return True
             response = await self._append(offset)
-            if response.status == 409 and self._is_late(offset):
+            if response.status == 409 and self._is_late():
                 return False
             if response.status not in {200, 201, 204}:
                 raise Broken(
@@ -514,16 +511,17 @@ class Upload:
             offset = self._told
         return True
 
-    def _is_late(self, offset: int) -> bool:
-        """Whether an append that was given up has begun only after the HEAD.
+    def _is_late(self) -> bool:
+        """Whether a worker may have come only now to a request that had failed.
 
-        A worker that was stopped finds such a request when it goes on. Nobody can know
-        that its client has long left, and its bytes are the same. One that had begun
-        earlier has moved the offset by then.
+        It cannot know that its client has left, so it fences the append, once. One that
+        appends has the same bytes.
         """
-        stopped = self._failed < self._storm.went_on
-        if self._told <= offset or not (stopped or self._left_at == offset):
+        since = time.monotonic() - PATIENCE - max(STOPPED) - LATEST
+        self._late = [failed for failed in self._late if failed > since]
+        if not self._late:
             return False
+        self._late.pop()
         self._storm.count["late"] += 1
         return True
 
@@ -554,7 +552,7 @@ class Upload:
         if leave:
             self._storm.count["left alone"] += 1
             self._left.append(asyncio.create_task(asking))
-            self._left_at = offset
+            self._late.append(time.monotonic())
             await asyncio.sleep(self.random.uniform(0, 0.2))
             raise NoAnswer
         response = await asking
