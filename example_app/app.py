@@ -8,7 +8,8 @@ with a body is a ``StreamError``, which ``setup()`` has answered as
 ``application/problem+json`` with the right status.
 
     GET    /               the page; ?q=words searches
-    POST   /files          the files of a form, each under a new key
+    POST   /files          the files of a form, each under a new key; or a body that is
+                           one, which may be resumed, by tus or the IETF's drafts
     PUT    /files/{key}    a body that is one file; never replaces one
     GET    /files          what is there, as JSON, or all of it as NDJSON
     GET    /files/{key}    download, with ranges, ETag and 304
@@ -42,6 +43,7 @@ from example_app import (
     numbers,
     pages,
     relay,
+    resumable,
     security,
     uploads,
 )
@@ -75,6 +77,7 @@ def create_app(
         direct.install(app, storage)
     events.install(app, channel)
     relay.install(app)
+    resumable.install(app)
     app.on_response_prepare.append(security.add_headers)
     # Compression last, so that it stands outermost: it has to see the errors that
     # became pages.

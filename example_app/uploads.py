@@ -7,6 +7,7 @@ the connection included, nothing of the request remains.
 
 from __future__ import annotations
 
+import functools
 import secrets
 import time
 from typing import TYPE_CHECKING, Any
@@ -25,6 +26,7 @@ from aiostreams import (
     receive,
     respond,
     storage_of,
+    upload_of,
 )
 from example_app.events import EVENTS
 from example_app.listing import entry
@@ -33,31 +35,61 @@ from example_app.pages import wants_page
 from example_app.settings import SETTINGS, STAGED
 
 if TYPE_CHECKING:
+    from aiohttp.typedefs import Handler
+
     from aiostreams import IncomingFile, Storage
 
-__all__ = ["bytes_kept", "checked", "room_left", "routes"]
+__all__ = ["bytes_kept", "checked", "room_left", "routes", "telling", "upload"]
 
 routes = web.RouteTableDef()
 
 
-@routes.post("/files", expect_handler=expect_continue)
+def telling(handler: Handler) -> Handler:
+    """Tell everybody what is refused, and what breaks off."""
+
+    @functools.wraps(handler)
+    async def wrapper(request: web.Request) -> web.StreamResponse:
+        try:
+            return await handler(request)
+        except (StreamError, web.HTTPException) as answer:
+            # Those of a resumable upload are answers already.
+            error = answer if isinstance(answer, StreamError) else answer.__cause__
+            if isinstance(error, StreamError):
+                tell(request, error)
+            raise
+
+    return wrapper
+
+
+def tell(request: web.Request, error: StreamError) -> None:
+    """Tell everybody that an upload has failed."""
+    events = request.app[EVENTS]
+    if isinstance(error, ClientGone):
+        events.publish("cancelled", name=request.match_info.get("key"))
+    else:
+        why = str(error) if error.status < 500 else "the storage failed"
+        events.publish("refused", status=error.status, detail=why[:300])
+
+
 @routes.put("/files/{key:.+}", expect_handler=expect_continue)
 # What `curl -T file http://host/` asks for.
 @routes.put("/{key}", expect_handler=expect_continue)
+@telling
+async def put(request: web.Request) -> web.StreamResponse:
+    """Store a body that is one file, under the key that it is sent to."""
+    return await upload(request)
+
+
 async def upload(request: web.Request) -> web.StreamResponse:
-    """Store files while they arrive: all of them whole, or none at all."""
-    events = request.app[EVENTS]
-    try:
-        files, seconds = await store(request)
-    except ClientGone:
-        events.publish("cancelled", name=request.match_info.get("key"))
-        raise
-    except StreamError as error:
-        why = str(error) if error.status < 500 else "the storage failed"
-        events.publish("refused", status=error.status, detail=why[:300])
-        raise
+    """Store files while they arrive: all of them whole, or none at all.
+
+    The handler of ``POST /files`` as well, where uploads resume: ``resumable.py``.
+    """
+    files, seconds = await store(request)
     for file in files:
-        events.publish("stored", name=file["path"], size=file["size"], seconds=seconds)
+        request.app[EVENTS].publish(
+            "stored", name=file["path"], size=file["size"], seconds=seconds
+        )
     if wants_page(request):
         # A form without a script: back to the page. Not raised inside of the block
         # of receive(), since an exception there means that nothing is kept.
@@ -70,8 +102,11 @@ async def upload(request: web.Request) -> web.StreamResponse:
     )
 
 
-async def store(request: web.Request) -> tuple[list[dict[str, Any]], float]:
-    """Return the files of the request, described, and how many seconds they took."""
+async def store(request: web.Request) -> tuple[list[dict[str, Any]], float | None]:
+    """Return the files of the request, described, and how many seconds they took.
+
+    Of those that came in several requests only their client knows that.
+    """
     settings = request.app[SETTINGS]
     key = checked(request.match_info["key"]) if request.method == hdrs.METH_PUT else ""
     room = None
@@ -95,7 +130,8 @@ async def store(request: web.Request) -> tuple[list[dict[str, Any]], float]:
         }
         for file in stored
     ]
-    return files, round(time.monotonic() - started, 3)
+    seconds = round(time.monotonic() - started, 3)
+    return files, None if upload_of(request) else seconds
 
 
 async def room_left(storage: Storage, quota: int, coming: int) -> int:

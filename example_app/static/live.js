@@ -19,11 +19,13 @@ let leave = () => {};
 // -- the log ---------------------------------------------------------------------------
 
 const WORDS = {
-  stored: ({ name, size, seconds }) => [name, `${bytes(size)} in ${seconds} s`],
+  stored: ({ name, size, seconds }) => [name, bytes(size) + (seconds === undefined ? "" : ` in ${seconds} s`)],
   download: ({ name, range }) => [name, range],
   deleted: ({ name }) => [name],
   refused: ({ detail, status }) => [`${status}`, detail],
   cancelled: ({ name }) => [name ?? "an upload"],
+  interrupted: () => ["an upload"],
+  resumed: ({ size }) => ["an upload", `that has ${bytes(size)}`],
 };
 
 function line(event) {

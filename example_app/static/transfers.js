@@ -1,15 +1,23 @@
-// Uploads: one form with one file each, a few of them at once. Each has its progress,
-// its result, and what can be done about it, in one line of a list.
+// Uploads: one for each file, a few of them at once. Each has its progress, its result,
+// and what can be done about it, in one line of a list.
 
 import { refresh } from "./files.js";
-import { $, BROKEN, button, bytes, element, problemBox, problemOf, say } from "./page.js";
+import { $, button, bytes, element, problemBox, problemOf, say } from "./page.js";
+import { interrupted, isSame, Upload } from "./resumable.js";
 
 const AT_ONCE = 3;
 // Beyond that a canvas would take more memory than a thumbnail is worth.
 const MOST_DRAWN = 30 * 1024 * 1024;
 
+const PAUSED = "interrupted, trying again";
+const UNREADABLE = {
+  words: "The file cannot be read",
+  detail: "It was changed or removed since it was chosen. Choose it again.",
+};
+
 const maxFile = Number($("upload").dataset.maxFile);
 const waiting = [];
+const resting = []; // those whose file has to be chosen again
 let running = 0;
 
 function next() {
@@ -27,8 +35,14 @@ function hint(textContent) {
 }
 
 class Transfer {
-  constructor(file) {
+  // A file; or what is known of one whose upload was interrupted.
+  constructor(file, url = null) {
     this.file = file;
+    this.upload = new Upload(file, {
+      url,
+      onprogress: (sent) => this.progress(sent),
+      onpause: () => this.pause(),
+    });
     this.name = element("span", { className: "name", textContent: file.name });
     this.state = element("span", { className: "state" });
     this.bar = element("progress", { max: 1, value: 0 });
@@ -47,7 +61,7 @@ class Transfer {
 
   // Drawn here, before anything is sent; no URL of it is needed for that.
   async draw() {
-    if (!this.file.type.startsWith("image/") || this.file.size > MOST_DRAWN) return;
+    if (!this.file.type?.startsWith("image/") || this.file.size > MOST_DRAWN) return;
     try {
       const image = await createImageBitmap(this.file);
       const canvas = element("canvas", { width: 96, height: 96 });
@@ -62,7 +76,6 @@ class Transfer {
   }
 
   enqueue() {
-    this.request = null;
     this.item.className = "";
     this.state.textContent = "waiting";
     this.bar.value = 0;
@@ -81,50 +94,67 @@ class Transfer {
       });
       return;
     }
-    // fetch() cannot tell how much was sent; XMLHttpRequest can.
-    const request = (this.request = new XMLHttpRequest());
-    const form = new FormData();
-    form.append("file", this.file);
-    request.open("POST", "/files");
-    request.setRequestHeader("Accept", "application/json, application/problem+json");
-    const started = performance.now();
-    request.upload.onprogress = ({ loaded, total }) => {
-      this.bar.value = loaded / total;
-      const rate = loaded / ((performance.now() - started) / 1000 || 1);
-      this.state.textContent = `${Math.floor((100 * loaded) / total)} %, ${bytes(rate)}/s`;
-    };
-    request.upload.onload = () => {
-      this.state.textContent = "storing";
-    };
-    const outcome = await new Promise((resolve) => {
-      for (const type of ["load", "error", "abort"]) {
-        request.addEventListener(type, () => resolve(type));
-      }
-      request.send(form);
-    });
-    if (outcome === "abort") this.end("cancelled", hint("The server kept nothing of it."), this.again());
-    else if (outcome === "error") this.fail(BROKEN);
-    else if (request.status === 201) this.finish(JSON.parse(request.responseText));
-    else this.fail(problemOf(request.status, request.getResponseHeader("Content-Type"), request.responseText));
+    this.sending = true;
+    this.began = performance.now();
+    this.before = null;
+    const answer = await this.upload.send();
+    if (answer === null) this.end("cancelled", hint("The server kept nothing of it."), this.again());
+    else if (answer.status === 201) this.finish(JSON.parse(answer.responseText));
+    else if (answer.status === 0) this.fail(UNREADABLE);
+    else this.fail(problemOf(answer.status, answer.getResponseHeader("Content-Type"), answer.responseText));
+  }
+
+  // How much is there; the rate is that of this page.
+  progress(sent) {
+    this.before ??= sent;
+    const total = this.file.size || 1;
+    const rate = (sent - this.before) / ((performance.now() - this.began) / 1000 || 1);
+    this.bar.value = sent / total;
+    this.state.textContent =
+      sent < this.file.size ? `${Math.floor((100 * sent) / total)} %, ${bytes(rate)}/s` : "storing";
+  }
+
+  pause() {
+    if (this.state.textContent !== PAUSED) say(`${this.file.name}: ${PAUSED}`);
+    this.state.textContent = PAUSED;
   }
 
   cancel() {
-    if (this.request) {
-      this.request.abort();
-      return;
-    }
+    this.upload.cancel();
+    if (this.sending) return;
     waiting.splice(waiting.indexOf(this), 1);
     this.end("cancelled", hint("It was not sent."), this.again());
   }
 
+  // After the page was left: its bytes are gone, or nobody may send them unasked.
+  rest() {
+    resting.push(this);
+    this.item.className = "resting";
+    this.state.textContent = "interrupted";
+    const gone = () => resting.splice(resting.indexOf(this), 1);
+    const discard = button("Discard", `Discard the upload of ${this.file.name}`, () => {
+      gone();
+      this.upload.cancel();
+      this.end("discarded", hint("The server kept nothing of it."));
+    });
+    this.below.replaceChildren(hint("Choose the same file again, and it goes on."), discard);
+    this.goOn = (file) => {
+      gone();
+      this.file = this.upload.file = file;
+      this.enqueue();
+    };
+  }
+
   again() {
     return button("Try again", `Try again to upload ${this.file.name}`, () => {
+      this.upload.cancelled = false;
       this.enqueue();
       this.below.querySelector("button")?.focus();
     });
   }
 
   end(state, ...children) {
+    this.sending = false;
     const focused = this.below.contains(document.activeElement);
     this.item.className = state;
     this.state.textContent = state;
@@ -134,7 +164,8 @@ class Transfer {
     say(`${this.file.name}: ${state}`);
   }
 
-  finish({ files: [stored], seconds }) {
+  finish({ files: [stored] }) {
+    const seconds = ((performance.now() - this.began) / 1000).toFixed(1);
     const facts = [bytes(stored.size), stored.content_type.split(";")[0], `${seconds} s`];
     this.name.replaceChildren(element("a", { href: stored.url, textContent: this.file.name }));
     this.end(
@@ -154,7 +185,15 @@ class Transfer {
 }
 
 function upload(files) {
-  for (const file of files) new Transfer(file).enqueue();
+  for (const file of files) {
+    const begun = resting.find((transfer) => isSame(file, transfer.file));
+    if (begun) begun.goOn(file);
+    else new Transfer(file).enqueue();
+  }
+  showTransfers();
+}
+
+function showTransfers() {
   $("under-way").hidden = !$("transfers").children.length;
 }
 
@@ -172,7 +211,7 @@ function dropped({ items }) {
       words: "This is a folder",
       detail: "Open it, and drop the files that are in it.",
     });
-    $("under-way").hidden = false;
+    showTransfers();
   }
 }
 
@@ -196,13 +235,21 @@ document.addEventListener("drop", (event) => {
 });
 document.addEventListener("paste", ({ clipboardData }) => upload(clipboardData.files));
 
-// To leave now would end what is under way.
-window.addEventListener("beforeunload", (event) => {
-  if (running) event.preventDefault();
+// What was under way when this page, or one before it, was left.
+interrupted().then((records) => {
+  for (const { url, file, ...known } of records) {
+    const transfer = new Transfer(file ?? known, url);
+    if (file && navigator.locks) transfer.enqueue();
+    else transfer.rest();
+  }
+  showTransfers();
 });
+
 $("clear").addEventListener("click", () => {
-  for (const item of [...$("transfers").children]) if (item.className) item.remove();
+  for (const item of [...$("transfers").children]) {
+    if (item.className && item.className !== "resting") item.remove();
+  }
   $("clear").hidden = true;
-  $("under-way").hidden = !$("transfers").children.length;
+  showTransfers();
   $("picker").focus();
 });

@@ -66,7 +66,14 @@ def file(name: str, kind: str, content: bytes) -> dict[str, Any]:
 
 
 def stored(tmp_path: Path) -> list[Path]:
-    return [path for path in (tmp_path / "root").rglob("*") if path.is_file()]
+    """The files that are kept, and the bytes of those that are not whole yet."""
+    return [
+        path
+        for path in (tmp_path / "root").rglob("*")
+        if path.is_file()
+        # What is known of an upload stays for a day, for who asks again.
+        and not (".aiostreams-uploads" in path.parts and path.name != "data")
+    ]
 
 
 async def test_several_files_are_stored_shown_and_deleted(
@@ -194,6 +201,7 @@ async def test_files_are_dropped_anywhere_and_pasted(
 
 
 async def test_upload_that_failed_is_tried_again(opened: Any, tmp_path: Path) -> None:
+    """By itself when the connection broke, and else when that is wanted."""
     calls = 0
 
     async def broken(route: Any) -> None:
@@ -213,9 +221,8 @@ async def test_upload_that_failed_is_tried_again(opened: Any, tmp_path: Path) ->
     await opened.route("**/files", broken)
     await opened.set_input_files("#picker", [file("a.txt", "text/plain", TEXT)])
     failed = opened.locator("#transfers li.failed")
-    for words in ("The connection broke", "The storage is full"):
-        await failed.locator(f"text={words}").wait_for()
-        await failed.locator("button", has_text="Try again").click()
+    await failed.locator("text=The storage is full").wait_for()
+    await failed.locator("button", has_text="Try again").click()
     await count(opened, "#transfers li.done", 1)
     await count(opened, "#files li", 1)
     assert [path.read_bytes() for path in stored(tmp_path)] == [TEXT]
@@ -280,7 +287,7 @@ async def test_previews_search_and_link(opened: Any, tmp_path: Path) -> None:
 
 
 async def test_pages_of_the_list(opened: Any, tmp_path: Path) -> None:
-    (tmp_path / "root").mkdir()
+    (tmp_path / "root").mkdir(exist_ok=True)
     for number in range(60):
         (tmp_path / f"root/{number:02}.txt").write_text("x")
     await opened.reload()

@@ -13,9 +13,17 @@ PNG = b"\x89PNG\r\n\x1a\n" + bytes(1000)
 
 
 def kept(tmp_path: Path) -> list[str]:
-    """What is in the folder of the fixture ``url``."""
+    """What is in the folder of the fixture ``url``.
+
+    Not the folders of uploads that go on, which stay; but what is in them.
+    """
     uploads = tmp_path / "uploads"
-    return sorted(str(path.relative_to(uploads)) for path in uploads.rglob("*"))
+    found = [str(path.relative_to(uploads)) for path in uploads.rglob("*")]
+    return sorted(
+        path
+        for path in found
+        if not (path.startswith(".aiostreams-uploads") and (uploads / path).is_dir())
+    )
 
 
 def form(*files: tuple[str, bytes]) -> FormData:
