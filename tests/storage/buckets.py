@@ -5,6 +5,7 @@ Not by the library under test, so that what it leaves behind shows.
 
 from __future__ import annotations
 
+import asyncio
 import datetime as dt
 import hashlib
 import hmac
@@ -14,7 +15,7 @@ from html import unescape
 from typing import Any
 from urllib.parse import quote
 
-__all__ = ["Bucket"]
+__all__ = ["Bucket", "begin_upload", "store_of"]
 
 
 class Bucket:
@@ -114,3 +115,14 @@ def store_of(port: int, **kwargs: Any) -> Any:
         virtual_hosted_style_request=False,
         **kwargs,
     )
+
+
+async def begin_upload(bucket: Bucket, store: Any, key: str) -> None:
+    """Begin a multipart upload that nobody ends."""
+    import obstore
+
+    writer = obstore.open_writer_async(store, key, buffer_size=5 << 20)
+    await writer.write(bytes(6 << 20))
+    async with asyncio.timeout(10):
+        while not any(found.endswith(key) for found, _ in bucket.uploads()):
+            await asyncio.sleep(0.01)

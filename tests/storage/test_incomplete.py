@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import os
 from collections.abc import AsyncIterator
@@ -13,27 +12,18 @@ import pytest
 from aiohttp import web
 
 from aiostreams.errors import StorageError
-from aiostreams.limits import MiB
 from aiostreams.storage.incomplete import IncompleteUploads
 from aiostreams.storage.object_store import ObjectStorage
 from tests.servers import serving
 
-from .buckets import Bucket, store_of
+from .buckets import Bucket, begin_upload, store_of
 
 pytest.importorskip("obstore", reason="needs the extra s3")
 
 
 async def begin(port: int, key: str, **kwargs: Any) -> ObjectStorage:
-    """Begin a multipart upload that nobody ends."""
-    import obstore
-
     storage = ObjectStorage(store_of(port, **kwargs))
-    writer = obstore.open_writer_async(storage.store, key, buffer_size=5 * MiB)
-    await writer.write(bytes(6 * MiB))
-    bucket = Bucket(port)
-    async with asyncio.timeout(10):
-        while not any(found.endswith(key) for found, _ in bucket.uploads()):
-            await asyncio.sleep(0.01)
+    await begin_upload(Bucket(port), storage.store, key)
     return storage
 
 

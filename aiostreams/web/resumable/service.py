@@ -33,6 +33,8 @@ __all__ = ["APP_UPLOADS", "Service", "sweep_uploads"]
 
 # Every hour, give or take a quarter: many workers need not do it at once.
 _INTERVAL: Final = 3600.0
+# How old in seconds, at least, is what a killed process has left.
+_LEFT_AFTER: Final = 86400.0
 _JITTER: Final = 900.0
 
 _logger = logging.getLogger("aiostreams.resumable")
@@ -132,12 +134,15 @@ class Service:
             await asyncio.sleep(_INTERVAL + random.uniform(-_JITTER, _JITTER))  # noqa: S311 - no secret
 
     async def sweep(self) -> int:
-        """Remove what has expired; gives how many uploads.
+        """Remove what has expired, and give how many uploads that were.
+
+        What is no upload of this kind is a day old at least: somebody may still write
+        it, or be about to confirm it, however soon these expire.
 
         Raises:
             StorageError: the storage failed.
         """
-        older_than = self.config.expires
+        older_than = max(self.config.expires, _LEFT_AFTER)
         removed = await self.uploads.sweep(older_than, self.on_expired)
         for storage in (self._storage, self.config.staging):
             tidy: Any = getattr(storage, "sweep", None)
@@ -167,7 +172,10 @@ APP_UPLOADS: Final = web.AppKey("aiostreams.uploads", Service)
 async def sweep_uploads(app: web.Application) -> int:
     """Remove resumable uploads that have expired, and what killed processes left.
 
-    An application does that by itself when it starts, and every hour.
+    The latter is whatever ``sweep()`` of the storage removes: temporary files, uploads
+    straight to the store that were never confirmed, and on S3 incomplete multipart
+    uploads, when they are a day old, or older than uploads get. An application does
+    that by itself when it starts, and every hour; any number may do so at once.
 
     Args:
         app: one that ``setup`` was called for.

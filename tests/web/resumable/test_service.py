@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
+import time
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +16,7 @@ from aiostreams import (
     JSON,
     DiskStorage,
     MemoryStorage,
+    ObjectStorage,
     ResumableUploads,
     StorageError,
     receive,
@@ -22,9 +25,11 @@ from aiostreams import (
     sweep_uploads,
     upload_of,
 )
-from aiostreams.storage.base import Storage
+from aiostreams.limits import MiB
+from aiostreams.storage.base import STAGED, Storage
 from aiostreams.web.resumable.service import APP_UPLOADS
 from tests.servers import connected, post, serving
+from tests.storage.buckets import begin_upload, store_of
 
 from .server import KINDS, Service, client, storage_of
 
@@ -271,6 +276,49 @@ async def test_temporary_files_of_the_storage_are_swept(tmp_path: Path) -> None:
         os.utime(left, (0, 0))
         await sweep_uploads(app)
         assert not left.exists()
+
+
+@pytest.mark.parametrize("kind", [*KINDS, "bucket"])
+async def test_one_sweep_does_all_however_many_sweep(
+    tmp_path: Path,
+    kind: str,
+    request: pytest.FixtureRequest,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    bucket = request.getfixturevalue("bucket") if kind == "bucket" else None
+    storage: Any = storage_of(kind, tmp_path) if bucket is None else (
+        ObjectStorage(store_of(bucket.port))
+    )  # fmt: skip
+    apps = [Service(storage, uploads={"expires": 1}).app() for _ in range(3)]
+    async with contextlib.AsyncExitStack() as stack:
+        addresses = [await stack.enter_async_context(serving(app)) for app in apps]
+        send = await stack.enter_async_context(client(addresses[0]))
+        for k in range(5):
+            url = await send.create(5)
+            await send.tus("PATCH", url, bytes(k), Upload_Offset="0")
+        await send.create(2)
+        await storage.put("kept", b"1")
+        await storage.put(f"{STAGED}one", b"1")
+        # Written at this moment.
+        going_on = await storage.create("large")
+        await going_on.write(bytes(12 * MiB))
+        await asyncio.gather(*map(sweep_uploads, apps))
+        await going_on.close()
+        if bucket is not None:
+            await begin_upload(bucket, storage.store, "never")
+        clock = time.time
+        monkeypatch.setattr(time, "time", lambda: clock() + 2 * 86400)
+        removed = await asyncio.gather(*map(sweep_uploads, apps))
+        assert sum(removed) >= 6
+        assert await asyncio.gather(*map(sweep_uploads, apps)) == [0, 0, 0]
+    assert sorted([found.key async for found in storage.list()]) == ["kept", "large"]
+    assert [found.key async for found in storage.list(STAGED)] == []
+    if bucket is not None:
+        assert sorted(bucket.names()) == ["kept", "large"]
+        assert bucket.uploads() == []
+    elif kind == "disk":
+        left = {Path(path).name for path in files_below(tmp_path)}
+        assert left == {"kept", "large"}
 
 
 # -- storages ----------------------------------------------------------------------------
