@@ -10,11 +10,12 @@ from __future__ import annotations
 import asyncio
 import functools
 from types import CoroutineType
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
-from aiohttp import HttpVersion11, Payload, hdrs, web
+from aiohttp import EMPTY_PAYLOAD, HttpVersion11, Payload, hdrs, web
 
 from aiostreams.errors import ClientGone, StreamError
+from aiostreams.web.compression.coding import may_refuse
 from aiostreams.web.compression.middleware import (
     encode_later,
     is_uncompressed,
@@ -34,9 +35,10 @@ from aiostreams.web.response_headers import (
     before_head,
     drop_framing,
     drop_length,
+    frames_nothing,
     promised_length,
 )
-from aiostreams.web.state import body_of
+from aiostreams.web.state import body_of, limits_for, new_body, state_of
 
 if TYPE_CHECKING:
     from aiohttp.typedefs import Handler, Middleware
@@ -77,21 +79,30 @@ def outer_half(
     etags: bool = True,
 ) -> Middleware:
     """Make the middleware of :func:`stream_middleware`, which may compress as well."""
+    known: dict[tuple[web.AbstractRoute, str], _Settings] = {}
 
     @web.middleware
     async def middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
-        body = body_of(request, limits)
+        match_info = request.match_info
+        settings = known.get((match_info.route, request.method))
+        if settings is None:
+            settings = _find_settings(request, limits, compression, known)
+        ceilings, encoding, signalled = settings
+        body = state_of(request)
+        if body is None:
+            body = new_body(request, ceilings)
+        elif limits is not None:
+            body.limits = ceilings
         body.managed = True
-        if compression is not None and not is_uncompressed(request):
-            body.compression = compression
+        if encoding is not None:
+            body.compression = encoding
         if not etags:
             body.etags = False
-        match_info = request.match_info
         try:
             if match_info.http_exception is not None:
                 response = await handler(request)  # no route: something raises that
             elif handler is match_info.handler:
-                response = await inner_half(request, handler)
+                response = await _respond(request, handler, body)
             else:
                 response = await _with_inner_half(handler, request)(request)
             if type(response) is MemoryResponse:
@@ -99,6 +110,13 @@ def outer_half(
                     body.forget()
                     return response  # as most do: nothing was opened
             elif type(response) is web.Response:
+                if (
+                    body.needs_no_cleanup
+                    and not signalled
+                    and _is_usual(response, request, body.compression)
+                ):
+                    body.forget()
+                    return response
                 await _finish(response, request)
             else:
                 # What a middleware has returned may yet have to be made a response.
@@ -128,6 +146,36 @@ def outer_half(
     return middleware
 
 
+# What holds for a route: the ceilings, how responses are compressed, if they are, and
+# whether a signal sees these before they begin.
+_Settings: TypeAlias = "tuple[Limits, Compression | None, bool]"
+_MOST_KNOWN: Final = 4096
+
+
+def _find_settings(
+    request: web.Request,
+    limits: Limits | None,
+    compression: Compression | None,
+    known: dict[tuple[web.AbstractRoute, str], _Settings],
+) -> _Settings:
+    """Find the settings of the route of ``request``: once, if there is one.
+
+    By now the application is frozen, and the marks of its handlers are made.
+    """
+    match_info, method = request.match_info, request.method
+    off = compression is None or is_uncompressed(request)
+    settings = (
+        limits_for(request, limits),
+        None if off else compression,
+        any(app.on_response_prepare for app in match_info.apps),
+    )
+    # An error has a route of its own, and methods are made up by anybody.
+    lasting = match_info.http_exception is None and method in hdrs.METH_ALL
+    if lasting and len(known) < _MOST_KNOWN:
+        known[match_info.route, method] = settings
+    return settings
+
+
 @web.middleware
 async def inner_half(request: web.Request, handler: Handler) -> web.StreamResponse:
     """Make a response of what a handler returns, or an ``HTTPException`` of its error.
@@ -137,8 +185,15 @@ async def inner_half(request: web.Request, handler: Handler) -> web.StreamRespon
         ClientGone: there is no client to answer.
         StreamError: it is too late to answer.
     """
+    return await _respond(request, handler, body_of(request))
+
+
+async def _respond(
+    request: web.Request, handler: Handler, body: RequestState
+) -> web.StreamResponse:
     try:
-        body_of(request).refuse_declared()
+        if body.reader is not EMPTY_PAYLOAD:
+            body.refuse_declared()
         # The type of Handler does not know yet that more than responses may come.
         called: Any = handler(request)
         if type(called) is not CoroutineType and isinstance(called, web.View):
@@ -213,6 +268,28 @@ def _close_if_awaiting(answer: object, body: RequestState) -> None:
     """
     if body.awaits_continue and isinstance(answer, web.StreamResponse):
         answer.force_close()
+
+
+def _is_usual(
+    response: web.Response, request: web.Request, compression: Compression | None
+) -> bool:
+    """Whether nothing is to be done to one of aiohttp's own responses.
+
+    Most are a few bytes that need no coding, with fields that say nothing of the
+    framing; and there is no signal that could.
+    """
+    content = response.body
+    if (
+        type(content) is not bytes
+        or response.prepared
+        or not frames_nothing(response.headers)
+    ):
+        return False
+    return compression is None or not (
+        len(content) >= compression.minimum_size
+        or response.status == 304
+        or may_refuse(request)
+    )
 
 
 async def _finish(response: web.StreamResponse, request: web.Request) -> None:

@@ -18,6 +18,7 @@ import re
 from typing import TYPE_CHECKING, Final
 
 from aiohttp import ETag, hdrs, web
+from multidict import istr
 
 from aiostreams.sansio.headers import carried_text
 from aiostreams.sansio.negotiation import join_lines, merge_vary
@@ -42,6 +43,7 @@ __all__ = [
     "drop_framing",
     "drop_length",
     "find_validators",
+    "frames_nothing",
     "given_validators",
     "keep_to_part",
     "keep_to_refusal",
@@ -63,8 +65,9 @@ _OF_THE_CONNECTION: Final = (
     hdrs.UPGRADE,
     hdrs.TE,
     hdrs.TRAILER,
-    "Proxy-Connection",
+    istr("Proxy-Connection"),
 )
+_FRAMING: Final = (*_OF_THE_CONNECTION, hdrs.CONTENT_LENGTH)
 _OF_THE_CONTENT: Final = (hdrs.CONTENT_LENGTH, "Content-Digest", hdrs.CONTENT_MD5)
 # They speak of the very bytes of the body: it must not be encoded.
 OF_THE_BYTES: Final = (
@@ -134,6 +137,8 @@ def drop_framing(headers: CIMultiDict[str], status: int) -> bool:
         Whether one of them wished that the connection be closed.
     """
     closes = False
+    if headers.keys().isdisjoint(_OF_THE_CONNECTION):
+        return closes
     for name in _OF_THE_CONNECTION:
         if name not in headers:
             continue
@@ -145,6 +150,11 @@ def drop_framing(headers: CIMultiDict[str], status: int) -> bool:
         else:
             _logger.warning("response field dropped: %s is the server's to say", name)
     return closes
+
+
+def frames_nothing(headers: CIMultiDict[str]) -> bool:
+    """Whether no field says anything of the connection, or of a length."""
+    return headers.keys().isdisjoint(_FRAMING)
 
 
 def promised_length(headers: CIMultiDict[str], size: int | None) -> int | None:

@@ -76,8 +76,10 @@ __all__ = [
     "gives_etags",
     "hold",
     "limit",
+    "limits_for",
     "limits_of",
     "new_body",
+    "state_of",
     "storage_of",
     "tally_of",
 ]
@@ -166,8 +168,8 @@ class RequestState:
         self._recorder: Recorder | None = None
         # Makes a stream of all its bytes, once keep_body() has them.
         self._replay: Callable[[], Stream] | None = None
-        self._closers: list[Callable[[], Awaitable[object]]] = []
-        self._held: list[_Held] = []
+        self._closers: tuple[Callable[[], Awaitable[object]], ...] = ()
+        self._held: tuple[_Held, ...] = ()
 
     @property
     def _request(self) -> web.BaseRequest:
@@ -518,25 +520,28 @@ class RequestState:
     @property
     def needs_no_cleanup(self) -> bool:
         """Whether nothing was opened, and the client does not wait to be asked."""
-        return not self.expecting and self.idle
+        return self._stream is None and not (
+            self.expecting or self._below or self._closers or self._held
+        )
 
     def forget(self) -> None:
         """Let go of what was read; the request may live as long as its connection."""
-        self.remembered = self.form = self._replay = self._recorder = None
+        if self.taken is not None:
+            self.remembered = self.form = self._replay = self._recorder = None
 
     def call_on_close(self, closer: Callable[[], Awaitable[object]]) -> None:
         """Await ``closer()`` at the end of the request, whatever happens."""
-        self._closers.append(closer)
+        self._closers += (closer,)
 
     def hold(self, response: _Held) -> None:
         """Discard ``response``, which is open, unless it is the one that is sent."""
-        self._held.append(response)
+        self._held += (response,)
 
     def keep_only(self, response: object) -> None:
         """Send ``response``, and discard the other ones that are held."""
-        held, self._held = self._held, []
+        held, self._held = self._held, ()
         # It may have been made of them: they are closed when it has been sent.
-        self._closers += [other.discard for other in held if other is not response]
+        self._closers += tuple(other.discard for other in held if other is not response)
 
     async def close(self) -> None:
         """Close everything that was opened, last one first; errors are logged.
@@ -550,7 +555,7 @@ class RequestState:
             if self.taken is None and self._stream.position:
                 self.taken = _OPEN_STREAM
         closers = [*(stream.close for stream in streams), *self._closers]
-        self._stream, self._below, self._closers = None, (), []
+        self._stream, self._below, self._closers = None, (), ()
         self.forget()
         cancellation = PostponedCancellation()
         while closers:
@@ -681,10 +686,9 @@ def body_of(request: web.BaseRequest, limits: Limits | None = None) -> RequestSt
     try:
         body = request[_BODY]  # get() takes as long again
     except KeyError:
-        body = request[_BODY] = RequestState(request, _limits_for(request, limits))
-        return body
+        return new_body(request, limits_for(request, limits))
     if limits is not None:
-        body.limits = _limits_for(request, limits)
+        body.limits = limits_for(request, limits)
     return body
 
 
@@ -692,7 +696,7 @@ _BODY: Final = web.RequestKey("aiostreams.body", RequestState)
 
 
 def new_body(request: web.BaseRequest, limits: Limits) -> RequestState:
-    """Return a state of its own for a clone of a request, which has that one's."""
+    """Make the state of a request; of a clone, in place of that which it has."""
     body = request[_BODY] = RequestState(request, limits)
     return body
 
@@ -712,9 +716,19 @@ def _appends(request: web.BaseRequest) -> bool:
     return speaks is not None and speaks(request)
 
 
+def state_of(request: web.BaseRequest) -> RequestState | None:
+    """Return the state of ``request``, if it has been made."""
+    if not len(request):
+        return None  # in a quarter of the time that a KeyError takes
+    try:
+        return request[_BODY]
+    except KeyError:
+        return None
+
+
 def tally_of(request: web.BaseRequest) -> Tally | None:
     """Return the tally of ``request``, if there is one."""
-    body = request.get(_BODY)
+    body = state_of(request)
     return None if body is None else body.tally
 
 
@@ -743,7 +757,7 @@ def count_plain(request: web.BaseRequest, plain: Stream | int) -> None:
 
 def hold(request: web.BaseRequest, response: _Held) -> None:
     """As :meth:`RequestState.hold`, if there is somebody to close it in the end."""
-    body = request.get(_BODY)
+    body = state_of(request)
     if body is not None:
         body.hold(response)
 
@@ -758,7 +772,7 @@ def limits_of(request: web.BaseRequest) -> Limits:
     return body_of(request).limits
 
 
-def _limits_for(request: web.BaseRequest, base: Limits | None) -> Limits:
+def limits_for(request: web.BaseRequest, base: Limits | None) -> Limits:
     """Return the route's limits over ``base``, or over those of the application."""
     if not isinstance(request, web.Request):
         return base or DEFAULT_LIMITS
