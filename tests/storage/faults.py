@@ -7,7 +7,16 @@ import contextlib
 from collections.abc import AsyncIterator, Callable
 from typing import Literal
 
-Fault = Literal["error", "refuse", "drop", "lost", "stall", "cut", "flip"]
+Fault = Literal[
+    "error", "busy", "refuse", "drop", "lost", "twice", "stall", "cut", "flip"
+]
+
+
+_ANSWERS: dict[str | None, tuple[str, str]] = {
+    "error": ("500 Oops", "Spoiled"),
+    "busy": ("503 Slow Down", "SlowDown"),
+    "refuse": ("403 Forbidden", "Spoiled"),
+}
 
 
 class FaultProxy:
@@ -16,9 +25,11 @@ class FaultProxy:
     ``fault(k, line)`` gets the number of the request (from 1) and its first line,
     and says what becomes of it:
 
-    * ``error``: 500 without asking the server; ``refuse``: 403 likewise;
+    * ``error``: 500 without asking the server; ``busy``: 503 likewise, as S3 has it;
+      ``refuse``: 403 likewise;
     * ``drop``: the connection breaks before the server has seen the request;
     * ``lost``: the server does it, and the answer is lost;
+    * ``twice``: the server does it twice, and the second answer counts;
     * ``stall``: no answer ever;
     * ``cut``: the answer ends after half of its body;
     * ``flip``: the server gets a body with one bit changed.
@@ -76,9 +87,8 @@ class FaultProxy:
         body = await reader.readexactly(length)
         self.lines.append(line.decode())
         fault = self.fault(len(self.lines), line.decode())
-        if fault in {"error", "refuse"}:
-            status = "500 Oops" if fault == "error" else "403 Forbidden"
-            await self._answer(writer, status)
+        if fault in _ANSWERS:
+            await self._answer(writer, *_ANSWERS[fault])
             return
         if fault == "drop":
             return
@@ -86,10 +96,16 @@ class FaultProxy:
             await asyncio.get_running_loop().create_future()
         if fault == "flip" and body:
             body = bytes([body[0] ^ 1]) + body[1:]
+        kept.append(b"Connection: close")
+        request = b"\r\n".join(kept) + b"\r\n\r\n" + body
+        if fault == "twice":
+            first_reader, first_writer = await asyncio.open_connection(*self._upstream)
+            first_writer.write(request)
+            await first_reader.read()
+            first_writer.transport.abort()
         up_reader, up_writer = await asyncio.open_connection(*self._upstream)
         try:
-            kept.append(b"Connection: close")
-            up_writer.write(b"\r\n".join(kept) + b"\r\n\r\n" + body)
+            up_writer.write(request)
             answer = await up_reader.readuntil(b"\r\n\r\n")
             if fault == "lost":
                 await up_reader.read()
@@ -107,8 +123,11 @@ class FaultProxy:
         finally:
             up_writer.transport.abort()
 
-    async def _answer(self, writer: asyncio.StreamWriter, status: str) -> None:
-        body = b"<Error><Code>Spoiled</Code><Message>by the test</Message></Error>"
+    async def _answer(
+        self, writer: asyncio.StreamWriter, status: str, code: str
+    ) -> None:
+        text = f"<Error><Code>{code}</Code><Message>by the test</Message></Error>"
+        body = text.encode()
         writer.write(
             f"HTTP/1.1 {status}\r\nContent-Length: {len(body)}\r\n"
             "Content-Type: application/xml\r\nConnection: close\r\n\r\n".encode()

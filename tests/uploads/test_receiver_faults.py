@@ -1,11 +1,15 @@
 """A thousand uploads, each with something going wrong, and nothing left of any.
 
 Each upload is made by a seed: a form or a raw body, small or large, into a folder or
-into memory, and one fault: the disk fails at some call, the client vanishes at some
-byte (by FIN or RST), the request is cancelled at some wait, the handler raises, the
-body is malformed, a file is one too many or of the wrong type. After every few of
-them, and at the end, everything is counted: files, temporaries, folders, descriptors,
-tasks, threads.
+into memory, staged or not, with metadata, under keys that are digests, seen by checks;
+and one fault: the disk fails at some call, the client vanishes at some byte (by FIN or
+RST), the request is cancelled at some wait, the handler raises, the body is malformed,
+a file is one too many or of the wrong type, a check refuses it, dies midway, hangs or
+does not let itself be ended, a picture is larger than it seemed. The client gets the
+status of that fault. After every few of them, and at the end, everything is counted:
+files, temporaries, folders, descriptors, tasks, threads.
+
+``AIOSTREAMS_FAULTS`` says how many uploads there are.
 """
 
 from __future__ import annotations
@@ -17,6 +21,7 @@ import gc
 import logging
 import os
 import random
+import struct
 import threading
 from collections import Counter
 from pathlib import Path
@@ -25,7 +30,19 @@ from typing import Any
 import pytest
 from aiohttp import web
 
-from aiostreams import DiskStorage, FileRule, MemoryStorage, Storage, receive, setup
+from aiostreams import (
+    DiskStorage,
+    FileRule,
+    InvalidContent,
+    Limits,
+    MemoryStorage,
+    Storage,
+    StoredFile,
+    Stream,
+    by_digest,
+    receive,
+    setup,
+)
 from aiostreams.limits import KiB
 from aiostreams.storage import disk as disk_module
 from aiostreams.storage import disk_draft as folders
@@ -34,9 +51,26 @@ from tests.files import disks
 from tests.files.disks import Disk, Suspensions, descriptors
 from tests.servers import connected, post, serving
 
-FAULTS = (
-    "disk", "vanish", "reset", "cancel", "handler", "syntax", "type", "count", "none",
-)  # fmt: skip
+COUNT = int(os.environ.get("AIOSTREAMS_FAULTS", "1000"))
+# What goes wrong, and what the client may hear of it; None: it is not there any more,
+# or its connection is closed.
+FAULTS: dict[str, set[int | None]] = {
+    "disk": {200, 500, 503, 507},
+    "vanish": {None},
+    "reset": {None},
+    "cancel": {200, 500, None},
+    "handler": {500},
+    "syntax": {400},
+    "type": {415},
+    "count": {422},
+    "metadata": {500},
+    "check refuses": {422},
+    "check dies": {500},
+    "check hangs": {503},
+    "check clings": {503},
+    "picture": {422},
+    "none": {200},
+}
 ERRORS = (errno.ENOSPC, errno.EIO, errno.EDQUOT, errno.EMFILE)
 TYPE = ("Content-Type", "multipart/form-data; boundary=b")
 
@@ -53,12 +87,33 @@ def disk(monkeypatch: pytest.MonkeyPatch) -> Disk:
     return installed
 
 
+def picture(width: int = 1, height: int = 1, filler: int = 0) -> bytes:
+    """A GIF whose only frame has that size; its screen has one pixel."""
+    size = struct.pack("<HH", width, height)
+    comment = b"!\xfe" + (b"\xff" + bytes(255)) * (filler // 256) + b"\0"
+    frame = b"," + bytes(4) + size + b"\0\2\1\0\0"
+    return b"GIF89a\1\0\1\0\0\0\0" + comment + frame + b";"
+
+
+def lie(chance: random.Random, size: int) -> bytes:
+    """A picture that is larger than it seems, or whose size cannot be told."""
+    huge = struct.pack(">HH", 9000, 9000)
+    return chance.choice([
+        picture(9000, 9000, filler=size),
+        picture()[: chance.randrange(6, 10)],
+        b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR" + b"\0\1\0\0" * 2 + bytes(size),
+        b"\xff\xd8" + b"\xff\xfe\xff\xff" + bytes(65_533)
+        + b"\xff\xc0\0\x11\x08" + huge + bytes(size),
+        chance.randbytes(size),
+    ])  # fmt: skip
+
+
 class Script:
     """One upload, by its seed."""
 
     def __init__(self, seed: int) -> None:
         chance = self.chance = random.Random(seed)
-        self.fault = chance.choice(FAULTS)
+        self.fault = chance.choice(list(FAULTS))
         self.to_disk = self.fault == "disk" or chance.random() < 0.8
         self.raw = self.fault not in {"syntax", "type", "count"} and (
             chance.random() < 0.3
@@ -67,6 +122,20 @@ class Script:
         self.count = 1 if self.raw else chance.randrange(1, 4)
         self.files = [chance.randbytes(size) for _ in range(self.count)]
         self.k = chance.randrange(1, 40 if self.fault == "disk" else 8)
+        self.staged = chance.random() < 0.7
+        self.shared = self.staged and chance.random() < 0.3
+        self.told = chance.choice([None, {"by": "a test"}, self.words])
+        self.pictures = self.fault == "picture" or (
+            self.fault == "none" and chance.random() < 0.3
+        )
+        if self.pictures:
+            self.files = [picture(filler=size)] * self.count
+        if self.fault == "picture":
+            self.files[-1] = lie(chance, size)
+        self.seen = chance.random() < 0.4
+
+    def words(self, file: Any) -> dict[str, str]:
+        return {"name": file.safe_filename}
 
     def body(self) -> bytes:
         if self.raw:
@@ -88,15 +157,62 @@ class Script:
             return FileRule(accept={"image/*", "application/octet-stream"})
         if self.fault == "count":
             return FileRule(max_count=max(0, self.count - 1))
-        return FileRule()
+        if self.pictures:
+            return FileRule(max_pixels=1)
+        return FileRule(check=self.checks)
+
+    @property
+    def checks(self) -> list[Any]:
+        checks: list[Any] = [read_all, leave] if self.seen else []
+        if self.fault.startswith("check "):
+            checks.insert(self.k % (len(checks) + 1), self.check)
+        return checks
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """What ``receive`` is told beside its rules."""
+        options: dict[str, Any] = {"staged": self.staged, "metadata": self.told}
+        if self.fault == "metadata":
+            options["metadata"] = self.chance.choice([{"no name": "x"}, fail])
+        if self.shared:
+            options["key"] = by_digest("sha256", "some/")
+        if self.fault in {"check hangs", "check clings"}:
+            options["limits"] = Limits(idle_timeout=0.1)
+        return options
+
+    async def check(self, stream: Stream, _file: StoredFile) -> None:
+        await stream.read(self.k * 100 * KiB)
+        if self.fault == "check refuses":
+            raise InvalidContent("not liked")
+        if self.fault == "check dies":
+            raise ZeroDivisionError
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            if self.fault == "check clings":
+                await asyncio.sleep(0.05)
+            raise
+
+
+async def read_all(stream: Stream, _file: StoredFile) -> None:
+    while await stream.readany():
+        pass
+
+
+async def leave(stream: Stream, _file: StoredFile) -> None:
+    await stream.read(1)
+
+
+def fail(_file: Any) -> dict[str, str]:
+    raise ZeroDivisionError
 
 
 class Uploads:
-    """The server's side: what is received is thrown away again."""
+    """The server's side: what is received, until it is removed again."""
 
     def __init__(self, root: Path, disk: Disk) -> None:
         self.disk = disk
-        self.stored: list[str] = []
+        self.stored: list[StoredFile] = []
         self.on_disk = DiskStorage(root, sweep_after=None)
         self.in_memory = MemoryStorage()
         self.script = Script(0)
@@ -117,9 +233,6 @@ class Uploads:
             raise
         else:
             self.outcomes[f"{script.fault}: done"] += 1
-            self.disk.fail_at = lambda _k: False
-            for key in self.stored:
-                await storage.delete(key)
             return web.Response()
         finally:
             self.ended.set()
@@ -127,16 +240,32 @@ class Uploads:
     async def receive(
         self, request: web.Request, storage: Storage, script: Script
     ) -> None:
-        async with receive(request, storage, files={"f": script.rule}) as upload:
+        # A raw body is the file of the field "file".
+        rules = {"file" if script.raw else "f": script.rule}
+        async with receive(request, storage, files=rules, **script.options) as upload:
             if script.fault == "handler":
                 raise ZeroDivisionError
             for file in upload.files.values():
                 async with await file.open() as stream:
                     assert await stream.read() in script.files
-        self.stored = [file.key for file in upload.files.values()]
+        self.stored = list(upload.files.values())
+
+    async def remove_stored(self) -> None:
+        """Remove what an upload has stored; it is complete, and knows its digests."""
+        stored, self.stored = self.stored, []
+        for file in stored:
+            async with await file.open() as stream:
+                assert await stream.read() in self.script.files
+            assert file.storage is not None
+            async with await file.storage.open(file.key) as stream:
+                assert stream.known_digests in ({}, file.digests)
+        for file in stored:
+            assert file.storage is not None
+            await file.storage.delete(file.key)
 
 
-async def send(address: tuple[str, int], script: Script) -> None:
+async def send(address: tuple[str, int], script: Script) -> int | None:
+    """The status of the answer, if there is one."""
     body = script.body()
     headers = [("Content-Length", str(len(body)))]
     if not script.raw:
@@ -153,12 +282,13 @@ async def send(address: tuple[str, int], script: Script) -> None:
             await asyncio.sleep(script.chance.choice([0, 0.001, 0.01]))
             if script.fault == "reset":
                 client.reset()
-            return
+            return None
         with contextlib.suppress(ConnectionError, asyncio.IncompleteReadError):
             client.writer.write(message)
             await client.writer.drain()
             async with asyncio.timeout(15):
-                await client.response()
+                return (await client.response())[0]
+    return None
 
 
 async def tidy(root: Path, uploads: Uploads) -> None:
@@ -171,7 +301,7 @@ async def tidy(root: Path, uploads: Uploads) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(300 + COUNT // 5)
 @pytest.mark.parametrize("cancelling", [False, True])
 async def test_a_thousand_uploads_that_go_wrong_leave_nothing(
     tmp_path: Path, disk: Disk, caplog: pytest.LogCaptureFixture, cancelling: bool
@@ -186,26 +316,28 @@ async def test_a_thousand_uploads_that_go_wrong_leave_nothing(
         app, auto_decompress=False, handler_cancellation=cancelling
     ) as address:
         before: tuple[set[str], int, int] | None = None
-        for seed in range(500):
-            script = uploads.script = Script(seed + 1000 * cancelling)
+        for seed in range(COUNT // 2):
+            script = uploads.script = Script(seed + 1_000_000 * cancelling)
             uploads.ended.clear()
             disk.calls.clear()
             disk.error = script.chance.choice(ERRORS)
             disk.write_most = script.chance.choice([0, 0, 0, 50_000])
             fails = script.k if script.fault == "disk" else -1
             disk.fail_at = fails.__eq__
-            await send(address, script)
+            status = await send(address, script)
             async with asyncio.timeout(20):
                 await uploads.ended.wait()
+            disk.fail_at = lambda _k: False
+            await uploads.remove_stored()
+            assert status in FAULTS[script.fault], (seed, script.fault)
             if seed % 20 == 19:
-                disk.fail_at = lambda _k: False
                 await tidy(root, uploads)
             if seed == 99:
                 before = await counted()
         await tidy(root, uploads)
         after = await counted()
     print(dict(sorted(uploads.outcomes.items())))
-    assert uploads.outcomes.total() == 500
+    assert uploads.outcomes.total() == COUNT // 2
     assert before is not None
     assert after[0] <= before[0]
     assert after[1] <= before[1]
