@@ -56,8 +56,10 @@ if typing.TYPE_CHECKING:
     )
     from aiostreams.storage.disk import DiskStorage
     from aiostreams.storage.encrypted import EncryptedStorage
+    from aiostreams.storage.ledger import MemoryLedger, QuotaEntry, QuotaLedger
     from aiostreams.storage.memory import MemoryStorage
     from aiostreams.storage.object_store import ObjectStorage
+    from aiostreams.storage.quota import QuotaStorage
     from aiostreams.storage.url import storage_from_url
     from aiostreams.streams.base import Stream
     from aiostreams.streams.copy import copy
@@ -155,6 +157,7 @@ __all__ = [
     "LimitStream",
     "Limits",
     "MalformedBody",
+    "MemoryLedger",
     "MemoryStorage",
     "MiB",
     "MsgPack",
@@ -165,6 +168,9 @@ __all__ = [
     "ObjectStorage",
     "Part",
     "ProgressStream",
+    "QuotaEntry",
+    "QuotaLedger",
+    "QuotaStorage",
     "RateStream",
     "Replay",
     "Result",
@@ -276,6 +282,7 @@ _MODULES = {
     "LimitStream": "streams.transforms",
     "Limits": "limits",
     "MalformedBody": "errors",
+    "MemoryLedger": "storage.ledger",
     "MemoryStorage": "storage.memory",
     "MiB": "limits",
     "MsgPack": "content.msgpack",
@@ -286,6 +293,9 @@ _MODULES = {
     "ObjectStorage": "storage.object_store",
     "Part": "multipart.part",
     "ProgressStream": "streams.transforms",
+    "QuotaEntry": "storage.ledger",
+    "QuotaLedger": "storage.ledger",
+    "QuotaStorage": "storage.quota",
     "RateStream": "streams.transforms",
     "Replay": "files.replay",
     "Result": "web.handlers",

@@ -34,6 +34,7 @@ CONTRACT = set(
     StreamError StreamClosed StreamBusy SizeMismatch MalformedBody BodyTimeout
     LengthRequired LimitExceeded UnsupportedContent InvalidContent ClientGone
     Storage MemoryStorage DiskStorage ObjectStorage EncryptedStorage
+    QuotaStorage QuotaLedger QuotaEntry MemoryLedger
     storage_from_url StoredFile
     by_digest clamd direct_upload DirectUpload confirm_upload
     StoredObject ObjectNotFound ObjectExists InvalidKey StorageError
@@ -158,6 +159,7 @@ def test_no_request_waits_for_an_import() -> None:
     assert set(ran.stdout.decode().split()) == set(
         """
         Channel DiskStorage EncryptedStorage MemoryStorage ObjectStorage storage_from_url
+        MemoryLedger QuotaEntry QuotaLedger QuotaStorage
         Result RouteTableDef handler expect_continue body_schema problem_responses clamd
         resumable resumable_route ResumableUpload ResumableUploads upload_of
         """.split()  # noqa: SIM905 - reads as the list it is

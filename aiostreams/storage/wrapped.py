@@ -1,9 +1,7 @@
 """A storage that keeps its objects in another one: what passes through unchanged.
 
-The other storage is owned: closing this one closes it. A subclass makes and opens
-objects in its own way, and overrides what else it changes.
-
-A file of its own: it is no more one kind of such a storage than another.
+The other storage is owned: closing this one closes it. A subclass makes objects
+in its own way, and overrides what else it changes.
 """
 
 from __future__ import annotations
@@ -16,6 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
 
     from aiostreams.storage.base import StoredObject
+    from aiostreams.streams.base import Stream
 
 __all__ = ["WrappedStorage"]
 
@@ -29,6 +28,10 @@ class WrappedStorage(Storage):
 
     def __init__(self, storage: Storage) -> None:
         self._storage = storage
+
+    async def open(self, key: str) -> Stream:
+        """Open a readable stream over the object, see :meth:`Storage.open`."""
+        return await self._storage.open(key)
 
     async def stat(self, key: str) -> StoredObject:
         """Describe the object, see :meth:`Storage.stat`."""

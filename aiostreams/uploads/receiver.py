@@ -32,7 +32,7 @@ from aiostreams.errors import (
     ObjectNotFound,
     pointer_to,
 )
-from aiostreams.limits import KiB
+from aiostreams.limits import KiB, MiB
 from aiostreams.sansio.disposition import safe_filename
 from aiostreams.sansio.mediatype import OCTET_STREAM
 from aiostreams.sansio.sniff.types import SNIFF_BYTES, named_type
@@ -72,6 +72,8 @@ _logger = logging.getLogger("aiostreams.uploads")
 _PATIENCE: Final = 30.0
 # How many bytes of small files are held in memory, of a form that is not as a whole.
 _HELD: Final = 64 * KiB
+# What an object store takes in 10,000 of its smallest parts.
+_UNSIZED: Final = 10_000 * 5 * MiB
 _LONGEST_EXTENSION: Final = 12
 _SIMPLE_NAME: Final = re.compile("[A-Za-z0-9]{1,99}\\.([A-Za-z0-9]{1,12})")
 
@@ -202,7 +204,10 @@ class Receiver:
             if min(most, len(head) if len(head) < SNIFF_BYTES else most) <= self._room:
                 staged: StagedObject = await self._hold(file, incoming)
             else:
-                staged = await self._stage(file, incoming, most)
+                # Where nobody has said how long it is, its ceiling is of interest to a
+                # store with large parts alone: a quota would reserve all of it.
+                known = size is not None or most > _UNSIZED
+                staged = await self._stage(file, incoming, most if known else None)
             checks = self._checks(rule, file)
             async with await staged.create() as sink, checks:
                 hashes, hashed = self._hashed(source, sink)
@@ -287,7 +292,7 @@ class Receiver:
         return held
 
     async def _stage(
-        self, file: StoredFile, incoming: IncomingFile, size: int
+        self, file: StoredFile, incoming: IncomingFile, size: int | None
     ) -> StagedObject:
         assert file.storage is not None
         metadata = await self._words(incoming)

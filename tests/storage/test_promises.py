@@ -12,8 +12,10 @@ from aiostreams.limits import MiB
 from aiostreams.storage.base import Storage
 from aiostreams.storage.disk import DiskStorage
 from aiostreams.storage.encrypted import EncryptedStorage
+from aiostreams.storage.ledger import MemoryLedger
 from aiostreams.storage.memory import MemoryStorage
 from aiostreams.storage.object_store import ObjectStorage
+from aiostreams.storage.quota import QuotaStorage
 from aiostreams.testing.storages import PROMISES, promise_08_attributes_are_kept
 
 from .buckets import Bucket, store_of
@@ -103,5 +105,33 @@ async def test_encrypted_disk_keeps(promise: Promise, tmp_path: Path) -> None:
 async def test_encrypted_seaweed_keeps(promise: Promise, bucket: Bucket) -> None:
     store = store_of(bucket.port)
     await promise(lambda: encrypted(ObjectStorage(store, "p", part_size=5 * MiB)))
+    assert bucket.names() == []
+    assert bucket.uploads() == []
+
+
+# -- with a quota ------------------------------------------------------------------
+
+
+@every_promise
+async def test_quota_in_memory_keeps(promise: Promise) -> None:
+    storage, ledger = MemoryStorage(), MemoryLedger()
+    await promise(lambda: QuotaStorage(storage, ledger, limit=100 * MiB))
+    assert ledger.used("") == 0
+
+
+@every_promise
+async def test_quota_on_disk_keeps(promise: Promise, tmp_path: Path) -> None:
+    storage, ledger = DiskStorage(tmp_path / "root"), MemoryLedger()
+    await promise(lambda: QuotaStorage(storage, ledger, limit=100 * MiB))
+    assert ledger.used("") == 0
+    assert list((tmp_path / "root").rglob("*")) == []
+
+
+@every_promise
+async def test_quota_on_seaweed_keeps(promise: Promise, bucket: Bucket) -> None:
+    store, ledger = store_of(bucket.port), MemoryLedger()
+    storage = ObjectStorage(store, "some/prefix", part_size=5 * MiB)
+    await promise(lambda: QuotaStorage(storage, ledger, limit=100 * MiB))
+    assert ledger.used("") == 0
     assert bucket.names() == []
     assert bucket.uploads() == []
