@@ -28,6 +28,7 @@ from __future__ import annotations
 import functools
 import json
 import secrets
+import time
 from collections import OrderedDict
 from collections.abc import AsyncGenerator
 from contextlib import aclosing, suppress
@@ -229,11 +230,24 @@ class LogStaging(Staging):
             except ObjectExists:
                 return
         finally:
-            await self.storage.delete(key)
+            with suppress(StorageError):  # else it is tidied away
+                await self.storage.delete(key)
         raise Unsuitable(
             "this store ignores conditional writes (If-None-Match), so two requests "
             "could both continue an upload: resumable uploads need another staging"
         )
+
+    async def tidy(self, older_than: float) -> None:
+        """Delete what was created twice, where that process was killed."""
+        before = time.time() - older_than
+        async with aclosing(self._list(f"{self._prefix}check/")) as listing:
+            keys = [
+                found.key
+                async for found in listing
+                if found.modified is not None and found.modified < before
+            ]
+        for key in keys:
+            await self.storage.delete(key)
 
     def folder(self, upload_id: str) -> str:
         """Return where an upload is kept."""

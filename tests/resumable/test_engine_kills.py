@@ -299,6 +299,26 @@ async def test_killed_at_each_step_of_a_removal(after: bool) -> None:
     raise AssertionError("it never ended")
 
 
+@pytest.mark.parametrize("after", [False, True])
+async def test_killed_at_each_step_of_a_start(after: bool) -> None:
+    for fatal in range(1, 10):
+        memory = MemoryStorage()
+        dead = True
+        try:
+            await LogStaging(Mortal(memory, fatal, after=after)).check()
+            dead = False
+        except Killed:
+            pass
+        await LogStaging(memory).tidy(60)
+        left = [found.key async for found in memory.list()]
+        assert dead or not left
+        await Uploads(LogStaging(memory)).sweep(-1)
+        assert [found.key async for found in memory.list()] == []
+        if not dead:
+            return
+    raise AssertionError("it never ended")
+
+
 async def test_killed_at_each_step_of_a_sweep() -> None:
     for fatal in range(1, 200):
         memory = MemoryStorage()

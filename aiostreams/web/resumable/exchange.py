@@ -450,8 +450,9 @@ class Exchange:
         """Begin an upload.
 
         Raises:
-            StorageError: as ``Uploads.create``.
+            StorageError: as ``Uploads.create``; or uploads cannot rely on the storage.
         """
+        await self.service.try_storage()
         upload = self._meet(await self.service.uploads.create(info))
         self._note(begun=True)
         return upload

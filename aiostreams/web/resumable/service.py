@@ -59,6 +59,7 @@ class Service:
         self._storage = storage
         self._uploads: Uploads | None = None
         self._sweeping: asyncio.Task[None] | None = None
+        self._is_tried = False
         self.on_expired: Callable[[Protocol], None] | None = None
         self.warned = False
 
@@ -115,13 +116,24 @@ class Service:
         from aiostreams.resumable.staging import Unsuitable  # noqa: PLC0415
 
         try:
-            await self.uploads.staging.check()
+            await self.try_storage()
         except Unsuitable:
             raise
         except StorageError as error:
             # It may be there in a minute; whatever else there is goes on till then.
             _logger.warning("storage of uploads not tried: %s", error)
         self._sweeping = asyncio.create_task(self._sweep_hourly())
+
+    async def try_storage(self) -> None:
+        """Find out, once, whether uploads can rely on the storage.
+
+        Raises:
+            Unsuitable: they cannot.
+            StorageError: the storage failed; the next call tries again.
+        """
+        if not self._is_tried:
+            await self.uploads.staging.check()
+            self._is_tried = True
 
     async def _sweep_hourly(self) -> None:
         while True:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import re
 import time
 from pathlib import Path
 from typing import Any
@@ -403,6 +404,59 @@ async def test_a_storage_that_is_not_there_yet(
             assert "not tried" in caplog.text
             storage.create = create  # type: ignore[method-assign]
             assert (await send.tus("POST", "/files", Upload_Length="5")).status == 201
+
+
+async def test_a_storage_that_was_not_there_is_tried_before_the_first_upload(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    storage = Foreign()
+
+    async def fail(key: str, **kwargs: Any) -> Any:
+        raise StorageError("no route to the store")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(storage, "create", fail)
+        async with Service(storage).running() as send:
+            patch.undo()
+            storage.careful = False
+            answer = await send.tus("POST", "/files", Upload_Length="5")
+            assert answer.status == 500
+            assert "conditional writes" in caplog.text
+            storage.careful = True
+            answer = await send.tus("POST", "/files", Upload_Length="5")
+            assert answer.status == 201
+
+
+async def test_an_s3_server_that_ignores_conditions_is_refused() -> None:
+    """As some do: they take any PUT."""
+    pytest.importorskip("obstore", reason="needs the extra s3")
+    objects: dict[str, bytes] = {}
+
+    async def answer(request: web.Request) -> web.Response:
+        if request.method == "PUT":
+            assert request.headers["If-None-Match"] == "*"
+            objects[request.path] = await request.read()
+            return web.Response(headers={"ETag": '"1"'})
+        if request.method == "POST":
+            [key] = re.findall("<Key>(.*?)</Key>", await request.text())
+            del objects[f"/bkt/{key}"]
+            deleted = f"<Deleted><Key>{key}</Key></Deleted>"
+            return web.Response(text=f"<DeleteResult>{deleted}</DeleteResult>")
+        if request.path not in objects:
+            return web.Response(status=404)
+        return web.Response(
+            body=objects[request.path],
+            headers={
+                "ETag": '"1"',
+                "Last-Modified": "Mon, 30 Nov 2026 00:00:00 GMT",
+            },
+        )
+
+    async with serving(answer) as (_, port):
+        with pytest.raises(StorageError, match="ignores conditional writes"):
+            async with Service(ObjectStorage(store_of(port))).running():
+                raise AssertionError
+    assert objects == {}
 
 
 # -- the end of a process ----------------------------------------------------------------
