@@ -21,6 +21,9 @@ PACKAGES = (
     "@uppy/core@6.3.1",
     "@uppy/aws-s3@6.3.1",
     "@uppy/tus@6.0.0",
+    "dropzone@6.3.5",
+    "filepond@4.32.12",
+    "resumablejs@1.1.0",
     # Makes one script of what a page imports.
     "esbuild@0.28.2",
 )

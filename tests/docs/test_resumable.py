@@ -14,14 +14,17 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
+from yarl import URL
 
 from tests.docs.page import ROOT, Page
 from tests.docs.session import ENVIRONMENT, Session
 from tests.node import FOLDER, node_with
+from tests.servers import connected
 from tests.storage.buckets import store_of
 from tests.web.resumable.chaos import Chaos
+from tests.web.resumable.server import client
 
-__all__ = ["FILM", "PAGE", "block", "breaking", "serving"]
+__all__ = ["CHUNKS", "FILM", "PAGE", "block", "breaking", "serving"]
 
 PAGE = Page(ROOT / "docs/guides/resumable.md")
 FILM = b"\0\0\0\x18ftypisom\0\0\2\0isomiso2" + bytes(
@@ -29,9 +32,12 @@ FILM = b"\0\0\0\x18ftypisom\0\0\2\0isomiso2" + bytes(
 )
 
 
-def block(title: str) -> str:
-    """A program of the guide, also one that its sessions do not run."""
-    [text] = [found.text for found in PAGE.blocks if found.title == title]
+CHUNKS = Page(ROOT / "docs/guides/resumable-chunks.md")
+
+
+def block(title: str, page: Page = PAGE) -> str:
+    """A program of a guide, also one that its sessions do not run."""
+    [text] = [found.text for found in page.blocks if found.title == title]
     return text
 
 
@@ -70,23 +76,27 @@ class Guide:
     def check(self) -> None:
         """The film was stored, once, although connections broke."""
         assert self.chaos.count["cut"] == 3
-        folder = self.folder / "videos"
+        folders = ("videos", "files")
+        [folder] = [
+            self.folder / name for name in folders if (self.folder / name).exists()
+        ]
         [stored] = [path for path in folder.iterdir() if path.is_file()]
         assert stored.read_bytes() == FILM
 
 
 @contextlib.asynccontextmanager
 async def serving(
-    folder: Path, chaos: Chaos, *, url: str | None = None
+    folder: Path, chaos: Chaos, *, page: Page = PAGE, url: str | None = None
 ) -> AsyncIterator[Guide]:
-    """Serve the guide's ``app.py`` behind ``chaos``, which has no port yet.
+    """Serve a guide's ``app.py`` behind ``chaos``, which has no port yet.
 
     Args:
         folder: where it runs.
         chaos: the way to it.
+        page: the guide.
         url: of a storage in place of its own.
     """
-    session = Session(PAGE, folder, {})
+    session = Session(page, folder, {})
     path = folder / "app.py"
     if url is not None:
         program = path.read_text().replace("DiskStorage,", "storage_from_url,")
@@ -105,8 +115,10 @@ async def serving(
 
 
 def breaking() -> Chaos:
-    """A way on which three connections break."""
-    return Chaos([], seed=4, weights=(1, 0, 0, 0), longest=len(FILM) // 2, breaks=3)
+    """A way on which three connections break, each in the middle of a chunk."""
+    return Chaos(
+        [], seed=4, weights=(1, 0, 0, 0), longest=900_000, shortest=20_000, breaks=3
+    )
 
 
 @pytest.fixture
@@ -150,6 +162,32 @@ async def test_an_object_store(tmp_path: Path, seaweed: int) -> None:
     assert len(found) == 1
     stored = await (await store.get_async(found[0])).bytes_async()
     assert bytes(stored) == FILM
+
+
+# -- chunks ------------------------------------------------------------------------------
+
+
+async def test_a_chunk_counts_once_and_completely(tmp_path: Path) -> None:
+    """Whatever broke: its request, or the answer to it, the last one too."""
+    chaos = breaking()
+    chaos.calm = True
+    async with serving(tmp_path, chaos, page=CHUNKS) as guide:
+        address = "127.0.0.1", guide.port
+        async with client(address) as send:
+            url = URL(await send.create(6)).raw_path_qs
+            async with connected(address) as raw:
+                await raw.send(
+                    f"PATCH {url} HTTP/1.1\r\nHost: x\r\nTus-Resumable: 1.0.0\r\n"
+                    "Upload-Offset: 0\r\nContent-Length: 3\r\n\r\nab".encode()
+                )
+            assert (await send.tus("HEAD", url)).offset == 0
+            for at, chunk in ((0, b"abc"), (0, b"abc"), (3, b"def"), (3, b"def")):
+                answer = await send.tus("PATCH", url, chunk, Upload_Offset=str(at))
+                assert (answer.status, answer.offset) == (200, at + 3)
+            answer = await send.tus("PATCH", url, b"abc", Upload_Offset="0")
+            assert (answer.status, answer.offset) == (409, 6)
+        [stored] = [path for path in (tmp_path / "files").iterdir() if path.is_file()]
+        assert stored.read_bytes() == b"abcdef"
 
 
 # -- what is proven ----------------------------------------------------------------------

@@ -29,6 +29,7 @@ class Chaos:
         seed: of what happens.
         weights: of ``FAULTS``, how often each is drawn.
         longest: after how many bytes a connection is cut at the latest.
+        shortest: and after how many at the earliest.
         breaks: how many connections meet a fault; ``None`` for no end of it.
 
     Attributes:
@@ -43,6 +44,7 @@ class Chaos:
         *,
         weights: Sequence[float] = (3, 2, 1, 4),
         longest: int = 200_000,
+        shortest: int = 1,
         breaks: int | None = None,
     ) -> None:
         self.ports = list(ports)
@@ -52,6 +54,7 @@ class Chaos:
         self._random = random.Random(seed)
         self._weights = list(weights)
         self._longest = longest
+        self._shortest = shortest
         self._breaks = breaks
         self._turn = 0
         self._tasks: set[asyncio.Task[None]] = set()
@@ -89,7 +92,7 @@ class Chaos:
             [fault] = self._random.choices(FAULTS, self._weights)
             # One that is well does not last for ever either.
             most = self._longest if fault == "cut" else 4 * self._longest
-            left = self._random.randrange(1, most)
+            left = self._random.randrange(self._shortest, most)
         self.count[fault] += 1
         with contextlib.ExitStack() as stack:
             for _ in self.ports:
