@@ -14,9 +14,9 @@ import subprocess
 import sys
 from pathlib import Path
 
-import pytest
-
 PACKAGES = (
+    "@tus/file-store@2.1.1",
+    "@tus/server@2.4.5",
     "tus-js-client@4.3.1",
     "@uppy/core@6.3.1",
     "@uppy/aws-s3@6.3.1",
@@ -45,14 +45,29 @@ def _find(name: str) -> str | None:
     return found
 
 
+def missing(package: str) -> str | None:
+    """Why a program that needs ``package`` cannot run, or ``None``."""
+    if _find("node") is None:
+        return "no Node.js: pip install 'pyright[nodejs]'"
+    if not (FOLDER / "node_modules" / package).exists():
+        return f"no {package}: python -m tests.node"
+    return None
+
+
+def node() -> str:
+    """The program."""
+    found = _find("node")
+    assert found is not None
+    return found
+
+
 def node_with(package: str) -> str:
     """The program, where ``package`` is installed; else the test is skipped."""
-    node = _find("node")
-    if node is None:
-        pytest.skip("no Node.js: pip install 'pyright[nodejs]'")
-    if not (FOLDER / "node_modules" / package).exists():
-        pytest.skip(f"no {package}: python -m tests.node")
-    return node
+    import pytest  # benchmarks do without it
+
+    if (reason := missing(package)) is not None:
+        pytest.skip(reason)
+    return node()
 
 
 def bundle(script: Path) -> str:
@@ -71,11 +86,11 @@ def bundle(script: Path) -> str:
 
 
 def main() -> None:
-    npm, node = _find("npm"), _find("node")
-    if npm is None or node is None:
+    npm, program = _find("npm"), _find("node")
+    if npm is None or program is None:
         raise SystemExit("no npm: pip install 'pyright[nodejs]'")
     FOLDER.mkdir(parents=True, exist_ok=True)
-    path = os.pathsep.join([str(Path(node).parent), os.environ["PATH"]])
+    path = os.pathsep.join([str(Path(program).parent), os.environ["PATH"]])
     packages = [*PACKAGES, *(LARGE[name] for name in sys.argv[1:])]
     command = [npm, "install", "--silent", "--no-fund", "--no-audit", *packages]
     ran = subprocess.run(

@@ -25,6 +25,7 @@ from tests.benchmarks import (
     json_bodies,
     json_models,
     put_to_disk,
+    resumable,
     uploads,
 )
 from tests.benchmarks.crowd import NAME, measure_crowd
@@ -36,7 +37,7 @@ from tests.benchmarks.table import crowd_table, summary, table
 
 _AREAS = (
     drain, put_to_disk, json_bodies, json_models, forms, codings, downloads, archives,
-    fanout, adapter, uploads,
+    fanout, adapter, uploads, resumable,
 )  # fmt: skip
 _QUICK = Effort(rounds=2, starts=1, seconds=0.02)
 

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 __all__ = ["Answer", "Client", "Request", "get", "put"]
 
 _LENGTH = re.compile(rb"\r\nContent-Length: *(\d+)", re.IGNORECASE)
+_LOCATION = re.compile(rb"\r\nLocation: *(?:https?://[^/\r]*)?(\S+)", re.IGNORECASE)
 _CHUNKED = re.compile(rb"\r\nTransfer-Encoding: *chunked", re.IGNORECASE)
 _KEEP = 4096
 
@@ -24,7 +25,8 @@ class Request:
     """A request.
 
     Attributes:
-        head: request line and fields, without the line that ends them.
+        head: request line and fields, without the line that ends them. ``<location>``
+            in it is what an answer has named last.
         body: makes the body; the Content-Length is added, unless ``head`` has a
             Transfer-Encoding.
         answer: what the body of the answer has to be, to know that the contestant
@@ -32,6 +34,7 @@ class Request:
         length: what the length of that body has to be; unchecked when ``None``.
         then: what follows on the same connection, where a protocol takes several
             requests for one thing; they count as one.
+        before: what is sent once before any of them is measured, for its ``Location``.
         at_once: on how many connections it is sent before an answer is read. What it
             costs is told of one.
     """
@@ -41,6 +44,7 @@ class Request:
     answer: bytes | None = None
     length: int | None = None
     then: Request | None = None
+    before: Request | None = None
     at_once: int = 1
 
     @property
@@ -89,13 +93,19 @@ class Answer:
 
 
 class Client:
-    """One kept-alive connection."""
+    """One kept-alive connection.
+
+    Attributes:
+        location: the path that an answer has named last.
+    """
 
     def __init__(self, port: int) -> None:
         self._socket = socket.create_connection(("127.0.0.1", port))
         self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._socket.settimeout(120)
         self._buffer = memoryview(bytearray(2**20))
+        self.location: bytes = b""
+        self._head_only = False
 
     def exchange(self, pieces: list[bytes]) -> Answer:
         """Send the pieces of a request, and read the whole answer.
@@ -108,7 +118,10 @@ class Client:
 
     def send(self, pieces: list[bytes]) -> None:
         """Send the pieces of a request."""
+        self._head_only = pieces[0].startswith(b"HEAD ")
         for piece in pieces:
+            if self.location and len(piece) < 2**10:
+                piece = piece.replace(b"<location>", self.location)
             self._socket.sendall(piece)
 
     def answer(self) -> Answer:
@@ -119,7 +132,9 @@ class Client:
         """
         head, rest = self._read_head()
         status = int(head[9:12])
-        if status == 204:  # which never has a body
+        if found := _LOCATION.search(head):
+            self.location = found[1]
+        if status == 204 or self._head_only:  # which never have a body
             return Answer(status, 0, rest)
         if found := _LENGTH.search(head):
             return self._read_length(status, int(found[1]), rest)

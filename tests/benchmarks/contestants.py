@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import aiostreams
+from tests import node
 
 __all__ = [
     "FOLDER",
@@ -45,9 +46,11 @@ class Contestant:
 
     Attributes:
         module, name: where the server process finds it.
-        kind: ``"aiohttp"`` or ``"asgi"``.
-        make: builds the application, in the server process.
-        needs: modules, or ``aiostreams.<name>``, that have to be there.
+        kind: ``"aiohttp"``, ``"asgi"`` or ``"command"``.
+        make: builds the application, in the server process; or the command line of a
+            server that prints its port.
+        needs: modules, ``aiostreams.<name>``, or ``npm:<package>``, that have to be
+            there.
         auto_decompress: whether aiohttp undoes content codings.
         env: more environment for the process.
     """
@@ -68,6 +71,9 @@ class Contestant:
             if package == "aiostreams" and name:
                 if not hasattr(aiostreams, name):
                     return f"{need} is not there yet"
+            elif need.startswith("npm:"):
+                if (reason := node.missing(need.removeprefix("npm:"))) is not None:
+                    return reason
             elif importlib.util.find_spec(need) is None:
                 return f"{need} is not installed"
         return None

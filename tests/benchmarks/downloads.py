@@ -8,7 +8,7 @@ from typing import Any
 
 from aiohttp import web
 
-from aiostreams import File, FileStream, GiB, MiB
+from aiostreams import File, FileStream, GiB, KiB, MiB
 from tests.benchmarks.client import get
 from tests.benchmarks.contestants import (
     FOLDER,
@@ -31,6 +31,8 @@ def make_files(folder: str) -> None:
         file.writelines(block for _ in range(64))
     with open(Path(folder) / "small.bin", "wb") as file:
         file.write(block * 2)
+    with open(Path(folder) / "tiny.bin", "wb") as file:
+        file.write(block[:KiB])
     with open(Path(folder) / "huge.bin", "wb") as file:
         file.truncate(10 * GiB)
 

@@ -15,6 +15,7 @@ ROOT = Path(__file__).parents[2]
 _LIBRARIES = (
     "aiohttp",
     "aiohttp-tus",
+    "tuspyserver",
     "starlette",
     "uvicorn",
     "httptools",

@@ -93,6 +93,10 @@ class _Run:
     def check(self, script: list[list[bytes]]) -> None:
         """One request, and whether the contestant did the work."""
         self._script = script
+        if (before := self._entry.request.before) is not None:
+            answer = self._server.client.exchange(before.prepare())
+            if wrong := _wrong(before, answer):
+                raise RuntimeError(f"{self._entry.title}: {wrong}")
         for request, pieces in zip(self._entry.request.script, script, strict=True):
             answer = self._server.client.exchange(pieces)
             self.samples.length = answer.length

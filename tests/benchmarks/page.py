@@ -35,6 +35,7 @@ _AREAS = {
     "json_bodies": "JSON and bytes",
     "forms": "Forms",
     "uploads": "Uploads into a storage",
+    "resumable": "Resumable uploads",
     "codings": "Content codings",
     "downloads": "Downloads",
     "archives": "Archives",

@@ -25,6 +25,7 @@ import pstats
 import re
 import resource
 import socket
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -62,21 +63,21 @@ class Heart:
 
 
 class Memory:
-    """The peak of the resident memory, by Linux."""
+    """The peak of the resident memory of this process, or another, by Linux."""
 
-    def __init__(self) -> None:
+    def __init__(self, process: int | None = None) -> None:
+        self._folder = Path(f"/proc/{process or os.getpid()}")
         self._before = self._restart()
 
     def _restart(self) -> int | None:
         try:
-            Path("/proc/self/clear_refs").write_text("5")
+            (self._folder / "clear_refs").write_text("5")
         except OSError:
             return None
         return self._peak()
 
-    @staticmethod
-    def _peak() -> int | None:
-        status = Path("/proc/self/status").read_text()
+    def _peak(self) -> int | None:
+        status = (self._folder / "status").read_text()
         found = re.search(r"VmHWM:\s*(\d+) kB", status)
         return int(found[1]) * 1024 if found else None
 
@@ -98,16 +99,36 @@ def _usage() -> list[float]:
     ]
 
 
+def _usage_of(process: int) -> list[float]:
+    """The same of another process, which Linux tells by its threads."""
+    folder = Path(f"/proc/{process}")
+    ran = switches = 0
+    for thread in (folder / "task").iterdir():
+        ran += int((thread / "schedstat").read_text().split()[0])
+        found = re.search(
+            r"^voluntary_ctxt_switches:\s*(\d+)",
+            (thread / "status").read_text(),
+            re.MULTILINE,
+        )
+        switches += int(found[1]) if found else 0
+    fields = (folder / "stat").read_text().rpartition(")")[2].split()
+    system = int(fields[12]) / os.sysconf("SC_CLK_TCK")
+    return [ran / 1e9, system, int(fields[7]), switches]
+
+
 class Commands:
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+    """Answers about this process, or about the server that it has started."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, other: int | None) -> None:
+        self._other = other
         self._heart = Heart(loop)
-        self._memory = Memory()
+        self._memory = Memory(other)
         self._profile = cProfile.Profile()
 
     def answer(self, command: str) -> Any:
         match command:
             case "usage":
-                return _usage()
+                return _usage() if self._other is None else _usage_of(self._other)
             case "memory":
                 return self._memory.growth()
             case "watch":
@@ -160,14 +181,27 @@ _tasks: list[asyncio.Task[None]] = []
 
 async def serve(module: str, name: str) -> None:
     contestant: Contestant = getattr(importlib.import_module(module), name)
+    loop = asyncio.get_running_loop()
+    if contestant.kind == "command":
+        with subprocess.Popen(contestant.make(), stdout=subprocess.PIPE) as other:
+            assert other.stdout is not None
+            port = int(other.stdout.readline())
+            await _answer_commands(loop, Commands(loop, other.pid), port)
+            other.kill()
+        return
     # With its protocol, which asyncio looks at before it sets TCP_NODELAY: without
     # that a server that sends head and body one by one waits for 40 ms each time.
     sock = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     sock.bind(("127.0.0.1", 0))
     sock.listen()
     await _start(contestant, sock)
-    loop = asyncio.get_running_loop()
-    commands = Commands(loop)
+    await _answer_commands(loop, Commands(loop, None), sock.getsockname()[1])
+
+
+async def _answer_commands(
+    loop: asyncio.AbstractEventLoop, commands: Commands, port: int
+) -> None:
+    """Say where the server listens, and answer until the input ends."""
     ended = loop.create_future()
 
     def on_input() -> None:
@@ -180,7 +214,7 @@ async def serve(module: str, name: str) -> None:
         os.write(1, json.dumps(answer).encode() + b"\n")
 
     loop.add_reader(0, on_input)
-    os.write(1, json.dumps(sock.getsockname()[1]).encode() + b"\n")
+    os.write(1, json.dumps(port).encode() + b"\n")
     await ended
 
 
