@@ -11,6 +11,8 @@ from typing import Any
 
 from aiohttp import web
 
+from tests.waiting import turns
+
 Handler = Callable[[web.Request], Awaitable[Any]]
 
 
@@ -45,10 +47,15 @@ class Raw:
         self.writer = writer
 
     async def send(self, *pieces: bytes) -> None:
+        """Write each piece, and let a server on this event loop read it by itself.
+
+        On a loopback address bytes are there for the other end once they are written:
+        it needs turns of the loop, not time, to accept, read, and wake its handler.
+        """
         for piece in pieces:
             self.writer.write(piece)
             await self.writer.drain()
-            await asyncio.sleep(0.01)
+            await turns()
 
     async def response(self) -> tuple[int, dict[str, str], bytes]:
         """Status, headers with lower-case names, body."""

@@ -17,7 +17,6 @@ import subprocess
 import sys
 import threading
 from collections import Counter
-from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Final
 
@@ -26,6 +25,7 @@ from aiohttp import web
 
 from aiostreams import DiskStorage, KiB, Limits, MiB, receive, setup
 from tests.servers import connected, serving
+from tests.waiting import until
 
 WARM: Final = 2_000
 TOTAL: Final = 10_000
@@ -125,19 +125,13 @@ def _counts() -> dict[str, int]:
     }
 
 
-async def _settled(condition: Callable[[], Awaitable[bool]]) -> None:
-    async with asyncio.timeout(10):
-        while not await condition():
-            await asyncio.sleep(0.05)
-
-
 async def main(folder: str) -> None:
     """Send them all, and print what there was after WARM and after TOTAL."""
     counted: list[dict[str, int]] = []
     async with serving(_application(folder), auto_decompress=False) as address:
         idle = len(asyncio.all_tasks())
 
-        async def quiet() -> bool:
+        def quiet() -> bool:
             return len(asyncio.all_tasks()) <= idle and not os.listdir(folder)
 
         turn = 0
@@ -150,7 +144,7 @@ async def main(folder: str) -> None:
                     )
                 )
                 turn += 10
-            await _settled(quiet)
+            await until(quiet)
             counted.append(_counts())
     print(json.dumps([*counted, Counter(os.listdir(folder))]))
 

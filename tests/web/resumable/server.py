@@ -25,6 +25,7 @@ from aiostreams import (
 )
 from aiostreams.storage.base import Storage
 from tests.servers import serving
+from tests.waiting import turns, until
 
 CHUNK = {"Content-Type": "application/offset+octet-stream"}
 PARTIAL = {"Content-Type": "application/partial-upload"}
@@ -46,7 +47,26 @@ class Service:
         self.bodies: list[bytes] = []
         self.options = options
         self.handler: Any = None
-        self.middlewares: list[Any] = []
+        self.middlewares: list[Any] = [self._see]
+        self._request: web.Request | None = None
+
+    @web.middleware
+    async def _see(self, request: web.Request, handler: Any) -> Any:
+        self._request = request
+        return await handler(request)
+
+    async def taken(self, size: int) -> None:
+        """Wait until so many bytes of the latest request's body have been read."""
+
+        def read() -> bool:
+            assert self._request is not None
+            # Below aiostreams' own reader: what waits in aiohttp's.
+            content: Any = self._request.content
+            content = getattr(content, "_raw", content)
+            return bool(content.total_bytes == size and not content._size)
+
+        await until(read)
+        await turns()
 
     async def handle(self, request: web.Request) -> Any:
         self.ran.append(upload_of(request))
