@@ -144,7 +144,7 @@ def _guard_close(
     async def close(self: Guarded) -> None:
         if getattr(type(self), name) is not source:
             await source(self)  # reached through super()
-        elif self._life.state is not State.CLOSED:
+        elif self._life.state is not _CLOSED:
             self._life.shut()
             await source(self)
 
@@ -228,7 +228,7 @@ class StreamState:
 
     def __init__(self, name: str) -> None:
         self.name: str = name
-        self.state: State = State.OPEN
+        self.state: State = OPEN
         self.buffer: Buffer = Buffer()
         self.received: int = 0
         self.reader: Task | None = None
@@ -241,18 +241,18 @@ class StreamState:
     @property
     def closed(self) -> bool:
         """Whether it is over."""
-        return self.state is State.CLOSED
+        return self.state is _CLOSED
 
     # -- may a call begin? ---------------------------------------------------------
 
     def check_open(self) -> None:
         """Raise ``StreamClosed`` if it is."""
-        if self.state is State.CLOSED:
+        if self.state is _CLOSED:
             raise StreamClosed(f"{self.name} is closed")
 
     def check_idle(self) -> None:
         """Raise also when a task is reading."""
-        if self.state is State.CLOSED:
+        if self.state is _CLOSED:
             raise StreamClosed(f"{self.name} is closed")
         if self.reader is not None:
             raise StreamBusy(f"another task is reading this {self.name}")
@@ -323,7 +323,7 @@ class StreamState:
 
     def shut(self) -> None:
         """Enter CLOSED: drop the buffer, wake whoever waits."""
-        self.state = State.CLOSED
+        self.state = _CLOSED
         self.buffer.clear()
         self._error = self._traceback = None
         if self.reader is None and self.writer is None:
