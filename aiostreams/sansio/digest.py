@@ -19,7 +19,11 @@ from typing import TYPE_CHECKING, Final
 
 from aiostreams.errors import MalformedBody
 from aiostreams.sansio.negotiation import join_lines
-from aiostreams.sansio.structured import ITEM, KEY, PARAMETERS
+from aiostreams.sansio.structured import (
+    end_of_parameters,
+    end_of_value,
+    match_key,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -32,10 +36,7 @@ __all__ = ["DIGEST_ALGORITHMS", "choose_digest", "format_digest", "parse_digest"
 DIGEST_ALGORITHMS: Final = {"sha-256": "sha256", "sha-512": "sha512"}
 
 _MAX_LENGTH: Final = 8192
-_INNER: Final = rf"\( *+(?:{ITEM}{PARAMETERS}(?: ++{ITEM}{PARAMETERS})*+ *+)?\)"
-_member = re.compile(
-    rf"({KEY})(?:=({ITEM}|{_INNER}))?{PARAMETERS}[ \t]*+(?:(,)[ \t]*+|\Z)"
-).match
+_comma = re.compile(r"[ \t]*+(?:(,)[ \t]*+|\Z)").match
 
 
 def parse_digest(lines: FieldLines) -> dict[str, bytes]:
@@ -99,12 +100,17 @@ def _members(lines: FieldLines) -> dict[str, str | None]:
     position = 0
     comma: str | None = None
     while position < len(value) or comma:
-        member = _member(value, position)
-        if member is None:
+        key = match_key(value, position)
+        at = -1 if key is None else key.end()
+        item: str | None = None
+        if value.startswith("=", at):
+            end = end_of_value(value, at + 1)
+            item, at = value[at + 1 : end], end
+        after = None if at < 0 else _comma(value, end_of_parameters(value, at))
+        if key is None or after is None:
             raise MalformedBody(f"not a digest field at character {position + 1}")
-        key, item, comma = member.groups()
-        items[key] = item
-        position = member.end()
+        items[key[0]] = item
+        comma, position = after[1], after.end()
     return items
 
 

@@ -3,7 +3,7 @@
 A parser of all of RFC 9651 (``http-sf``) would be a dependency for two types of item:
 an Integer and a Boolean are all that resumable uploads read, and the digest fields have
 their own dictionary of byte sequences. The grammar of keys, items and parameters is
-here once, as regular expressions that never go back over what they have matched.
+here once; what has been matched is never looked at again.
 
 A field of another type, or that breaks the grammar, is ``None``: whoever reads it
 ignores the field, as the specifications of these fields have it.
@@ -17,17 +17,17 @@ from typing import TYPE_CHECKING, Final
 from aiostreams.sansio.negotiation import join_lines
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from aiostreams.sansio.negotiation import FieldLines
 
 __all__ = [
-    "ITEM",
-    "KEY",
     "MAX_INTEGER",
-    "PARAMETERS",
+    "end_of_parameters",
+    "end_of_value",
     "format_boolean",
     "format_integers",
+    "match_key",
     "parse_boolean",
     "parse_integer",
 ]
@@ -35,18 +35,57 @@ __all__ = [
 # Section 3.3.1: fifteen digits.
 MAX_INTEGER: Final = 999_999_999_999_999
 
-KEY: Final = r"[a-z*][a-z0-9_.*-]*+"
+_KEY: Final = r"[a-z*][a-z0-9_.*-]*+"
+match_key = re.compile(_KEY).match
+_parameter = re.compile(rf"; *+{_KEY}(=)?").match
 # A bare item (section 3.3): number or date, string, token, byte sequence, boolean,
 # display string.
-ITEM: Final = (
-    r"(?:-?[0-9]{1,12}\.[0-9]{1,3}|@?-?[0-9]{1,15}|\"(?:[ !#-\[\]-~]|\\[\"\\])*+\""
+_item = re.compile(
+    r"-?[0-9]{1,12}\.[0-9]{1,3}|@?-?[0-9]{1,15}|\"(?:[ !#-\[\]-~]|\\[\"\\])*+\""
     r"|[A-Za-z*][A-Za-z0-9!#$%&'*+.^_`|~:/-]*+|:[A-Za-z0-9+/=]*+:|\?[01]"
-    r"|%\"(?:[ !#$&-~]|%[0-9a-f]{2})*+\")"
-)
-PARAMETERS: Final = rf"(?:; *+{KEY}(?:={ITEM})?)*+"
+    r"|%\"(?:[ !#$&-~]|%[0-9a-f]{2})*+\""
+).match
+_integer = re.compile(r" *+(-?[0-9]{1,15})").match
+_boolean = re.compile(r" *+\?([01])").match
 
-_integer = re.compile(rf" *+(-?[0-9]{{1,15}}){PARAMETERS} *+", re.ASCII).fullmatch
-_boolean = re.compile(rf" *+\?([01]){PARAMETERS} *+", re.ASCII).fullmatch
+
+def end_of_parameters(text: str, at: int) -> int:
+    """Return where the parameters end that begin at ``at``; that, if there are none."""
+    while (found := _parameter(text, at)) is not None:
+        at = found.end()
+        if found[1] is not None:
+            item = _item(text, at)
+            if item is None:
+                return at - 1
+            at = item.end()
+    return at
+
+
+def end_of_value(text: str, at: int) -> int:
+    """Return where the item or inner list ends that begins at ``at``; -1 for none."""
+    if not text.startswith("(", at):
+        item = _item(text, at)
+        return -1 if item is None else item.end()
+    at += 1
+    divided = True  # the first one needs no space
+    while True:
+        while text.startswith(" ", at):
+            at, divided = at + 1, True
+        if text.startswith(")", at):
+            return at + 1
+        item = _item(text, at)
+        if item is None or not divided:
+            return -1
+        at, divided = end_of_parameters(text, item.end()), False
+
+
+def _only(match: Callable[[str], re.Match[str] | None], lines: FieldLines) -> str:
+    """Return what is matched of a field that is one item; ``""`` for anything else."""
+    text = join_lines(lines) or ""
+    found = match(text)
+    if found is None or text[end_of_parameters(text, found.end()) :].strip(" "):
+        return ""
+    return found[1]
 
 
 def parse_integer(lines: FieldLines) -> int | None:
@@ -58,8 +97,8 @@ def parse_integer(lines: FieldLines) -> int | None:
     Returns:
         The number; ``None`` when the field is absent or anything else.
     """
-    found = _integer(join_lines(lines) or "")
-    if found is None or (number := int(found[1])) < 0:
+    found = _only(_integer, lines)
+    if not found or (number := int(found)) < 0:
         return None
     return number
 
@@ -70,8 +109,8 @@ def parse_boolean(lines: FieldLines) -> bool | None:
     Returns:
         The value; ``None`` when the field is absent or anything else.
     """
-    found = _boolean(join_lines(lines) or "")
-    return None if found is None else found[1] == "1"
+    found = _only(_boolean, lines)
+    return found == "1" if found else None
 
 
 def format_boolean(value: bool) -> str:  # noqa: FBT001 - the value itself
