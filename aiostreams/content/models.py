@@ -11,6 +11,8 @@ strictly: text that is no JSON is one error (400), a value that does not fit ano
 stops at the first fault, so the value is converted member by member, and only what has
 no members by msgspec. Each fault is named by the JSON Pointer to the client's value;
 what the client sent is not repeated.
+
+Neither is imported before there is a model for it: most values are plain ones.
 """
 
 from __future__ import annotations
@@ -20,6 +22,7 @@ import datetime as dt
 import decimal
 import enum
 import importlib.util
+import sys
 import types
 import uuid
 from functools import lru_cache
@@ -28,8 +31,6 @@ from typing import TYPE_CHECKING, Any, Protocol
 from aiostreams.content import members
 from aiostreams.content.members import FormFile, name_of
 from aiostreams.content.model import Model, failed
-from aiostreams.content.msgspec_model import MsgspecModel
-from aiostreams.content.pydantic_model import PydanticModel, is_pydantics
 from aiostreams.errors import InvalidContent, MalformedBody
 
 if TYPE_CHECKING:
@@ -131,7 +132,9 @@ def _compile(kind: Any) -> Model:
     validator = _added_for(kind)
     if validator is not None:
         return _AddedModel(validator, kind)
-    if is_pydantics(kind):
+    if _is_pydantics(kind):
+        from aiostreams.content.pydantic_model import PydanticModel  # noqa: PLC0415
+
         return PydanticModel(kind)
     if members.msgspec is None:
         more = ""
@@ -142,12 +145,23 @@ def _compile(kind: Any) -> Model:
             f"pip install 'aiostreams[msgspec]'{more}",
             name="msgspec",
         )
+    from aiostreams.content.msgspec_model import MsgspecModel  # noqa: PLC0415
+
     return MsgspecModel(kind, _other)
+
+
+def _is_pydantics(kind: Any) -> bool:
+    # Without the library there is no such type, and nothing need be imported.
+    if "pydantic" not in sys.modules:
+        return False
+    from aiostreams.content.pydantic_model import is_pydantics  # noqa: PLC0415
+
+    return is_pydantics(kind)
 
 
 def _other(kind: Any) -> Model | None:
     """Return the model of a type inside of msgspec's, if another validator has it."""
-    if _added_for(kind) is None and not is_pydantics(kind):
+    if _added_for(kind) is None and not _is_pydantics(kind):
         return None
     return model_of(kind, early=True)
 

@@ -38,10 +38,8 @@ __all__ = ["PydanticModel", "is_pydantics"]
 
 def is_pydantics(kind: Any) -> bool:
     """Return whether it is for pydantic: a model, an adapter, or a collection."""
-    # Without the library there is no such type, and it need not be imported.
+    # It need not be imported: who has such a type did that.
     pydantic = sys.modules.get("pydantic")
-    if pydantic is None:
-        return False
     if isinstance(kind, getattr(pydantic, "TypeAdapter", ())):
         return True
     kind, metadata = peel(kind)

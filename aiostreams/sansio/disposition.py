@@ -65,18 +65,19 @@ __all__ = [
     "parse_disposition",
     "safe_filename",
 ]
+# An expression that few names need is compiled by `re` when one does, and kept there.
 _ESCAPED: Final = re.compile("%(?:22|0D|0A)")
 _CHARACTERS: Final = {"%22": '"', "%0D": "\r", "%0A": "\n"}
 _ESCAPES: Final = str.maketrans({v: k for k, v in _CHARACTERS.items()})
 # A control character but CR and LF, which have escapes; a lone surrogate.
-_UNWRITABLE: Final = re.compile("[\x00-\x09\x0b\x0c\x0e-\x1f\x7f\ud800-\udfff]")
-_EXTENDED: Final = re.compile(
+_UNWRITABLE: Final = "[\x00-\x09\x0b\x0c\x0e-\x1f\x7f\ud800-\udfff]"
+_EXTENDED: Final = (
     r"([!#$%&+\-^_`{}~0-9A-Za-z]++)'[A-Za-z0-9\-]*+'"
     r"((?:[!#$&+\-.^_`|~0-9A-Za-z]|%[0-9A-Fa-f]{2})*+)"
 )
 _EXTENDED_CHARSETS: Final = {"utf-8": "utf-8", "iso-8859-1": "iso-8859-1"}
 # One encoded word (RFC 2047 section 2) or several.
-_ENCODED_WORDS: Final = re.compile(
+_ENCODED_WORDS: Final = (
     r"=\?[^?\s]++\?[BbQq]\?[^?\s]*+\?=(?:\s++=\?[^?\s]++\?[BbQq]\?[^?\s]*+\?=)*+"
 )
 
@@ -125,7 +126,7 @@ def parse_disposition(text: str, codec: str | None = None) -> Disposition:
         filename = _file_of_windows_path(filename)
     extended = found.get("filename*")
     if extended is not None and (
-        filename is None or _ENCODED_WORDS.fullmatch(filename)
+        filename is None or re.fullmatch(_ENCODED_WORDS, filename)
     ):
         try:
             filename = decode_extended(extended.value)
@@ -184,7 +185,7 @@ def decode_extended(value: str) -> str:
             has a control character that no header can carry.
         UnsupportedContent: its charset is neither UTF-8 nor ISO-8859-1.
     """
-    match = _EXTENDED.fullmatch(value)
+    match = re.fullmatch(_EXTENDED, value)
     if match is None:
         raise MalformedBody("filename* is not in the form of RFC 8187")
     charset = _EXTENDED_CHARSETS.get(match[1].lower())
@@ -194,7 +195,7 @@ def decode_extended(value: str) -> str:
         text = unquote_to_bytes(match[2]).decode(charset)
     except UnicodeDecodeError as exc:
         raise MalformedBody("filename* is not in the charset it names") from exc
-    if _UNWRITABLE.search(text):
+    if re.search(_UNWRITABLE, text):
         raise MalformedBody("filename* has a control character")
     return text
 
@@ -223,7 +224,7 @@ def format_disposition(
 
 
 def _escape(what: str, value: str) -> str:
-    if _UNWRITABLE.search(value):
+    if re.search(_UNWRITABLE, value):
         raise ValueError(f"{what} has a character that no header can carry: {value!r}")
     if _ESCAPED.search(value):
         raise ValueError(f"{what} would read back with its %-escape undone: {value!r}")
@@ -234,8 +235,8 @@ def _escape(what: str, value: str) -> str:
 
 # C0, DEL and C1 controls, the two Unicode line ends, and surrogates, which have no
 # UTF-8: none belongs in a name, and some end a header.
-_forbidden = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]").sub
-_ambiguous = re.compile(
+_FORBIDDEN: Final = r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]"
+_AMBIGUOUS: Final = (
     r"""[^\x20-\x7e]|["\\/]|%(?=[0-9A-Fa-f]{2})|=(?=\?)|^\x20+|(?<!\x20)\x20++\Z"""
 )
 # attr-char (RFC 8187 section 3.2.1), beyond the letters, digits and _.-~ that
@@ -263,8 +264,8 @@ def content_disposition(kind: str, filename: str | None = None) -> str:
         raise ValueError(f"the disposition type {kind!r} is not a token")
     if not filename:
         return kind
-    filename = _forbidden("_", filename)
-    if not _ambiguous.search(filename):
+    filename = re.sub(_FORBIDDEN, "_", filename)
+    if not re.search(_AMBIGUOUS, filename):
         return f'{kind}; filename="{filename}"'
     exact = quote(filename, safe=_ATTR_CHARS)
     return f"{kind}; filename=\"{_fallback(filename)}\"; filename*=UTF-8''{exact}"
@@ -275,7 +276,7 @@ def _fallback(filename: str) -> str:
     # Taken apart first, for that can give new quotes and slashes: U+FF02, U+2100.
     apart = unicodedata.normalize("NFKD", filename)
     plain = "".join(char for char in apart if not unicodedata.combining(char))
-    return _ambiguous.sub("_", plain) or "_"
+    return re.sub(_AMBIGUOUS, "_", plain) or "_"
 
 
 _MAX_BYTES: Final = 255  # NAME_MAX of every common file system
@@ -283,13 +284,13 @@ _FALLBACK: Final = "file"
 # Controls, line and paragraph separators, bidirectional controls (they make
 # "gpj.exe" of "exe.jpg"), zero-width marks and soft hyphens that hide, and
 # non-characters.
-_INVISIBLE: Final = re.compile(
+_INVISIBLE: Final = (
     "[\x00-\x1f\x7f-\x9f\xad\u061c\u180e\u200b-\u200f\u2028-\u202e\u2060-\u206f"
     "\ufeff\ufff9-\ufffb\ufffe\uffff]"
 )
-_RESERVED: Final = re.compile('[/\\\\:*?"<>|]')
+_RESERVED: Final = '[/\\\\:*?"<>|]'
 # Names of devices on Windows, whatever the extension, in any case.
-_DEVICE: Final = re.compile(
+_DEVICE: Final = (
     "(?:CON|PRN|AUX|NUL|CONIN\\$|CONOUT\\$|(?:COM|LPT)[0-9\u00b9\u00b2\u00b3])"
 )
 
@@ -305,7 +306,7 @@ def safe_filename(name: str | None) -> str:
     text = (name or "").encode("utf-8", "replace").decode("utf-8")
     text = unicodedata.normalize("NFC", text)
     text = re.split(r"[/\\]", text)[-1]
-    text = _RESERVED.sub("_", _INVISIBLE.sub("", text))
+    text = re.sub(_RESERVED, "_", re.sub(_INVISIBLE, "", text))
     # Taking characters out may have brought combining ones together.
     text = unicodedata.normalize("NFC", text)
     while True:
@@ -321,7 +322,7 @@ def _trim(text: str) -> str:
     if not text:
         return _FALLBACK
     stem = text.partition(".")[0].rstrip().upper()
-    if text[0] in "-~" or _DEVICE.fullmatch(stem):
+    if text[0] in "-~" or re.fullmatch(_DEVICE, stem):
         return "_" + text
     return text
 

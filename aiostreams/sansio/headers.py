@@ -62,7 +62,7 @@ _BARE: Final = re.compile(
     r'(?:[^;"]++|"(?:[^"\\]++|\\(?:.|\Z))*+(?:"|\Z))*+', re.DOTALL
 )
 _QUOTED_PAIR: Final = re.compile(r"\\(.)", re.DOTALL)
-_FIELD_VALUE: Final = re.compile("[^\x00-\x08\x0a-\x1f\x7f\ud800-\udfff]*+")
+_FIELD_VALUE: Final = "[^\x00-\x08\x0a-\x1f\x7f\ud800-\udfff]*+"  # for re
 _MEDIA_TYPE: Final = re.compile(rf"[{_TCHAR}]++/[{_TCHAR}]++")
 # What may stand in a quoted string that we write: no control but a tab.
 _QUOTABLE: Final = re.compile(r"[\t\x20-\x7e]*+")
@@ -128,10 +128,10 @@ def carried_text(text: str) -> str:
     """
     if text.isprintable():
         return text  # surrogates are not
-    return _ESCAPED_BYTE.sub(lambda match: chr(ord(match[0]) - 0xDC00), text)
+    return re.sub(_ESCAPED_BYTE, lambda match: chr(ord(match[0]) - 0xDC00), text)
 
 
-_ESCAPED_BYTE: Final = re.compile("[\udc80-\udcff]")
+_ESCAPED_BYTE: Final = "[\udc80-\udcff]"  # for re
 
 
 def parse_header_block(block: bytes) -> tuple[HeaderPair, ...]:
@@ -175,7 +175,7 @@ def format_header_block(pairs: Iterable[tuple[str, str]]) -> bytes:
     for name, value in pairs:
         if not is_token(name):
             raise ValueError(f"not a header name: {name!r}")
-        if not _FIELD_VALUE.fullmatch(value) or value != value.strip(" \t"):
+        if not re.fullmatch(_FIELD_VALUE, value) or value != value.strip(" \t"):
             raise ValueError(
                 f"the value of header {name} has a character not allowed in its place"
             )

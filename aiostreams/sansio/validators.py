@@ -45,22 +45,20 @@ _MONTHS: Final = (
 )
 _day, _month = "|".join(_DAYS), "|".join(_MONTHS)
 _time = "([0-9]{2}):([0-9]{2}):([0-9]{2})"
+# These are compiled by `re` when the first date is read, and kept there.
+#
 # One digit for the day as well: mail allows it, so what writes dates for mail sends it,
 # and to ignore such an If-Unmodified-Since would let a change through.
-_imf_fixdate = re.compile(
-    rf"(?:{_day}), ([0-9]{{1,2}}) ({_month}) ([0-9]{{4}}) {_time} GMT"
-).fullmatch
-_rfc850_date = re.compile(
+_IMF_FIXDATE: Final = rf"(?:{_day}), ([0-9]{{1,2}}) ({_month}) ([0-9]{{4}}) {_time} GMT"
+_RFC850_DATE: Final = (
     r"(?:Mon|Tues|Wednes|Thurs|Fri|Satur|Sun)day, "
     rf"([0-9]{{2}})-({_month})-([0-9]{{2}}) {_time} GMT"
-).fullmatch
-_asctime_date = re.compile(
-    rf"(?:{_day}) ({_month}) ([ 0-9][0-9]) {_time} ([0-9]{{4}})"
-).fullmatch
+)
+_ASCTIME_DATE: Final = rf"(?:{_day}) ({_month}) ([ 0-9][0-9]) {_time} ([0-9]{{4}})"
 
 
 # As it stands in a header field.
-_quoted = re.compile(r'(?:W/)?"[^"]*"', re.IGNORECASE).fullmatch
+_QUOTED: Final = r'(?:[Ww]/)?"[^"]*"'
 
 
 def _shown(opaque: str) -> str:
@@ -89,7 +87,7 @@ class EntityTag(_Tag):
         """Check the tag."""
         if not _opaque(opaque):
             wrong = f"the entity tag {_shown(opaque)} contains "
-            if _quoted(opaque):
+            if re.fullmatch(_QUOTED, opaque):
                 raise ValueError(wrong + "its quotes; give it without them")
             raise ValueError(wrong + "a space, a control character or a quote")
         return super().__new__(cls, opaque, weak)
@@ -154,11 +152,11 @@ def parse_http_date(value: str, *, now: float | None = None) -> int | None:
         the weekday is not checked against the date: no implementation does.
     """
     value = value.strip(_OWS)
-    if match := _imf_fixdate(value):
+    if match := re.fullmatch(_IMF_FIXDATE, value):
         day, month, year, *clock = match.groups()
-    elif match := _asctime_date(value):
+    elif match := re.fullmatch(_ASCTIME_DATE, value):
         month, day, *clock, year = match.groups()
-    elif match := _rfc850_date(value):
+    elif match := re.fullmatch(_RFC850_DATE, value):
         day, month, year, *clock = match.groups()
         today = time.gmtime(time.time() if now is None else now).tm_year
         year = str(today // 100 * 100 + int(year))

@@ -37,6 +37,7 @@ _ROUTE: Final = "aiostreams.web.resumable.route"
 # at the start, so that no request waits for that.
 _FOR_HANDLERS: Final = (
     "aiostreams.content.events",
+    "aiostreams.content.msgspec_model",
     "aiostreams.content.zip",
     "aiostreams.files.replay",
     "aiostreams.uploads.direct",
