@@ -37,6 +37,7 @@ from aiostreams.sansio.disposition import safe_filename
 from aiostreams.sansio.mediatype import OCTET_STREAM
 from aiostreams.sansio.sniff.types import SNIFF_BYTES, named_type
 from aiostreams.storage.base import StagedObject, check_attributes, check_key
+from aiostreams.storage.disk_draft import DiskWriter
 from aiostreams.streams.base import Stream
 from aiostreams.streams.copy import copy
 from aiostreams.streams.hashing import Hashes, HashStream, hash_whole
@@ -397,12 +398,11 @@ class Receiver:
         """Return what has the digests in the end, and what is to be copied for that."""
         if not self._hashes:
             return Hashes(()), source
-        hash_with = getattr(sink, "hash_with", None)
-        if hash_with is not None:
-            # A writer to disk. The threads would hand the bytes to each other, for a
-            # fifth of the time that hashing them takes.
+        if isinstance(sink, DiskWriter):
+            # The threads would hand the bytes to each other, for a fifth of the time
+            # that hashing them takes.
             hashes = Hashes(self._hashes)
-            hash_with(hashes)
+            sink.hash_with(hashes)
             return hashes, source
         hashing = HashStream(source, *self._hashes)
         return hashing, hashing
