@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
+
+import pytest
 
 from tests.docs.page import PAGES
 from tests.readme import README, with_tables
+
+EXAMPLE = README.parent / "example_app" / "README.md"
 
 
 def test_tables_are_current() -> None:
@@ -22,7 +27,17 @@ def test_the_examples_are_run() -> None:
     assert list(page.files) == ["app.py"]
 
 
-def test_its_links_lead_somewhere() -> None:
-    links = re.findall(r"\]\((?!https?:)([^)#]+)", README.read_text())
+@pytest.mark.parametrize("readme", [README, EXAMPLE], ids=["package", "example_app"])
+def test_its_links_lead_somewhere(readme: Path) -> None:
+    links = links_of(readme)
     assert len(links) > 10
-    assert [link for link in links if not (README.parent / link).exists()] == []
+    assert [link for link in links if not (readme.parent / link).exists()] == []
+
+
+def test_that_of_the_example_app_says_what_each_module_shows() -> None:
+    modules = {path.name for path in EXAMPLE.parent.glob("[a-z]*.py")}
+    assert modules <= set(links_of(EXAMPLE))
+
+
+def links_of(page: Path) -> list[str]:
+    return re.findall(r"\]\((?!https?:)([^)#]+)", page.read_text())
