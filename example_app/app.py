@@ -74,7 +74,7 @@ def create_app(
     for area in AREAS:
         app.add_routes(area.routes)
     if isinstance(storage, ObjectStorage):
-        direct.install(app, storage)
+        app.add_routes(direct.routes)
     events.install(app, channel)
     relay.install(app)
     resumable.install(app)

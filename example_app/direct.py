@@ -11,17 +11,16 @@ its rules when the client says that all of them are there:
 
 Until then a file waits under a random key, which whoever does not know it can neither
 see nor confirm. What breaks a rule is removed, and what is never confirmed is swept
-after a day. The bucket must let this site's pages PUT (its CORS configuration).
+after a day, with what resumable uploads have left. The bucket must let this site's
+pages PUT (its CORS configuration).
 """
 
 from __future__ import annotations
 
-import asyncio
-import logging
 import re
 import secrets
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import Final
 
 from aiohttp import web
 from yarl import URL
@@ -51,12 +50,7 @@ from example_app.security import page_policy
 from example_app.settings import SETTINGS, STAGED
 from example_app.uploads import bytes_kept, room_left
 
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-
-    from aiostreams import Storage
-
-__all__ = ["install", "routes"]
+__all__ = ["routes"]
 
 DIRECT_PAGE = Template("direct.html")
 
@@ -64,13 +58,8 @@ DIRECT_PAGE = Template("direct.html")
 MOST: Final = 5 * GiB
 # For how many seconds a URL is good; an upload that has begun goes on.
 EXPIRES: Final = 3600
-# How many seconds what is not confirmed may wait, and how often that is looked after.
-WAITS: Final = 86400
-SWEEPS: Final = 3600
 
 KEY: Final = re.compile(re.escape(STAGED) + "([0-9a-f]{16})[0-9a-f]{16}")
-
-_logger = logging.getLogger("example_app")
 
 routes = web.RouteTableDef()
 
@@ -90,29 +79,6 @@ class Sent:
 
     key: str
     name: str
-
-
-def install(app: web.Application, storage: Storage) -> None:
-    """Have uploads straight to the bucket that ``storage`` is."""
-
-    async def sweeping(_app: web.Application) -> AsyncIterator[None]:
-        task = asyncio.create_task(sweep_hourly(storage))
-        yield
-        task.cancel()
-        await asyncio.wait([task])
-
-    app.add_routes(routes)
-    app.cleanup_ctx.append(sweeping)
-
-
-async def sweep_hourly(storage: Any) -> None:
-    """Remove what was never confirmed, as long as the application runs."""
-    while True:
-        try:
-            await storage.sweep(WAITS)
-        except StreamError as error:  # it may be better in an hour
-            _logger.warning("the bucket is not swept: %s", error)
-        await asyncio.sleep(SWEEPS)
 
 
 @routes.get("/direct")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import struct
+import zipfile
 import zlib
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -349,3 +350,33 @@ async def test_numbers_as_json_and_line_by_line(opened: Any) -> None:
         await opened.select_option("#fault", fault)
         await opened.click("text=Send as JSON")
         await answer.locator(f"text={words}").wait_for()
+
+
+async def test_chosen_files_come_as_one_archive(opened: Any, tmp_path: Path) -> None:
+    """The browser writes it to a file, which another reader of archives opens."""
+    files = [
+        file("sun.png", "image/png", SUN),
+        file("words.txt", "text/plain", TEXT),
+        file("left out.txt", "text/plain", b"not chosen"),
+        file("wörter & mehr.txt", "text/plain", b"a few more"),
+    ]
+    await opened.set_input_files("#picker", files)
+    await count(opened, "#files li", 4)
+    for name in ("sun.png", "words.txt", "wörter & mehr.txt"):
+        await opened.get_by_label(f"Choose {name}").check()
+    async with opened.expect_download() as download:
+        await opened.click("text=Download the chosen as zip")
+    saved = await (await download.value).path()
+    with zipfile.ZipFile(saved) as archive:
+        assert archive.testzip() is None
+        found = {name: archive.read(name) for name in archive.namelist()}
+    assert found == {
+        "sun.png": SUN,
+        "words.txt": TEXT,
+        "wörter & mehr.txt": b"a few more",
+    }
+    # None chosen is said, and the page is still there.
+    for name in ("sun.png", "words.txt", "wörter & mehr.txt"):
+        await opened.get_by_label(f"Choose {name}").uncheck()
+    await opened.click("text=Download the chosen as zip")
+    await opened.locator("text=choose 1 to 100 files, not 0").wait_for()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -126,7 +127,8 @@ async def test_what_is_never_confirmed_is_swept_when_the_app_starts(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     await sent(client, bucket_url, PNG)
-    monkeypatch.setattr("example_app.direct.WAITS", -3600)
+    now = time.time()
+    monkeypatch.setattr("aiostreams.storage.base.time.time", lambda: now + 90_000)
     storage = ObjectStorage(store_of(bucket.port), "app")
     async with serving(create_app(storage, Settings(max_file=MiB))):
         async with asyncio.timeout(5):
