@@ -746,6 +746,27 @@ async def test_uploads_expire_when_they_are_not_used(
     assert await left(staging) == []
 
 
+async def test_a_clock_that_jumps_moves_no_offset(
+    make_staging: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A day ahead and back, between any two steps, of two machines that disagree."""
+    real = time.time
+    ahead = 0.0
+    monkeypatch.setattr(time, "time", lambda: real() + ahead)
+    workers = [Uploads(make_staging()) for _ in range(2)]
+    upload = await workers[0].create(info_of(length=100, expires=1e6, max_age=1e6))
+    for at in range(0, 100, 10):
+        for k, worker in enumerate(workers):
+            ahead = (at // 10 + k) % 3 * 86400 - 86400
+            assert await offset_of(worker, upload) == at
+            assert await worker.sweep(1e9) == 0
+        ahead = -ahead
+        await add(workers[at // 10 % 2], upload, DATA[at : at + 10], at=at)
+    found = await workers[0].find(upload.info.id, anyone)
+    assert found.state.complete
+    assert await bytes_of(workers[0], found) == DATA[:100]
+
+
 async def test_sweeps_of_several_workers_at_once(make_staging: Make) -> None:
     workers = [Uploads(make_staging()) for _ in range(4)]
     for number in range(10):

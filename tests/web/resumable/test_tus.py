@@ -439,6 +439,43 @@ async def test_what_arrived_before_the_connection_broke_is_kept(
     assert service.bodies == [DATA]
 
 
+async def test_a_request_cut_at_each_byte(storage: Storage) -> None:
+    """What was heard never decreases, and is no more than was sent."""
+    service = Service(storage)
+    async with serving(service.app()) as address, client(address) as send:
+        url = await send.create(len(DATA))
+        path = url.partition(f":{address[1]}")[2]
+        offset = cut = 0
+        whole = False
+        while not whole:
+            cut += 1
+            fields = [
+                ("Tus-Resumable", "1.0.0"), ("Upload-Offset", str(offset)),
+                ("Content-Type", "application/offset+octet-stream"),
+            ]  # fmt: skip
+            rest = DATA[offset:]
+            request = post(rest, method="PATCH", path=path, headers=fields)
+            head = len(request) - len(rest)
+            async with connected(address) as raw:
+                await raw.send(request[:cut])
+            if cut % 20 and cut < head:
+                continue
+            told = (await send.tus("HEAD", url)).offset
+            assert told is not None
+            assert offset <= told <= offset + max(0, cut - head)
+            offset = told
+            whole = cut - head > 20
+        status = 409
+        while status == 409:  # one of these may still be on its way
+            offset = (await send.tus("HEAD", url)).offset or 0
+            answer = await send.tus(
+                "PATCH", url, DATA[offset:], Upload_Offset=str(offset)
+            )
+            status = answer.status
+        assert status == 204
+    assert service.bodies == [DATA]
+
+
 async def test_a_stalled_request_is_taken_over(storage: Storage) -> None:
     """The cable was pulled: the old connection is open, and nothing comes."""
     service = Service(storage)

@@ -53,7 +53,8 @@ class Workers:
 
     Args:
         folder: for their log, and for the files of ``DiskStorage``.
-        storage: ``disk``, ``fsync``, ``memory``, or ``s3:PORT`` or ``azure:PORT``.
+        storage: ``disk``, ``fsync``, ``memory``, or ``s3:PORT`` or ``azure:PORT``,
+            and after another colon how many seconds a request may take.
         claim: see ``ResumableUploads``.
 
     Attributes:
@@ -132,14 +133,18 @@ class Workers:
 # -- a worker --------------------------------------------------------------------------
 
 
+def client_options(seconds: str = "30") -> dict[str, Any]:
+    return {"client_options": {"timeout": f"{seconds}s"}}
+
+
 def storage_of(config: dict[str, Any]) -> Storage:
-    kind, _, port = config["storage"].partition(":")
+    kind, *rest = config["storage"].split(":")
     if kind == "memory":
         return MemoryStorage()
     if kind == "s3":
-        return ObjectStorage(store_of(int(port)))
+        return ObjectStorage(store_of(int(rest[0]), **client_options(*rest[1:])))
     if kind == "azure":
-        return ObjectStorage(azure_store_of(int(port)))
+        return ObjectStorage(azure_store_of(int(rest[0]), **client_options(*rest[1:])))
     return DiskStorage(Path(config["folder"]) / "files", fsync=kind == "fsync")
 
 
