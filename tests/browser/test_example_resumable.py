@@ -24,6 +24,7 @@ from aiostreams import DiskStorage, MiB
 from example_app.app import Settings, create_app
 from tests.servers import serving
 
+from .line import Line
 from .test_example_access import axe, violations
 
 ROOT = Path(__file__).parents[2]
@@ -39,79 +40,12 @@ def film(tmp_path: Path) -> Path:
     return path
 
 
-class Line:
-    """What stands between the browser and the server: a proxy, which can be cut.
-
-    The connection that passes ``HALF`` of what the browser sends is held from then on,
-    until the line is cut or mended.
-    """
-
-    def __init__(self, port: int) -> None:
-        self._port = port
-        self._left = HALF
-        self._open = True
-        self._mended = asyncio.Event()
-        self._writers: set[asyncio.StreamWriter] = set()
-        self.url = ""
-        self.half = asyncio.Event()
-
-    @contextlib.asynccontextmanager
-    async def running(self) -> AsyncIterator[Line]:
-        server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
-        self.url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/"
-        try:
-            yield self
-        finally:
-            self.cut()
-            server.close()
-            await server.wait_closed()
-
-    def cut(self) -> None:
-        """End all connections, and take no more."""
-        self._open = False
-        for writer in self._writers:
-            writer.transport.abort()
-        self._mended.set()
-
-    def mend(self) -> None:
-        """Take connections again, and pass on what was held."""
-        self._open = True
-        self._mended.set()
-
-    async def _serve(
-        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
-    ) -> None:
-        if not self._open:
-            writer.transport.abort()
-            return
-        upstream, server = await asyncio.open_connection("127.0.0.1", self._port)
-        self._writers |= {writer, server}
-        await asyncio.gather(
-            self._pass(reader, server, counted=True),
-            self._pass(upstream, writer, counted=False),
-        )
-
-    async def _pass(
-        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, counted: bool
-    ) -> None:
-        with contextlib.suppress(ConnectionError):
-            while data := await reader.read(1 << 14):
-                if counted:
-                    self._left -= len(data)
-                    if self._left < 0 and not self.half.is_set():
-                        self.half.set()
-                        await self._mended.wait()
-                writer.write(data)
-                await writer.drain()
-        writer.transport.abort()
-
-
 @pytest.fixture
 async def line(tmp_path: Path) -> AsyncIterator[Line]:
     app = create_app(DiskStorage(tmp_path / "root"), Settings(max_file=64 * MiB))
     async with (
         serving(app, auto_decompress=False) as (_, port),
-        Line(port).running() as line,
+        Line(port, HALF).running() as line,
     ):
         yield line
 
@@ -324,7 +258,7 @@ async def test_upload_goes_on_when_all_workers_are_killed(
     root = tmp_path / "root"
     async with (
         several_workers(str(root)) as (port, supervisor),
-        Line(port).running() as line,
+        Line(port, HALF).running() as line,
     ):
         await send_half(page, line, film)
         async with asyncio.timeout(20):
