@@ -200,7 +200,7 @@ def test_every_complaint_has_its_tests() -> None:
     page = (ROOT / "docs/design/resumable.md").read_text()
     there = {
         name
-        for folder in ("resumable", "web/resumable")
+        for folder in ("resumable", "web/resumable", "sansio")
         for path in (TESTS / folder).glob("test_*.py")
         for name in re.findall(
             r"^(?:async )?def (test_\w+)", path.read_text(), re.MULTILINE
@@ -212,5 +212,7 @@ def test_every_complaint_has_its_tests() -> None:
         named = re.findall(r"`(\w+)`", cell)
         assert named, number
         assert set(named) <= there, number
+    everywhere = set(re.findall(r"`(test_\w+)`", page))
+    assert everywhere <= there, everywhere - there
     for name in re.findall(r"`(\w+\.py)`", page):
         assert list(TESTS.glob(f"**/resumable/{name}")), name

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import errno
 import fcntl
+import logging
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -14,14 +17,16 @@ from typing import Any
 
 import pytest
 
-from aiostreams.errors import StorageError
+from aiostreams.errors import StorageError, StreamError
 from aiostreams.resumable import disk
 from aiostreams.resumable.disk import DiskStaging
 from aiostreams.resumable.engine import Uploads
 from aiostreams.resumable.state import UploadBusy, UploadGone, UploadNotFound
 from aiostreams.storage.disk import DiskStorage
 
+from .die import STEPS, application, names
 from .stagings import Stalled, add, anyone, bytes_of, info_of, offset_of
+from .test_engine_kills import FINAL, Witness, check, end, live
 
 DATA = bytes(range(256)) * 8192
 
@@ -151,6 +156,72 @@ async def test_a_disk_that_fails_is_no_upload_that_is_gone(
         with pytest.raises(StorageError):
             await uploads.create(info_of(length=10))
     assert await offset_of(uploads, upload) == 0
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(120)
+@pytest.mark.parametrize(
+    ("code", "fsync"), [(errno.ENOSPC, False), (errno.EIO, True), (errno.ESTALE, False)]
+)
+async def test_each_call_of_a_file_system_fails(
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    tmp_path: Path,
+    code: int,
+    fsync: bool,
+) -> None:
+    """Once; the process goes on, and so does its client."""
+    caplog.set_level(logging.CRITICAL)
+    memory = Path("/dev/shm")  # where fsync takes no time
+    number, failed = 0, True
+    while failed:
+        number += 1
+        root = memory / tmp_path.name / str(number) if memory.exists() else (
+            tmp_path / str(number)
+        )  # fmt: skip
+        try:
+            failed = await life_that_fails(monkeypatch, root, number, code, fsync)
+        finally:
+            shutil.rmtree(root.parent, ignore_errors=True)
+    assert number > (180 if fsync else 130)
+
+
+async def life_that_fails(
+    monkeypatch: pytest.MonkeyPatch, root: Path, number: int, code: int, fsync: bool
+) -> bool:
+    """Have the ``number``-th call fail; gives whether there are as many."""
+    storage, uploads = application(root, fsync)
+    witness = Witness()
+    calls = 0
+
+    def wrap(function: Any) -> Any:
+        def call(*args: Any, **kwargs: Any) -> Any:
+            nonlocal calls
+            if function is os_open and not (
+                str(args[0]).startswith(str(root)) and args[1] & os.O_CREAT
+            ):
+                return function(*args, **kwargs)
+            calls += 1
+            if calls == number:
+                raise OSError(code, os.strerror(code))
+            return function(*args, **kwargs)
+
+        return call
+
+    os_open = os.open
+    with monkeypatch.context() as patch:
+        for name in STEPS:
+            patch.setattr(os, name, wrap(getattr(os, name)))
+        patch.setattr(fcntl, "flock", wrap(fcntl.flock))
+        # What a client does goes wrong, or what it expects does not come.
+        with contextlib.suppress(StreamError, OSError, AssertionError):
+            await live(uploads, witness, storage)
+            await end(uploads, witness)
+    await check(uploads, witness, storage)
+    await storage.sweep(-1)
+    if witness.upload_id is not None:
+        assert names(root) == {"staging", "files", FINAL}
+    return calls >= number
 
 
 async def test_a_lock_that_a_stopped_process_holds(

@@ -111,6 +111,10 @@ class MortalWriter(Stream):
             await self._sink.abort()
 
 
+class Decreased(Exception):
+    """An offset was told that is less than an earlier one."""
+
+
 class Witness:
     """What clients were told, and how often the handler ran."""
 
@@ -123,7 +127,8 @@ class Witness:
         self.ending = False
 
     def told(self, offset: int) -> None:
-        assert offset >= self.offset, f"{offset} after {self.offset}"
+        if offset < self.offset:
+            raise Decreased(f"{offset} after {self.offset}")
         self.offset = offset
 
 
