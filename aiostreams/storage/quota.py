@@ -73,6 +73,8 @@ _logger = logging.getLogger("aiostreams.uploads")
 # An upload of unknown length reserves as much again as it has, within these.
 _LEAST: Final = 64 * KiB
 _MOST: Final = 16 * MiB
+# How many deleted objects are remembered that the ledger could not be told of.
+_MOST_DOUBTS: Final = 1000
 # How long the end of an upload that failed or was cancelled may take, in seconds.
 _PATIENCE: Final = 30.0
 
@@ -256,14 +258,14 @@ class QuotaStorage(WrappedStorage):
     async def delete(self, key: str) -> None:
         """Remove the object, if it is there, and give its bytes back.
 
+        If the ledger can't be asked it counts a while longer: until an upload would be
+        refused otherwise, or :meth:`sweep`; or, after a new start, :meth:`recount`.
+
         Raises:
-            StorageError: the ledger can't be asked, and nothing was removed; or the
-                storage failed.
+            StorageError: the storage failed.
         """
         check_key(key)
-        tokens = await self._books.find(key)
-        await self._storage.delete(key)
-        await self._books.release(tokens)
+        await self._books.forget(key)
 
     async def copy(self, source: str, target: str, *, overwrite: bool = False) -> None:
         """Store the object once more, see :meth:`Storage.copy`. It counts once more.
@@ -370,6 +372,8 @@ class _Books:
         self._account = account
         self.expires: Final = expires
         self._timeout = timeout
+        # Keys whose entries may be of objects that were deleted.
+        self._doubts: set[str] = set()
 
     def account_of(self, key: str) -> str | None:
         """Return whose the key is; ``None`` for nobody's."""
@@ -440,14 +444,38 @@ class _Books:
         """
         await self._ask(self._ledger.settle(entry, replaced))
 
-    async def release(self, tokens: Collection[str]) -> None:
-        """End entries. If the ledger can't be asked they remain, and count."""
+    async def release(self, tokens: Collection[str]) -> bool:
+        """End entries. If the ledger can't be asked they remain, and count.
+
+        Returns:
+            Whether they have ended.
+        """
         if not tokens:
-            return
+            return True
         try:
             await self._ask(self._ledger.release(tokens))
         except StreamError as error:
-            _logger.warning("entries of a quota remain: %s", error)
+            _logger.warning("entries of a quota remain for now: %s", error)
+            return False
+        return True
+
+    async def forget(self, key: str) -> None:
+        """Remove an object, whatever becomes of the ledger, and end its entries.
+
+        Raises:
+            StorageError: the storage failed.
+        """
+        if len(self._doubts) < _MOST_DOUBTS:
+            self._doubts.add(key)
+        try:
+            tokens: list[str] | None = await self.find(key)
+        except StreamError as error:
+            # What an upload has stored that fails for this must go.
+            _logger.warning("an object is deleted, and counts for now: %s", error)
+            tokens = None
+        await self._storage.delete(key)
+        if tokens is not None and await self.release(tokens):
+            self._doubts.discard(key)
 
     async def find(self, *keys: str) -> list[str]:
         """Return the tokens of the settled entries of keys.
@@ -489,7 +517,7 @@ class _Books:
             await self.settle(replace(entry, size=size), replaced)
 
     async def reap(self) -> int:
-        """Settle or end entries that have lapsed; returns how many.
+        """Settle or end entries that have lapsed or are in doubt; returns how many.
 
         Raises:
             StorageError: the ledger can't be asked, or the storage failed.
@@ -497,7 +525,11 @@ class _Books:
         lapsed = await self._ask(self._ledger.lapsed())
         for entry in lapsed:
             await self.resolve(entry)
-        return len(lapsed)
+        doubts = tuple(self._doubts)
+        for key in doubts:
+            await self.check(key)
+            self._doubts.discard(key)
+        return len(lapsed) + len(doubts)
 
     async def check(self, key: str | None = None) -> None:
         """Hold the settled entries of a key, or all of them, to what is stored.
@@ -693,7 +725,7 @@ class _Upload:
             _logger.warning("unknown what an upload has stored: %s", error)
 
 
-async def _through(step: Coroutine[Any, Any, None]) -> None:
+async def _through(step: Coroutine[Any, Any, object]) -> None:
     """Run what must end, through cancellations, which are raised afterwards."""
     task = start(step)
     await finish(task, timeout=_PATIENCE)

@@ -44,6 +44,7 @@ from aiostreams.testing.storages import (
 )
 from tests.servers import connected, post, serving
 
+from .ledgers import FaultyLedger
 from .test_ledger import GUIDE, later, sqlite_ledger
 
 __all__ = ["later"]  # a fixture
@@ -468,48 +469,6 @@ async def test_a_slow_ledger_keeps(promise: Callable[[Any], Awaitable[None]]) ->
 # -- a ledger that fails -----------------------------------------------------------
 
 
-class FaultyLedger(MemoryLedger):
-    """Fails, or hangs, at one kind of call."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.fault: tuple[str, str] | None = None
-        self.late: list[Callable[[], Awaitable[Any]]] = []
-
-    async def _maybe(self, name: str, call: Callable[[], Awaitable[Any]]) -> Any:
-        if self.fault is not None and self.fault[0] == name:
-            how = self.fault[1]
-            if how == "raise":
-                raise ConnectionResetError("the database is away: secret")
-            if how == "late":
-                self.late.append(call)
-            await asyncio.get_running_loop().create_future()
-        return await call()
-
-    async def reserve(self, entry: QuotaEntry, **kwargs: Any) -> int:
-        call = super().reserve
-        total: int = await self._maybe("reserve", lambda: call(entry, **kwargs))
-        return total
-
-    async def settle(self, entry: QuotaEntry, replaced: Collection[str] = ()) -> None:
-        call = super().settle
-        await self._maybe("settle", lambda: call(entry, replaced))
-
-    async def release(self, tokens: Collection[str]) -> None:
-        call = super().release
-        await self._maybe("release", lambda: call(tokens))
-
-    async def find(self, key: str) -> Sequence[QuotaEntry]:
-        call = super().find
-        found: Sequence[QuotaEntry] = await self._maybe("find", lambda: call(key))
-        return found
-
-    async def lapsed(self) -> Sequence[QuotaEntry]:
-        call = super().lapsed
-        found: Sequence[QuotaEntry] = await self._maybe("lapsed", call)
-        return found
-
-
 @pytest.mark.parametrize("how", ["raise", "hang", "late"])
 @pytest.mark.parametrize("where", ["reserve", "find"])
 async def test_a_ledger_that_cannot_be_asked_stores_nothing(
@@ -542,9 +501,6 @@ async def test_a_ledger_that_cannot_be_asked_stores_nothing(
             await call()
         assert caught.value.status == 503
         assert "secret" not in str(caught.value)
-    if where == "find":
-        with pytest.raises(StorageError, match="the ledger of the quota"):
-            await shelf.storage.delete("ann/old")
     assert await shelf.stored() == {"ann/old": 10}
     shelf.ledger.fault = None
     assert shelf.used == 10
@@ -591,13 +547,50 @@ async def test_entries_that_cannot_be_ended_remain_and_count(
             raise ZeroDivisionError
     assert (shelf.used, await shelf.stored()) == (60, {})
     shelf.ledger.fault = None
-    later(4000)
-    # The reservation ends by itself, before an upload is refused.
-    await shelf.storage.put("ann/b", bytes(90))
+    # What was deleted is found out at once, what was reserved when it lapses.
+    await shelf.storage.put("ann/b", bytes(50))
     with pytest.raises(LimitExceeded):
         await shelf.storage.put("ann/c", bytes(1))
-    await shelf.storage.recount()
-    await shelf.storage.put("ann/c", bytes(10))
+    later(4000)
+    await shelf.storage.put("ann/c", bytes(50))
+    assert shelf.used == 100
+
+
+@pytest.mark.parametrize("how", ["raise", "hang"])
+async def test_what_is_deleted_is_gone_whatever_the_ledger_does(how: str) -> None:
+    shelf = Shelf(ledger=FaultyLedger(), timeout=0.01)
+    for number in range(3):
+        await shelf.storage.put(f"ann/{number}", bytes(30))
+    shelf.ledger.fault = ("find", how)
+    await shelf.storage.delete("ann/0")
+    shelf.ledger.fault = ("release", how)
+    await shelf.storage.delete("ann/1")
+    shelf.ledger.fault = None
+    assert (await shelf.stored(), shelf.used) == ({"ann/2": 30}, 90)
+    assert await shelf.storage.sweep() == 2
+    assert shelf.used == 30
+    assert await shelf.storage.sweep() == 0
+
+
+async def test_a_deletion_that_is_cancelled_is_found_out_later() -> None:
+    gate = asyncio.Event()
+
+    class Waiting(MemoryLedger):
+        async def release(self, tokens: Collection[str]) -> None:
+            await gate.wait()
+            await super().release(tokens)
+
+    shelf = Shelf(ledger=Waiting())
+    await shelf.storage.put("ann/a", bytes(100))
+    deleting = asyncio.create_task(shelf.storage.delete("ann/a"))
+    while await shelf.stored():
+        await asyncio.sleep(0)
+    deleting.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await deleting
+    assert shelf.used == 100
+    gate.set()
+    await shelf.storage.put("ann/b", bytes(100))
 
 
 async def test_a_storage_that_fails_at_the_end_is_asked_what_is_there() -> None:

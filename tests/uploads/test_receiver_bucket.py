@@ -4,13 +4,15 @@ Each upload is made by a seed: one file or several, held, sent by one request or
 parts, staged or not, with checks, under keys that are digests. One request to the
 bucket is spoiled, or every tenth: it is answered 500, 503 or 403, breaks before or
 after the bucket has seen it, or is done twice. Then the bucket is looked at from
-outside. What is left out of sight there, one sweep removes.
+outside. What is left out of sight there, one sweep removes. The same again for objects
+that are encrypted, and for those that a quota counts.
 
 ``AIOSTREAMS_FAULTS`` says how many uploads there are: a twentieth of that.
 """
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import io
 import logging
@@ -26,9 +28,13 @@ from aiohttp import web
 
 from aiostreams import (
     JSON,
+    EncryptedStorage,
     KiB,
+    MemoryLedger,
     MiB,
     ObjectStorage,
+    QuotaStorage,
+    Storage,
     StoredFile,
     Stream,
     by_digest,
@@ -55,6 +61,15 @@ RETRIES: Any = {
 def storage_at(port: int) -> ObjectStorage:
     store = store_of(port, retry_config=RETRIES, client_options={"timeout": "20s"})
     return ObjectStorage(store, "kept", part_size=5 * MiB, concurrency=2)
+
+
+def made(kind: str, storage: Storage, ledger: MemoryLedger) -> Storage:
+    if kind == "encrypted":
+        pytest.importorskip("cryptography", reason="needs the extra encryption")
+        return EncryptedStorage(storage, {"k": bytes(32)})
+    if kind == "quota":
+        return QuotaStorage(storage, ledger, limit=1 << 40, expires=0.01)
+    return storage
 
 
 class Script:
@@ -105,10 +120,13 @@ def visible(bucket: Bucket) -> list[str]:
 
 @pytest.mark.slow
 @pytest.mark.timeout(120 + COUNT)
+@pytest.mark.parametrize("kind", ["plain", "encrypted", "quota"])
 async def test_uploads_into_a_bucket_that_fails(
-    bucket: Bucket, proxy: FaultProxy, caplog: pytest.LogCaptureFixture
+    bucket: Bucket, proxy: FaultProxy, caplog: pytest.LogCaptureFixture, kind: str
 ) -> None:
-    storage, direct = storage_at(proxy.port), storage_at(bucket.port)
+    ledger = MemoryLedger()
+    storage = made(kind, storage_at(proxy.port), ledger)
+    direct = made(kind, storage_at(bucket.port), ledger)
     script = Script(0)
 
     async def upload(request: web.Request) -> Any:
@@ -155,6 +173,10 @@ async def test_uploads_into_a_bucket_that_fails(
             await direct.sweep(older_than=-3600)
             assert bucket.names() == [], seed
             assert bucket.uploads() == [], seed
+            async with asyncio.timeout(10):
+                while ledger.used(""):  # until what is in doubt has lapsed
+                    await direct.sweep()
+                    await storage.sweep()
     await direct.close()
     print(dict(sorted(outcomes.items())))
     assert any(name.endswith(" 200") for name in outcomes)

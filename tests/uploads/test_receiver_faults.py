@@ -9,6 +9,9 @@ does not let itself be ended, a picture is larger than it seemed. The client get
 status of that fault. After every few of them, and at the end, everything is counted:
 files, temporaries, folders, descriptors, tasks, threads.
 
+All of it again into storages that encrypt, and into storages with a quota. There the
+quota may be too small by a byte, and the ledger may fail at some call, or hang.
+
 ``AIOSTREAMS_FAULTS`` says how many uploads there are.
 """
 
@@ -24,6 +27,7 @@ import random
 import struct
 import threading
 from collections import Counter
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -32,10 +36,12 @@ from aiohttp import web
 
 from aiostreams import (
     DiskStorage,
+    EncryptedStorage,
     FileRule,
     InvalidContent,
     Limits,
     MemoryStorage,
+    QuotaStorage,
     Storage,
     StoredFile,
     Stream,
@@ -50,6 +56,7 @@ from aiostreams.storage import disk_draft as objectdraft
 from tests.files import disks
 from tests.files.disks import Disk, Suspensions, descriptors
 from tests.servers import connected, post, serving
+from tests.storage.ledgers import FaultyLedger
 
 COUNT = int(os.environ.get("AIOSTREAMS_FAULTS", "1000"))
 # What goes wrong, and what the client may hear of it; None: it is not there any more,
@@ -71,6 +78,8 @@ FAULTS: dict[str, set[int | None]] = {
     "picture": {422},
     "none": {200},
 }
+# Of a quota, besides. An object that could not be settled is stored all the same.
+QUOTA_FAULTS: dict[str, set[int | None]] = {"full": {413}, "ledger": {200, 503}}
 ERRORS = (errno.ENOSPC, errno.EIO, errno.EDQUOT, errno.EMFILE)
 TYPE = ("Content-Type", "multipart/form-data; boundary=b")
 
@@ -111,9 +120,9 @@ def lie(chance: random.Random, size: int) -> bytes:
 class Script:
     """One upload, by its seed."""
 
-    def __init__(self, seed: int) -> None:
+    def __init__(self, seed: int, faults: Iterable[str] = FAULTS) -> None:
         chance = self.chance = random.Random(seed)
-        self.fault = chance.choice(list(FAULTS))
+        self.fault = chance.choice(list(faults))
         self.to_disk = self.fault == "disk" or chance.random() < 0.8
         self.raw = self.fault not in {"syntax", "type", "count"} and (
             chance.random() < 0.3
@@ -133,6 +142,9 @@ class Script:
         if self.fault == "picture":
             self.files[-1] = lie(chance, size)
         self.seen = chance.random() < 0.4
+        self.limit = 1 << 40
+        if self.fault == "full":
+            self.limit = sum(map(len, self.files)) - 1
 
     def words(self, file: Any) -> dict[str, str]:
         return {"name": file.safe_filename}
@@ -210,14 +222,29 @@ def fail(_file: Any) -> dict[str, str]:
 class Uploads:
     """The server's side: what is received, until it is removed again."""
 
-    def __init__(self, root: Path, disk: Disk) -> None:
+    def __init__(self, root: Path, disk: Disk, kind: str) -> None:
         self.disk = disk
         self.stored: list[StoredFile] = []
-        self.on_disk = DiskStorage(root, sweep_after=None)
-        self.in_memory = MemoryStorage()
+        self.ledger = FaultyLedger()
+        self.on_disk = self.made(kind, DiskStorage(root, sweep_after=None))
+        self.in_memory = self.made(kind, MemoryStorage())
         self.script = Script(0)
         self.outcomes: Counter[str] = Counter()
         self.ended = asyncio.Event()
+
+    def made(self, kind: str, storage: Storage) -> Storage:
+        if kind == "encrypted":
+            pytest.importorskip("cryptography", reason="needs the extra encryption")
+            return EncryptedStorage(storage, {"k": bytes(32)})
+        if kind == "quota":
+            return QuotaStorage(
+                storage,
+                self.ledger,
+                limit=lambda _: self.script.limit,
+                expires=0.3,
+                timeout=0.05,
+            )
+        return storage
 
     async def handler(self, request: web.Request) -> Any:
         script = self.script
@@ -298,17 +325,32 @@ async def tidy(root: Path, uploads: Uploads) -> None:
             await asyncio.sleep(0.01)
             assert not any(path.is_dir() for path in found)
     assert [stored async for stored in uploads.in_memory.list()] == []
+    # Answers of the ledger that came too late, and entries that could not be ended.
+    for call in uploads.ledger.late:
+        await call()
+    uploads.ledger.late.clear()
+    async with asyncio.timeout(10):
+        while uploads.ledger.used(""):
+            await uploads.on_disk.sweep()
+            await uploads.in_memory.sweep()
+            await asyncio.sleep(0.01)
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(300 + COUNT // 5)
 @pytest.mark.parametrize("cancelling", [False, True])
+@pytest.mark.parametrize("kind", ["plain", "encrypted", "quota"])
 async def test_a_thousand_uploads_that_go_wrong_leave_nothing(
-    tmp_path: Path, disk: Disk, caplog: pytest.LogCaptureFixture, cancelling: bool
+    tmp_path: Path,
+    disk: Disk,
+    caplog: pytest.LogCaptureFixture,
+    cancelling: bool,
+    kind: str,
 ) -> None:
     caplog.set_level(logging.CRITICAL)
     root = tmp_path / "root"
-    uploads = Uploads(root, disk)
+    uploads = Uploads(root, disk, kind)
+    faults = FAULTS | QUOTA_FAULTS if kind == "quota" else FAULTS
     app = web.Application()
     app.router.add_post("/", uploads.handler)
     setup(app)
@@ -317,19 +359,24 @@ async def test_a_thousand_uploads_that_go_wrong_leave_nothing(
     ) as address:
         before: tuple[set[str], int, int] | None = None
         for seed in range(COUNT // 2):
-            script = uploads.script = Script(seed + 1_000_000 * cancelling)
+            script = uploads.script = Script(seed + 1_000_000 * cancelling, faults)
             uploads.ended.clear()
             disk.calls.clear()
             disk.error = script.chance.choice(ERRORS)
             disk.write_most = script.chance.choice([0, 0, 0, 50_000])
             fails = script.k if script.fault == "disk" else -1
             disk.fail_at = fails.__eq__
+            if script.fault == "ledger":
+                how = script.chance.choice(["raise", "hang", "late"])
+                uploads.ledger.fault = ("any", how)
+                uploads.ledger.after = script.k
             status = await send(address, script)
             async with asyncio.timeout(20):
                 await uploads.ended.wait()
             disk.fail_at = lambda _k: False
+            uploads.ledger.fault = None
             await uploads.remove_stored()
-            assert status in FAULTS[script.fault], (seed, script.fault)
+            assert status in faults[script.fault], (seed, script.fault)
             if seed % 20 == 19:
                 await tidy(root, uploads)
             if seed == 99:
