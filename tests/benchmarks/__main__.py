@@ -20,6 +20,7 @@ from tests.benchmarks import (
     codings,
     downloads,
     drain,
+    encryption,
     fanout,
     forms,
     json_bodies,
@@ -37,7 +38,7 @@ from tests.benchmarks.table import crowd_table, summary, table
 
 _AREAS = (
     drain, put_to_disk, json_bodies, json_models, forms, codings, downloads, archives,
-    fanout, adapter, uploads, resumable,
+    fanout, adapter, uploads, resumable, encryption,
 )  # fmt: skip
 _QUICK = Effort(rounds=2, starts=1, seconds=0.02)
 

@@ -36,6 +36,7 @@ _AREAS = {
     "forms": "Forms",
     "uploads": "Uploads into a storage",
     "resumable": "Resumable uploads",
+    "encryption": "Encrypted objects",
     "codings": "Content codings",
     "downloads": "Downloads",
     "archives": "Archives",

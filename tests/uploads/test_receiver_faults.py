@@ -326,9 +326,12 @@ async def tidy(root: Path, uploads: Uploads) -> None:
             assert not any(path.is_dir() for path in found)
     assert [stored async for stored in uploads.in_memory.list()] == []
     # Answers of the ledger that came too late, and entries that could not be ended.
-    for call in uploads.ledger.late:
+    late, uploads.ledger.late = uploads.ledger.late, []
+    for call in late:
         await call()
-    uploads.ledger.late.clear()
+    if late:  # an object may have been settled after it was deleted
+        assert isinstance(uploads.on_disk, QuotaStorage)
+        await uploads.on_disk.recount()
     async with asyncio.timeout(10):
         while uploads.ledger.used(""):
             await uploads.on_disk.sweep()
