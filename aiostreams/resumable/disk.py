@@ -23,7 +23,6 @@ A file of its own, as each of the two kinds of staging has one.
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import errno
 import fcntl
@@ -55,7 +54,7 @@ from aiostreams.resumable.state import (
     is_id,
 )
 from aiostreams.storage.disk import DiskStorage
-from aiostreams.streams.threads import ThreadCall
+from aiostreams.streams.threads import ThreadCall, call_in_thread
 from aiostreams.uploads.staged import StagedStream
 
 if TYPE_CHECKING:
@@ -578,19 +577,9 @@ def _failed(error: OSError) -> StorageError:
 
 
 async def _run(function: Callable[[], T], undo: Callable[[T], None] | None = None) -> T:
-    """Call it in a thread. A cancelled call is waited for."""
-    job = ThreadCall(function)
+    """Call it in a thread. A cancelled call is waited for, and undone."""
     try:
-        await job.wait()
-    except asyncio.CancelledError:
-        try:
-            await job.finish()
-        finally:
-            if undo is not None and job.done and not job.failed:
-                undo(job.result())
-        raise
-    try:
-        return job.result()
+        return await call_in_thread(function, undo)
     except StreamError:
         raise
     except _ABSENT:

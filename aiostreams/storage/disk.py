@@ -60,7 +60,7 @@ from aiostreams.storage.disk_draft import (
     close,
     version_of,
 )
-from aiostreams.streams.threads import ThreadCall
+from aiostreams.streams.threads import ThreadCall, call_in_thread
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Generator, Mapping
@@ -636,18 +636,8 @@ def _check_replaceable(name: str, folder: int) -> None:
 
 async def _run(function: Callable[[], T], undo: Callable[[T], None] | None = None) -> T:
     """Call it in a thread. A cancelled call is waited for, and undone."""
-    job = ThreadCall(function)
     try:
-        await job.wait()
-    except asyncio.CancelledError:
-        try:
-            await job.finish()
-        finally:
-            if undo is not None and job.done and not job.failed:
-                await ThreadCall(functools.partial(undo, job.result())).finish()
-        raise
-    try:
-        return job.result()
+        return await call_in_thread(function, undo)
     except StreamError:
         raise
     except OSError as error:

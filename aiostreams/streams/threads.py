@@ -54,7 +54,7 @@ from aiostreams.streams.tasks import PostponedCancellation
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["ThreadCall", "Threads", "finalize"]
+__all__ = ["ThreadCall", "Threads", "call_in_thread", "finalize"]
 
 T = TypeVar("T")
 
@@ -214,6 +214,28 @@ class ThreadCall(Generic[T]):
         if not self.done:
             _logger.warning("file call hangs, left to its thread")
         cancellation.reraise()
+
+
+async def call_in_thread(
+    function: Callable[[], T], undo: Callable[[T], None] | None = None
+) -> T:
+    """Call ``function`` in a thread; a cancelled call is waited for, and undone.
+
+    Args:
+        function: what is called.
+        undo: called in a thread, with what ``function`` returned to a cancelled call.
+    """
+    job = ThreadCall(function)
+    try:
+        await job.wait()
+    except asyncio.CancelledError:
+        try:
+            await job.finish()
+        finally:
+            if undo is not None and job.done and not job.failed:
+                await ThreadCall(functools.partial(undo, job.result())).finish()
+        raise
+    return job.result()
 
 
 # After how long, in seconds, a call counts as one that waits. Nothing that a processor
