@@ -66,7 +66,7 @@ sbom: $(VENV)/.installed-release ## list what a release with all extras is made 
 	$(BIN)/cyclonedx-py environment --pyproject pyproject.toml --output-reproducible \
 	    --output-file dist/sbom.cdx.json build/sbom/bin/python
 
-bench: $(VENV)/.installed-bench ## measure beside the peers, into docs/benchmarks (ARGS=--quick)
+bench: $(VENV)/.installed-bench $(VENV)/.installed-npm ## measure beside the peers, into docs/benchmarks (ARGS=--quick)
 	$(BIN)/python -m tests.benchmarks --json docs/benchmarks/results.json $(ARGS)
 	$(BIN)/python -m tests.benchmarks --charts
 

@@ -54,7 +54,11 @@ def test_every_block_has_a_place() -> None:
 
 def test_charts_are_drawn_from_the_published_results(document: Plain) -> None:
     drawn = page.charts(document)
-    assert len(drawn) == 8
+    assert set(drawn) == {
+        f"{row['area'].replace('_', '-')}.svg"
+        for row in document["rows"]
+        if row["peers"] and row["area"] in page.AREAS
+    }
     assert {path.name for path in FOLDER.glob("*.svg")} == set(drawn)
     for name, text in drawn.items():
         assert (FOLDER / name).read_text() == text, name
@@ -83,6 +87,8 @@ def test_published_results_are_of_all_rows(document: Plain) -> None:
     assert document["crowd"]["entries"][0]["rounds"]
     for row in document["rows"]:
         for entry in (row["ours"], *row["peers"]):
+            if entry.get("absent", "").startswith("no "):
+                continue  # of npm: not where the run was made
             assert len(entry["cpu_samples"]) == document["rounds"], entry["title"]
     names = {row["row"] for row in document["rows"]}
     assert {row.name for row in forms.ROWS + json_bodies.ROWS} <= names

@@ -17,6 +17,7 @@ from tests.benchmarks.machine import ROOT
 from tests.benchmarks.results import FOLDER, PUBLISHED, Plain, load, verdicts
 
 __all__ = [
+    "AREAS",
     "BLOCKS",
     "PAGE",
     "PUBLISHED",
@@ -29,7 +30,7 @@ __all__ = [
 
 PAGE = ROOT / "docs" / "benchmarks.md"
 
-_AREAS = {
+AREAS = {
     "drain": "Reading a body",
     "put_to_disk": "A body into a file",
     "json_bodies": "JSON and bytes",
@@ -66,7 +67,7 @@ def charts(document: Plain) -> dict[str, str]:
         f"{area.replace('_', '-')}.svg": chart(
             title, [_group(row) for row in _rows(document, area) if row["peers"]]
         )
-        for area, title in _AREAS.items()
+        for area, title in AREAS.items()
         if any(row["peers"] for row in _rows(document, area))
     }
 
@@ -173,7 +174,7 @@ def targets(document: Plain) -> str:
 def rows(document: Plain) -> str:
     """A section for each area: the chart, and the same as a table."""
     sections = []
-    for area, title in _AREAS.items():
+    for area, title in AREAS.items():
         found = _rows(document, area)
         if not found:
             continue
