@@ -24,8 +24,6 @@ PACKAGES = (
     "dropzone@6.3.5",
     "filepond@4.32.12",
     "resumablejs@1.1.0",
-    "@tus/file-store@2.1.1",
-    "@tus/server@2.4.5",
     # Makes one script of what a page imports.
     "esbuild@0.28.2",
 )

@@ -1,6 +1,8 @@
 // @tus/server with its store on disk: node tus_server.mjs PACKAGES FOLDER [OPTIONS].
 // It prints its port. OPTIONS are JSON for its Server; without any it is measured, and
-// begins, as its peers do, by removing the last file.
+// begins, as its peers do, by removing the last file. The option `hooks` is a file for the
+// ids of finished uploads; then one that is called "bad" is refused.
+import { appendFileSync } from 'node:fs'
 import { rm } from 'node:fs/promises'
 import { createRequire } from 'node:module'
 const [packages, directory, options] = process.argv.slice(2)
@@ -14,10 +16,17 @@ async function removeLast(_request, upload) {
   last = upload.id
   return {}
 }
+const { hooks, ...others } = JSON.parse(options ?? '{}')
+async function finish(_request, upload) {
+  appendFileSync(hooks, `${upload.id}\n`)
+  if (upload.metadata?.filename === 'bad') throw { status_code: 403, body: 'no' }
+  return {}
+}
 const server = new Server({
   path: '/files',
   datastore: new FileStore({ directory }),
-  ...(options ? JSON.parse(options) : { onUploadCreate: removeLast }),
+  ...(options ? others : { onUploadCreate: removeLast }),
+  ...(hooks && { onUploadFinish: finish }),
 })
 const listening = server.listen({ host: '127.0.0.1', port: 0 }, () => {
   console.log(listening.address().port)
