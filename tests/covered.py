@@ -90,6 +90,7 @@ OWN: Mapping[str, tuple[str, ...]] = {
         "storage/test_object_store.py",
         "storage/test_promises.py",
     ),
+    "storage/wrapped.py": ("storage/test_promises.py", "storage/test_encrypted.py"),
     "testing/storages.py": ("storage/test_promises.py",),
     "uploads/receiver.py": ("web/test_receive.py",),
     "uploads/stored.py": ("web/test_receive.py",),

@@ -102,9 +102,9 @@ class QuotaStorage(WrappedStorage):
     count too much, because two processes have replaced or deleted one object at once,
     :meth:`recount` mends that; it also counts objects that are older than their ledger.
 
-    Keys below ``aiostreams-staged/`` are on nobody's account, and neither are resumable
-    uploads while they grow. Store by this storage alone: what others put there is not
-    counted before ``recount``. ``presign`` gives no URL to PUT to, but below
+    Keys below ``aiostreams-staged/`` are not counted, and neither are resumable uploads
+    while they grow. Store by this storage alone: what others put there is not counted
+    before ``recount``. ``presign`` gives no URL to PUT to, but below
     ``aiostreams-staged/``, where ``direct_upload`` may wait for ``confirm_upload``.
 
     Args:
@@ -112,8 +112,8 @@ class QuotaStorage(WrappedStorage):
         ledger: who has how much, as a :class:`QuotaLedger`.
         limit: how many bytes an account may have; or what tells it, plain or async, by
             the account.
-        account: tells by a key whose it is; ``None`` for nobody's. One account for all
-            unless given.
+        account: gives the account of a key, or ``None`` if it is not counted. There is
+            one account for all unless given.
         expires: after how many seconds a reservation lapses that is not renewed. Longer
             than any pause within an upload.
         timeout: how many seconds the ledger may take to answer.
@@ -376,7 +376,7 @@ class _Books:
         self._doubts: set[str] = set()
 
     def account_of(self, key: str) -> str | None:
-        """Return whose the key is; ``None`` for nobody's."""
+        """Return the account of a key; ``None`` if it is not counted."""
         return None if key.startswith(STAGED) else self._account(key)
 
     async def _ask(self, answer: Coroutine[Any, Any, T]) -> T:
@@ -421,7 +421,7 @@ class _Books:
         if total > limit and least < entry.size:
             entry = replace(entry, size=least)
             total = await self._reserve(entry, limit)
-        if total > limit and await self.reap():
+        if total > limit and await self._has_reaped():
             total = await self._reserve(entry, limit)
         if total > limit:
             raise LimitExceeded(
@@ -515,6 +515,14 @@ class _Books:
             await self._ask(self._ledger.release([entry.token]))
         else:
             await self.settle(replace(entry, size=size), replaced)
+
+    async def _has_reaped(self) -> bool:
+        try:
+            return await self.reap() > 0
+        except StreamError as error:
+            # The upload is refused for its size, whatever is in the way here.
+            _logger.warning("entries of a quota are not looked after: %s", error)
+            return False
 
     async def reap(self) -> int:
         """Settle or end entries that have lapsed or are in doubt; returns how many.

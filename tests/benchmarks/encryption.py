@@ -134,7 +134,7 @@ ROWS = [
         18,
         Entry("EncryptedStorage", decrypts, _GET),
         [
-            Peer(Entry("cryptography by hand", decrypts_by_hand, _GET), at_most(1.5)),
+            Peer(Entry("cryptography by hand", decrypts_by_hand, _GET), at_most(2)),
             Peer(
                 Entry("DiskStorage", reads.under(**_NO_SENDFILE), _GET),
                 kin=True,

@@ -21,6 +21,7 @@ from hypothesis import strategies as st
 from aiostreams import (
     DiskStorage,
     EncryptedStorage,
+    IterStream,
     KiB,
     LimitExceeded,
     MemoryStorage,
@@ -486,6 +487,36 @@ async def test_a_store_that_fails_midway_has_given_its_chunks_first() -> None:
     assert got == data[: 2 * CHUNK]
 
 
+async def test_a_store_that_ends_early_and_says_no_size_is_noticed() -> None:
+    shelf = Shelf()
+    await shelf.storage.put("k", bytes_of(6 * CHUNK))
+
+    class Short(MemoryStorage):
+        async def open(self, key: str) -> Stream:
+            return Sizeless(await shelf.inner.open(key))
+
+    class Sizeless(Stream):
+        def __init__(self, source: Stream) -> None:
+            super().__init__(size=source.size)
+            self.source = source
+
+        async def readany(self) -> bytes:
+            return await self.source.readany()
+
+        async def slice(self, offset: int, length: int | None = None) -> Stream:
+            part = await self.source.slice(offset, length)
+            if length is None or length <= SEALED:
+                return part
+            return IterStream([await part.read(3 * SEALED + 5)])
+
+    got = b""
+    with pytest.raises(StorageError, match="'k' ends before its last chunk"):
+        async with await EncryptedStorage(Short(), MASTER).open("k") as stream:
+            while piece := await stream.readany():
+                got += piece
+    assert got == bytes_of(3 * CHUNK)
+
+
 # -- writing -----------------------------------------------------------------------
 
 
@@ -535,6 +566,39 @@ async def test_a_write_that_was_cancelled_is_never_stored() -> None:
         await writing
     with pytest.raises(ObjectNotFound):
         await storage.stat("k")
+
+
+async def test_opening_a_writer_opens_the_file(tmp_path: Path) -> None:
+    storage = EncryptedStorage(DiskStorage(tmp_path), MASTER)
+    sink = await storage.create("k")
+    assert await sink.open() is sink
+    assert len(list(tmp_path.iterdir())) == 1
+    await sink.abort()
+    assert list(tmp_path.iterdir()) == []
+
+
+async def test_a_last_chunk_that_cannot_be_written_stores_nothing() -> None:
+    class Full(Stream):
+        aborted = False
+
+        async def write(self, data: bytes | bytearray | memoryview) -> None:
+            raise StorageError("the disk is full")
+
+        async def close(self) -> None:
+            raise AssertionError("it is stored")
+
+        async def abort(self) -> None:
+            Full.aborted = True
+
+    class Filling(MemoryStorage):
+        async def create(self, key: str, **kwargs: Any) -> Stream:
+            return Full()
+
+    sink = await EncryptedStorage(Filling(), MASTER).create("k")
+    await sink.write(b"x")
+    with pytest.raises(StorageError, match="full"):
+        await sink.close()
+    assert Full.aborted
 
 
 async def test_other_tasks_have_their_turn_while_much_is_encrypted() -> None:

@@ -20,6 +20,7 @@ from aiohttp import web
 from aiostreams import (
     DiskStorage,
     FileRule,
+    InvalidContent,
     KiB,
     LimitExceeded,
     MemoryLedger,
@@ -38,6 +39,7 @@ from aiostreams import (
     receive,
     setup,
 )
+from aiostreams.storage import quota
 from aiostreams.testing.storages import (
     PROMISES,
     promise_14_a_cancelled_create_stores_nothing,
@@ -224,7 +226,7 @@ async def test_staged_objects_are_reserved_until_they_have_their_keys() -> None:
             await staged.undo()
     assert (shelf.used, shelf.ledger.used("bob")) == (0, 100)
     assert await shelf.stored() == {"bob/a": 40, "bob/b": 60}
-    # To nobody's.
+    # To a key that is not counted.
     staged = await shelf.storage.stage("ann/a")
     async with await staged.create() as sink:
         await sink.write(bytes(50))
@@ -270,7 +272,7 @@ async def test_one_account_for_all_unless_told() -> None:
     assert ledger.used("") == 6
 
 
-async def test_keys_of_nobody_are_not_counted() -> None:
+async def test_keys_without_an_account_are_not_counted() -> None:
     shelf = Shelf(account=lambda key: None if key.startswith("public/") else "ann")
     await shelf.storage.put("public/a", bytes(1000))
     await shelf.write("public/b", 1000)
@@ -572,6 +574,65 @@ async def test_what_is_deleted_is_gone_whatever_the_ledger_does(how: str) -> Non
     assert await shelf.storage.sweep() == 0
 
 
+async def test_no_more_than_so_many_deletions_are_remembered(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(quota, "_MOST_DOUBTS", 2)
+    shelf = Shelf(ledger=FaultyLedger())
+    for number in range(3):
+        await shelf.storage.put(f"ann/{number}", bytes(30))
+    shelf.ledger.fault = ("find", "raise")
+    for number in range(3):
+        await shelf.storage.delete(f"ann/{number}")
+    shelf.ledger.fault = None
+    assert await shelf.storage.sweep() == 2
+    assert shelf.used == 30
+    await shelf.storage.recount()
+    assert shelf.used == 0
+
+
+async def test_what_a_ledger_says_to_the_client_is_passed_on() -> None:
+    class Strict(MemoryLedger):
+        async def reserve(self, entry: QuotaEntry, **_: Any) -> int:
+            raise InvalidContent(f"{entry.account} has not paid")
+
+    shelf = Shelf(ledger=Strict())
+    with pytest.raises(InvalidContent, match="ann has not paid"):
+        await shelf.storage.put("ann/a", b"x")
+
+
+async def test_a_storage_that_hangs_at_the_end_is_not_waited_for_for_ever(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(quota, "_PATIENCE", 0.01)
+    gate = asyncio.Event()
+
+    class Hanging(MemoryStorage):
+        async def put(self, key: str, *args: Any, **kwargs: Any) -> None:
+            raise StorageError("the answer is lost")
+
+        async def stat(self, key: str) -> Any:
+            await gate.wait()
+            return await super().stat(key)
+
+    shelf = Shelf(Hanging())
+    with pytest.raises(StorageError, match="lost"):
+        await shelf.storage.put("ann/a", bytes(30))
+    assert shelf.used == 30
+    gate.set()
+    while shelf.used:  # what was left alone ends by itself
+        await asyncio.sleep(0)
+
+
+async def test_opening_a_writer_opens_the_file(tmp_path: Path) -> None:
+    shelf = Shelf(DiskStorage(tmp_path))
+    sink = await shelf.storage.create("ann/a")
+    assert await sink.open() is sink
+    assert len(list(tmp_path.rglob(".aiostreams-*"))) == 1
+    await sink.abort()
+    assert list(tmp_path.iterdir()) == []
+
+
 async def test_a_deletion_that_is_cancelled_is_found_out_later() -> None:
     gate = asyncio.Event()
 
@@ -620,6 +681,25 @@ async def test_a_storage_that_fails_at_the_end_is_asked_what_is_there() -> None:
 
 
 # -- kills -------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("away", ["ledger", "storage"])
+async def test_a_refusal_is_one_whatever_else_is_wrong(
+    away: str, later: Callable[[float], None]
+) -> None:
+    class Gone(MemoryStorage):
+        async def stat(self, key: str) -> Any:
+            raise StorageError("the disk is away")
+
+    shelf = Shelf(Gone(), FaultyLedger())
+    await shelf.storage.create("ann/gone", size=80)
+    later(4000)
+    if away == "ledger":
+        shelf.ledger.fault = ("lapsed", "raise")
+    with pytest.raises(LimitExceeded, match="would have 110 bytes"):
+        await shelf.storage.put("ann/a", bytes(30))
+    with pytest.raises(StorageError):
+        await shelf.storage.sweep()
 
 
 async def test_what_was_reserved_by_a_process_that_is_gone_comes_back(
