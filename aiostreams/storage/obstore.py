@@ -138,7 +138,9 @@ def explain(error: BaseException, what: str, key: str) -> StreamError:
     """
     if isinstance(error, StreamError):
         return error
-    if isinstance(error, FileNotFoundError):
+    # Who stores an object looks for none: the bucket is missing, or the store has
+    # thrown away the parts that it had.
+    if isinstance(error, FileNotFoundError) and what != "store":
         return ObjectNotFound(f"no object {key!r}")
     text = str(error)
     number = _OS_ERROR.search(text)

@@ -6,7 +6,7 @@ import asyncio
 import functools
 import logging
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from datetime import timedelta
 from itertools import accumulate
 from typing import Any
@@ -21,10 +21,11 @@ from aiostreams.resumable.engine import Uploads
 from aiostreams.resumable.log import LogStaging
 from aiostreams.resumable.state import Answer, UploadBusy
 from aiostreams.streams.copy import copy
+from aiostreams.streams.iterable import IterStream
 from tests.storage.buckets import Bucket, store_of
 from tests.storage.faults import Fault, FaultProxy
 
-from .stagings import add, anyone, bytes_of, info_of
+from .stagings import add, anyone, bytes_of, info_of, offset_of
 from .test_engine_kills import FINAL, Witness, check, live, store
 
 # So that a request that is never answered costs little.
@@ -234,3 +235,28 @@ async def test_several_segments_are_read_back_in_order(bucket: Bucket) -> None:
             await copy(stream, sink)
     async with await storage.open("final") as stored:
         assert await stored.read() == data
+
+
+async def test_an_object_whose_parts_the_store_has_thrown_away(bucket: Bucket) -> None:
+    """A lifecycle rule does that. Then nothing of it counts, and all can be resent."""
+    storage = ObjectStorage(store_of(bucket.port), part_size=5 * MiB)
+    uploads = Uploads(LogStaging(storage.hidden))
+    data = random.Random(0).randbytes(12 * MiB)
+    upload = await uploads.create(info_of(length=len(data) + 3))
+    await add(uploads, upload, b"abc", at=0)
+    pieces = [data[at : at + MiB] for at in range(0, len(data), MiB)]
+
+    async def thrown_away() -> AsyncIterator[bytes]:
+        for piece in pieces[:-1]:
+            yield piece
+        assert await asyncio.to_thread(bucket.uploads)
+        await asyncio.to_thread(bucket.clear_uploads)
+        yield pieces[-1]
+
+    with pytest.raises(StorageError):
+        await add(uploads, upload, IterStream(thrown_away()), at=3)
+    other = Uploads(LogStaging(storage.hidden))
+    assert await offset_of(other, upload) == 3
+    added = await add(other, upload, pieces, at=3)
+    assert added.upload.state.complete
+    assert await bytes_of(other, added.upload) == b"abc" + data

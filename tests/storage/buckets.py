@@ -55,6 +55,9 @@ class Bucket:
     def clear(self) -> None:
         for key in self.names():
             self._request("DELETE", f"/bkt/{key}", {})
+        self.clear_uploads()
+
+    def clear_uploads(self) -> None:
         for key, upload in self.uploads():
             self._request("DELETE", f"/bkt/{key}", {"uploadId": upload})
 

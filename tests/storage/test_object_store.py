@@ -748,12 +748,19 @@ def test_arguments_are_checked() -> None:
 def test_errors_are_translated(
     error: Exception, kind: type[StreamError], status: int, text: str
 ) -> None:
-    got = client.explain(error, "store", "k")
+    got = client.explain(error, "open", "k")
     assert type(got) is kind
     assert got.status == status
     assert text in str(got)
     assert "secret" not in str(got)
-    assert client.explain(got, "store", "k") is got
+    assert client.explain(got, "open", "k") is got
+
+
+def test_an_object_that_is_being_stored_is_not_missing() -> None:
+    """The bucket is, or the store has thrown away the parts that it had."""
+    got = client.explain(FileNotFoundError("x"), "store", "k")
+    assert type(got) is StorageError
+    assert got.status == 500
 
 
 async def test_etags_that_cannot_be_strong_are_left_out() -> None:
