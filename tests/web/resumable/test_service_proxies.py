@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import io
+import logging
 import os
 import re
 import shutil
@@ -26,7 +27,7 @@ from yarl import URL
 
 from aiostreams import MemoryStorage
 from tests.docs.page import ROOT, Page
-from tests.servers import Raw, connected, serving
+from tests.servers import Raw, chunk, connected, serving
 
 from .server import Client, Service, client
 
@@ -64,6 +65,9 @@ def nginx(site: str) -> Proxy:
 PROXIES = {
     "nginx": nginx(GUIDE["resumable.nginx"]),
     "nginx, as in its guide": nginx(NGINX["app.nginx"]),
+    "nginx, by HTTP/1.0": nginx(
+        GUIDE["resumable.nginx"].replace("proxy_http_version 1.1;", "")
+    ),
     "nginx, out of the box": nginx(BUFFERED),
     "haproxy": Proxy(
         "haproxy",
@@ -198,7 +202,30 @@ async def test_a_stalled_request_is_taken_over(name: str, tmp_path: Path) -> Non
     assert service.bodies == [DATA]
 
 
-async def test_nginx_out_of_the_box_passes_on_nothing(tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", ["nginx", "nginx, by HTTP/1.0"])
+async def test_chunked_content_needs_http_1_1(name: str, tmp_path: Path) -> None:
+    """nginx takes it completely first where it cannot pass it on as it is."""
+    service = Watched()
+    async with behind(name, tmp_path, service) as address, client(address) as send:
+        path = await begin(send)
+        async with connected(address) as raw:
+            await raw.send(
+                f"PATCH {path} HTTP/1.1\r\nHost: 127.0.0.1:{address[1]}\r\n"
+                "Tus-Resumable: 1.0.0\r\nUpload-Offset: 0\r\n"
+                "Content-Type: application/offset+octet-stream\r\n"
+                "Transfer-Encoding: chunked\r\n\r\n".encode(),
+                chunk(DATA[:SENT]),
+            )
+            if name == "nginx":
+                await service.arrived()
+            told = await send.tus("HEAD", path)
+            assert told.offset == (SENT if name == "nginx" else 0)
+
+
+async def test_nginx_out_of_the_box_passes_on_nothing(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.WARNING, "aiostreams.resumable")
     name = "nginx, out of the box"
     service = Watched()
     async with behind(name, tmp_path, service) as address, client(address) as send:
@@ -206,7 +233,9 @@ async def test_nginx_out_of_the_box_passes_on_nothing(tmp_path: Path) -> None:
         path = URL(await send.create(short)).raw_path_qs
         async with appending(address, path, short):
             assert (await send.tus("HEAD", path)).offset == 0
-        assert (await send.tus("HEAD", path)).offset == 0
+        for _ in range(3):
+            assert (await send.tus("HEAD", path)).offset == 0
+        assert caplog.text.count("proxy_request_buffering off") == 1
         large = await send.tus("PATCH", path, io.BytesIO(DATA), Upload_Offset="0")
         assert large.status == 413
         assert "Tus-Resumable" not in large.headers  # not ours
@@ -227,12 +256,15 @@ async def creation(address: tuple[str, int]) -> bytes:
         return got.lower()
 
 
-@pytest.mark.parametrize("name", ["haproxy", "caddy", "nginx, out of the box"])
+NO_104 = ("nginx, out of the box", "nginx, by HTTP/1.0")
+
+
+@pytest.mark.parametrize("name", ["haproxy", "caddy", *NO_104])
 async def test_104_is_forwarded_or_not_sent(name: str, tmp_path: Path) -> None:
     service = Watched(interim=True, forwarded=True)
     async with behind(name, tmp_path, service) as address, asyncio.timeout(20):
         got = await creation(address)
-        is_sent = "nginx" not in name
+        is_sent = name not in NO_104
         assert got.startswith(b"http/1.1 104" if is_sent else b"http/1.1 200")
         url = f"location: http://127.0.0.1:{address[1]}/files?upload=".encode()
         assert got.count(url) == 1 + is_sent
