@@ -10,7 +10,14 @@ import random
 import signal
 import subprocess
 import sys
-from collections.abc import Awaitable, Callable, Collection, Sequence
+from collections.abc import (
+    AsyncIterator,
+    Awaitable,
+    Callable,
+    Collection,
+    Iterable,
+    Sequence,
+)
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +26,7 @@ from aiohttp import web
 
 from aiostreams import (
     DiskStorage,
+    EncryptedStorage,
     FileRule,
     InvalidContent,
     KiB,
@@ -28,6 +36,7 @@ from aiostreams import (
     MiB,
     ObjectExists,
     ObjectNotFound,
+    ObjectStorage,
     QuotaEntry,
     QuotaStorage,
     StorageError,
@@ -44,8 +53,10 @@ from aiostreams.testing.storages import (
     PROMISES,
     promise_14_a_cancelled_create_stores_nothing,
 )
+from tests.docs.page import ROOT
 from tests.servers import connected, post, serving
 
+from .buckets import Bucket, store_of
 from .ledgers import FaultyLedger
 from .test_ledger import GUIDE, later, sqlite_ledger
 
@@ -749,13 +760,18 @@ async def test_a_slow_upload_keeps_what_it_has_reserved(
 WORKER = """
 import asyncio, random, sys
 from guide_ledger import SQLiteLedger
-from aiostreams import DiskStorage, QuotaStorage, LimitExceeded
+from aiostreams import (
+    DiskStorage, EncryptedStorage, LimitExceeded, ObjectStorage, QuotaStorage
+)
+from tests.storage.buckets import store_of
 
-async def main(seed):
+async def main(seed, port):
     chance = random.Random(seed)
+    inner = DiskStorage("root")
+    if port:
+        inner = EncryptedStorage(ObjectStorage(store_of(port)), {"k": bytes(32)})
     storage = QuotaStorage(
-        DiskStorage("root"), SQLiteLedger("ledger.db"), limit=1_000_000,
-        expires=1, timeout=30,
+        inner, SQLiteLedger("ledger.db"), limit=1_000_000, expires=2, timeout=30
     )
     async def upload(number):
         key = f"{seed}/{number}"
@@ -771,17 +787,58 @@ async def main(seed):
     for turn in range(1000):
         await asyncio.gather(*(upload(f"{turn}-{n}") for n in range(10)))
 
-asyncio.run(main(int(sys.argv[1])))
+asyncio.run(main(int(sys.argv[1]), int(sys.argv[2])))
 """
+
+
+@contextlib.asynccontextmanager
+async def workers(folder: Path, seeds: Iterable[int], port: int) -> AsyncIterator[None]:
+    """Run some, and kill them in the end."""
+    (folder / "guide_ledger.py").write_text(GUIDE)
+    processes = [
+        subprocess.Popen(
+            [sys.executable, "-c", WORKER, str(seed), str(port)],
+            cwd=folder,
+            stdout=subprocess.PIPE,
+            env={**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), *sys.path])},
+        )
+        for seed in seeds
+    ]
+    try:
+        for process in processes:
+            assert process.stdout is not None
+            line = await asyncio.to_thread(process.stdout.readline)
+            assert line == b"begun\n"
+        yield
+    finally:
+        for process in processes:
+            process.send_signal(signal.SIGKILL)
+            process.wait()
+            assert process.stdout is not None
+            process.stdout.close()
+
+
+async def come_true(storage: QuotaStorage, ledger: Any) -> None:
+    """Wait until what was reserved has lapsed, and the ledger says what is there."""
+    async with asyncio.timeout(60):
+        while True:
+            await storage.sweep(0)
+            # Deletions that were cut short are left to be counted anew.
+            await storage.recount()
+            if await ledger.used("") == await total_of(storage):
+                return
+            await asyncio.sleep(0.1)
+
+
+async def total_of(storage: QuotaStorage) -> int:
+    return sum([one.size async for one in storage.list()])
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(180)
 async def test_processes_that_are_killed_leave_nothing_reserved(tmp_path: Path) -> None:
     """Three processes share a quota and are killed anywhere; it holds all the time."""
-    ledger = sqlite_ledger(tmp_path)
-    (tmp_path / "guide_ledger.py").write_text(GUIDE)
-    root = tmp_path / "root"
+    ledger, root = sqlite_ledger(tmp_path), tmp_path / "root"
 
     def stored() -> int:
         return sum(
@@ -792,45 +849,48 @@ async def test_processes_that_are_killed_leave_nothing_reserved(tmp_path: Path) 
 
     chance = random.Random(3)
     for turn in range(6):
-        processes = [
-            subprocess.Popen(
-                [sys.executable, "-c", WORKER, str(3 * turn + number)],
-                cwd=tmp_path,
-                stdout=subprocess.PIPE,
-                env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
-            )
-            for number in range(3)
-        ]
-        try:
-            for process in processes:
-                assert process.stdout is not None
-                line = await asyncio.to_thread(process.stdout.readline)
-                assert line == b"begun\n"
-            for _ in processes:
+        async with workers(tmp_path, range(3 * turn, 3 * turn + 3), 0):
+            for _ in range(3):
                 await asyncio.sleep(chance.random() * 0.4)
                 with contextlib.suppress(FileNotFoundError):  # deleted meanwhile
                     assert stored() <= 1_000_000
-        finally:
-            for process in processes:
-                process.send_signal(signal.SIGKILL)
-                process.wait()
-                assert process.stdout is not None
-                process.stdout.close()
         there = stored()
         assert there <= 1_000_000
         assert await ledger.used("") >= there
     storage = QuotaStorage(DiskStorage(root), ledger, limit=1_000_000)
-    async with asyncio.timeout(60):
-        while True:
-            await storage.sweep(0)
-            # Deletions that were cut short are left to be counted anew.
-            await storage.recount()
-            if await ledger.used("") == stored():
-                break
-            await asyncio.sleep(0.1)
+    await come_true(storage, ledger)
     assert list(root.rglob(".aiostreams-*")) == []
     async for one in storage.list():
         await storage.delete(one.key)
+    assert await ledger.used("") == 0
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(180)
+async def test_two_workers_that_are_killed_on_one_bucket(
+    tmp_path: Path, bucket: Bucket
+) -> None:
+    """Encrypted and counted; what is there is complete, and no more than may be."""
+    pytest.importorskip("cryptography", reason="needs the extra encryption")
+    ledger = sqlite_ledger(tmp_path)
+    inner = EncryptedStorage(ObjectStorage(store_of(bucket.port)), {"k": bytes(32)})
+    async with QuotaStorage(inner, ledger, limit=1_000_000) as storage:
+        chance = random.Random(4)
+        for turn in range(3):
+            async with workers(tmp_path, (2 * turn, 2 * turn + 1), bucket.port):
+                for _ in range(3):
+                    await asyncio.sleep(chance.random() * 0.4)
+                    assert await total_of(storage) <= 1_000_000
+            there = await total_of(storage)
+            assert there <= 1_000_000
+            assert await ledger.used("") >= there
+        await come_true(storage, ledger)
+        assert await total_of(storage) > 0
+        async for one in storage.list():
+            async with await storage.open(one.key) as stream:
+                assert await stream.read() == bytes(one.size)
+            await storage.delete(one.key)
+    assert bucket.names() == []
     assert await ledger.used("") == 0
 
 
