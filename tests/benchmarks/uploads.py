@@ -22,6 +22,7 @@ from aiostreams import (
     KiB,
     MiB,
     StoredFile,
+    Stream,
     copy,
     open_stream,
     receive,
@@ -33,7 +34,7 @@ from tests.benchmarks.contestants import (
     aiostreams_app,
     starlette_app,
 )
-from tests.benchmarks.forms import _TYPE, _large_form, _small_form
+from tests.benchmarks.forms import _TYPE, _file, _form, _large_form, _part, _small_form
 from tests.benchmarks.put_to_disk import removed
 from tests.benchmarks.rows import Entry, Peer, Row, at_most, times_less
 
@@ -56,18 +57,42 @@ async def received(request: web.Request) -> web.Response:
 _earlier: list[StoredFile] = []
 
 
-@aiostreams_app("receive", storage=DiskStorage(FOLDER / "stored"))
-async def replaced(request: web.Request) -> web.Response:
+async def _replaced(request: web.Request, **options: Any) -> web.Response:
     """Begins by removing the last file, as its peers do: see ``put_to_disk``."""
     while _earlier:
         file = _earlier.pop()
         assert file.storage is not None
         await file.storage.delete(file.key)
-    async with receive(request) as upload:
+    async with receive(request, **options) as upload:
         file = upload.files["file"]
     _earlier.append(file)
     text = f"{len(upload.form)} {file.size} {len(file.digests['sha256'])}"
     return web.Response(text=text)
+
+
+@aiostreams_app("receive", storage=DiskStorage(FOLDER / "stored"))
+async def replaced(request: web.Request) -> web.Response:
+    return await _replaced(request)
+
+
+@aiostreams_app("receive", storage=DiskStorage(FOLDER / "stored"))
+async def at_once(request: web.Request) -> web.Response:
+    """Each file is in its place as soon as it is written."""
+    return await _replaced(request, staged=False)
+
+
+@aiostreams_app("receive", storage=DiskStorage(FOLDER / "stored"))
+async def checked(request: web.Request) -> web.Response:
+    return await _replaced(request, check=[_all_of_it, _beginning])
+
+
+async def _all_of_it(stream: Stream, _file: StoredFile) -> None:
+    while await stream.readany():
+        pass
+
+
+async def _beginning(stream: Stream, _file: StoredFile) -> None:
+    await stream.read(16)
 
 
 @aiohttp_app()
@@ -145,7 +170,13 @@ async def starlette_posted(request: Any) -> Any:
 
 
 _SMALL = 10 * KiB
+_MIDDLE = 300 * KiB
 _LARGE = 256 * MiB
+
+
+def _middle_form() -> bytes:
+    return _form(_part("note", b"middle"), _file(os.urandom(_MIDDLE)))
+
 
 _SMALL_FORM = put(_small_form, fields=_TYPE, answer=f"3 {_SMALL} 64".encode())
 _SMALL_POST = put(_small_form, fields=_TYPE, answer=f"3 {_SMALL}".encode())
@@ -154,6 +185,8 @@ _SMALL_FORMS = dataclasses.replace(_SMALL_FORM, at_once=64)
 _SMALL_POSTS = dataclasses.replace(_SMALL_POST, at_once=64)
 _SMALL_FILES = dataclasses.replace(_SMALL_FILE, at_once=64)
 _LARGE_FORM = put(_large_form, fields=_TYPE, answer=f"1 {_LARGE} 64".encode())
+_MIDDLE_FORM = put(_middle_form, fields=_TYPE, answer=f"1 {_MIDDLE} 64".encode())
+_SIZES = {"10 KiB": _SMALL_FORM, "300 KiB": _MIDDLE_FORM, "256 MiB": _LARGE_FORM}
 _LARGE_FILE = put(lambda: os.urandom(MiB) * 256, answer=str(_LARGE).encode())
 _LARGE_SUM = put(lambda: os.urandom(MiB) * 256, answer=f"{_LARGE} 64".encode())
 
@@ -220,5 +253,27 @@ ROWS = [
             Peer(Entry("copy() alone", drained, _LARGE_FILE), kin=True),
         ],
         stall=0.050,
+    ),
+    *(
+        Row(
+            f"receive {size} file, staged",
+            18,
+            Entry("receive()", replaced, request),
+            [
+                Peer(Entry("staged=False", at_once, request), at_most(1.1), kin=True),
+            ],
+        )
+        for size, request in _SIZES.items()
+    ),
+    *(
+        Row(
+            f"receive {size} file, two checks",
+            18,
+            Entry("receive(check=[...])", checked, request),
+            [
+                Peer(Entry("no check", replaced, request), at_most(1.15), kin=True),
+            ],
+        )
+        for size, request in _SIZES.items()
     ),
 ]
