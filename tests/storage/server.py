@@ -3,7 +3,7 @@
 ``python -m tests.storage.server URL PORT``. It serves until it is told to end. Each answer says by ``X-Worker`` which process gave it.
 
     PUT /{key}     receives the body as one file under that key
-    POST /         receives a form, under keys of its own
+    POST /         receives a form, under keys of its own; all of its bytes are checked
     GET /{key}     the file, with ranges
     GET /-/memory  by how much the memory has peaked since the last time it was asked
 """
@@ -21,10 +21,28 @@ from typing import Any
 
 from aiohttp import web
 
-from aiostreams import JSON, receive, respond, run_app, setup, storage_from_url
+from aiostreams import (
+    JSON,
+    StoredFile,
+    Stream,
+    receive,
+    respond,
+    run_app,
+    setup,
+    storage_from_url,
+)
 from tests.benchmarks.serve import Memory
 
 __all__ = ["running"]
+
+
+async def read_all(stream: Stream, _file: StoredFile) -> None:
+    while await stream.readany():
+        pass
+
+
+async def leave(stream: Stream, _file: StoredFile) -> None:
+    await stream.read(1)
 
 
 def application(url: str) -> web.Application:
@@ -38,7 +56,9 @@ def application(url: str) -> web.Application:
             return web.json_response({"sha256": file.digests["sha256"]}, status=201)
 
     async def post(request: web.Request) -> Any:
-        async with receive(request) as upload:
+        async with receive(
+            request, check=[read_all, leave], metadata={"by": "a worker"}
+        ) as upload:
             return JSON([file.key for file in upload.files.values()])
 
     async def get(request: web.Request) -> Any:

@@ -16,12 +16,13 @@ from typing import Any
 import aiohttp
 import pytest
 
-from aiostreams import DiskStorage, MiB, storage_from_url
+from aiostreams import DiskStorage, MiB, ObjectStorage, storage_from_url
 from aiostreams.files.draft import TEMPORARY_PREFIX
 from example_app.app import Settings, create_app
 from tests.servers import serving
 
-from .buckets import Bucket
+from .buckets import Bucket, store_of
+from .faults import Fault, FaultProxy
 from .seaweed import free_ports
 from .server import running
 
@@ -208,7 +209,8 @@ def files(root: Path) -> tuple[list[Path], list[Path]]:
     return [path for path in found if path not in temporary], temporary
 
 
-async def upload(address: str, files: int, size: int) -> bool:
+async def upload(address: str, files: int, size: int) -> list[str]:
+    """The keys, if it has succeeded."""
     form = aiohttp.FormData()
     for number in range(files):
         content = blocks_of(signed(random.randrange(size)))
@@ -216,11 +218,14 @@ async def upload(address: str, files: int, size: int) -> bool:
     async with aiohttp.ClientSession() as session:
         try:
             async with session.post(address, data=form) as response:
-                return response.status == 200
+                if response.status == 200:
+                    keys: list[str] = await response.json()
+                    return keys
+                return []
         # aiohttp says AttributeError if the connection is lost between the last byte
         # of the request and the first wait for the response.
         except (aiohttp.ClientError, AttributeError):
-            return False
+            return []
 
 
 @pytest.mark.slow
@@ -243,7 +248,7 @@ async def test_worker_killed_at_any_moment_leaves_only_what_is_swept(
             await asyncio.sleep(random.uniform(0.02, 0.4))
             process.kill()
             await process.wait()
-            done += sum(await asyncio.gather(*clients))
+            done += sum(map(bool, await asyncio.gather(*clients)))
         kept, temporary = files(root)
         assert all(map(complete, kept))
         async with DiskStorage(root, sweep_after=None) as storage:
@@ -254,6 +259,96 @@ async def test_worker_killed_at_any_moment_leaves_only_what_is_swept(
     # A kill that met no upload has proved nothing; twelve of them are bad luck.
     if not swept:
         pytest.skip("every kill came before or after all uploads")
+
+
+def hidden(bucket: Bucket) -> list[str]:
+    """What is in the bucket and has no key yet."""
+    staged = [name for name in bucket.names() if "/.aiostreams-" in name]
+    return staged + [key for key, _ in bucket.uploads()]
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(180)
+async def test_two_workers_on_a_bucket_killed_while_they_receive(
+    bucket: Bucket,
+) -> None:
+    """First one, while the other goes on, then that one as well."""
+    direct = ObjectStorage(store_of(bucket.port), "kept")
+    confirmed: set[str] = set()
+    swept = 0
+    for _ in range(4):
+        (port,) = free_ports(1)
+        url, address = bucket_url(bucket), f"http://127.0.0.1:{port}/"
+        async with running(url, port) as one, running(url, port) as two:
+            for process in (one, two):
+                clients = [
+                    asyncio.create_task(
+                        upload(address, n % 3 + 1, 12 * MiB if n % 2 else 99_999)
+                    )
+                    for n in range(6)
+                ]
+                await asyncio.sleep(random.uniform(0.05, 1))
+                process.kill()
+                await process.wait()
+                for keys in await asyncio.gather(*clients):
+                    confirmed.update(keys)
+        left = hidden(bucket)
+        async with asyncio.timeout(20):
+            while hidden(bucket):
+                # What the store was sent before the kill it may do after it.
+                swept += await direct.sweep(older_than=-3600)
+        shown = {name.removeprefix("kept/") for name in bucket.names()}
+        print(f"{len(shown)} stored, {len(left)} left")
+        # What a client was told of is there, and whatever is there is complete.
+        assert confirmed <= shown
+        for key in shown:
+            async with await direct.open(key) as stream:
+                data = await stream.read()
+            assert hashlib.sha256(data[32:]).digest() == data[:32]
+            assert (await direct.stat(key)).metadata == {"by": "a worker"}
+            await direct.delete(key)
+        confirmed.clear()
+    await direct.close()
+    if not swept:
+        pytest.skip("every kill came before or after all uploads")
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(120)
+async def test_large_upload_through_a_bucket_that_fails_now_and_then(
+    bucket: Bucket, proxy: FaultProxy
+) -> None:
+    """100 MiB, staged: 503s are waited out; a part that is refused ends it."""
+    (port,) = free_ports(1)
+    address = f"http://127.0.0.1:{port}/"
+    busy = False
+
+    def now_and_then(number: int, line: str) -> Fault | None:
+        if busy:
+            return "refuse" if "partNumber=15&" in line else None
+        return "busy" if number % 7 == 0 else None
+
+    proxy.fault = now_and_then
+    url = bucket_url(bucket).replace(str(bucket.port), str(proxy.port))
+    async with running(url, port), aiohttp.ClientSession() as session:
+        async with session.put(f"{address}big", data=blocks(100)) as response:
+            assert response.status == 201
+            digest = (await response.json())["sha256"]
+        hashed = hashlib.sha256()
+        async with session.get(f"{address}big") as response:
+            async for piece in response.content.iter_any():
+                hashed.update(piece)
+        assert hashed.hexdigest() == digest
+        assert bucket.names() == ["kept/big"]
+        bucket.clear()
+        busy = True
+        with contextlib.suppress(aiohttp.ClientConnectionError):
+            async with session.put(f"{address}big", data=blocks(100)) as response:
+                assert response.status == 500
+        async with asyncio.timeout(10):
+            while bucket.names() or bucket.uploads():
+                await asyncio.sleep(0.05)
+    assert any("partNumber=15&" in line for line in proxy.lines)
 
 
 @pytest.mark.slow
