@@ -223,19 +223,20 @@ class LogStaging(Staging):
     async def check(self) -> None:
         """Create one key twice."""
         key = f"{self._prefix}check/{secrets.token_hex(8)}"
+        await self.storage.put(key, b"first")
+        is_kept = False
         try:
-            await self.storage.put(key, b"first")
-            try:
-                await self.storage.put(key, b"second")
-            except ObjectExists:
-                return
-        finally:
-            with suppress(StorageError):  # else it is tidied away
-                await self.storage.delete(key)
-        raise Unsuitable(
-            "this store ignores conditional writes (If-None-Match), so two requests "
-            "could both continue an upload: resumable uploads need another staging"
-        )
+            await self.storage.put(key, b"second")
+        except ObjectExists:
+            is_kept = True
+        with suppress(StorageError):  # else it is tidied away
+            await self.storage.delete(key)
+        if not is_kept:
+            raise Unsuitable(
+                "this store ignores conditional writes (If-None-Match), so two "
+                "requests could both continue an upload: resumable uploads need "
+                "another staging"
+            )
 
     async def tidy(self, older_than: float) -> None:
         """Delete what was created twice, where that process was killed."""

@@ -33,6 +33,8 @@ __all__ = ["APP_UPLOADS", "Service", "sweep_uploads"]
 
 # Every hour, give or take a quarter: many workers need not do it at once.
 _INTERVAL: Final = 3600.0
+# How long a start waits for the storage, in seconds.
+_TRIAL: Final = 10.0
 # How old in seconds, at least, is what a killed process has left.
 _LEFT_AFTER: Final = 86400.0
 _JITTER: Final = 900.0
@@ -116,12 +118,15 @@ class Service:
         from aiostreams.resumable.staging import Unsuitable  # noqa: PLC0415
 
         try:
-            await self.try_storage()
+            async with asyncio.timeout(_TRIAL):
+                await self.try_storage()
         except Unsuitable:
             raise
-        except StorageError as error:
+        except (StorageError, TimeoutError) as error:
             # It may be there in a minute; whatever else there is goes on till then.
-            _logger.warning("storage of uploads not tried: %s", error)
+            _logger.warning(
+                "storage of uploads not tried: %s", str(error) or "it hangs"
+            )
         self._sweeping = asyncio.create_task(self._sweep_hourly())
 
     async def try_storage(self) -> None:

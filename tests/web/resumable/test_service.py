@@ -28,6 +28,7 @@ from aiostreams import (
 )
 from aiostreams.limits import MiB
 from aiostreams.storage.base import STAGED, Storage
+from aiostreams.web.resumable import service as service_module
 from aiostreams.web.resumable.service import APP_UPLOADS
 from tests.servers import connected, post, serving
 from tests.storage.buckets import begin_upload, store_of
@@ -404,6 +405,24 @@ async def test_a_storage_that_is_not_there_yet(
             assert "not tried" in caplog.text
             storage.create = create  # type: ignore[method-assign]
             assert (await send.tus("POST", "/files", Upload_Length="5")).status == 201
+
+
+async def test_a_storage_that_hangs_holds_up_no_start(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(service_module, "_TRIAL", 0.05)
+    storage = Foreign()
+
+    async def hang(key: str, **kwargs: Any) -> Any:
+        await asyncio.get_running_loop().create_future()
+
+    with monkeypatch.context() as patch:
+        patch.setattr(storage, "create", hang)
+        async with Service(storage).running() as send:
+            assert "not tried: it hangs" in caplog.text
+            patch.undo()
+            answer = await send.tus("POST", "/files", Upload_Length="5")
+            assert answer.status == 201
 
 
 async def test_a_storage_that_was_not_there_is_tried_before_the_first_upload(
