@@ -125,6 +125,17 @@ def test_the_files_that_pages_name_are_there() -> None:
     assert missing == set()
 
 
+def test_the_first_page_leads_to_every_guide() -> None:
+    first = (DOCS / "index.md").read_text()
+    pages = [*DOCS.glob("guides/*.md"), *DOCS.glob("migration/*.md")]
+    missing = [
+        page.name
+        for page in pages
+        if f"]({page.relative_to(DOCS).as_posix()})" not in first
+    ]
+    assert missing == []
+
+
 def test_the_layout_names_every_folder() -> None:
     layout = (DOCS / "contributing.md").read_text()
     folders = {
