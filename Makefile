@@ -24,6 +24,11 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 # The pyright that pyproject.toml asks for is meant; it shall not speak of newer ones.
 export PYRIGHT_PYTHON_IGNORE_WARNINGS := 1
 
+# Compiled modules are kept, in one place: the tests start hundreds of processes, each
+# of which would compile the package again, and that takes three times as long.
+unexport PYTHONDONTWRITEBYTECODE
+export PYTHONPYCACHEPREFIX := $(CURDIR)/.cache/pycache
+
 .DEFAULT_GOAL := help
 .PHONY: help run test check lint types coverage matrix wheel sbom bench docs fuzz chaos soak fmt clean
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import linecache
 import os
 from collections.abc import Callable, Iterator, Mapping
 
@@ -45,6 +46,18 @@ def blockbuster(request: pytest.FixtureRequest) -> Iterator[BlockBuster | None]:
         # aiohttp asks for the size of a body where nothing can be awaited.
         buster.functions["os.stat"].can_block_in("aiostreams/files/file.py", "measure")
         yield buster
+
+
+@pytest.fixture(autouse=True, scope="session")
+def sources_stay_as_they_are() -> Iterator[None]:
+    """Look at the times of source files no more, once their lines are known.
+
+    In its debug mode asyncio notes the stack of each future and each callback, and
+    asks for the time of every file in it: half of what that mode costs.
+    """
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(linecache, "checkcache", lambda _filename=None: None)
+        yield
 
 
 @pytest.fixture(autouse=True, scope="session")

@@ -675,14 +675,14 @@ async def test_a_slice_that_fails_closes_those_before_it() -> None:
 
 @pytest.mark.slow
 @pytest.mark.timeout(240)
-async def test_a_hundred_thousand_members_cost_about_a_hundred_bytes_each() -> None:
-    members = [(f"folder/{n:06}", b"x") for n in range(100_000)]
+async def test_members_cost_about_a_hundred_bytes_each() -> None:
+    members = [(f"folder/{n:06}", b"x") for n in range(20_000)]
 
     async def one_by_one() -> AsyncIterator[Any]:
-        for member in members[:20_000]:
+        for member in members[:10_000]:
             yield member
 
-    for count, given in ((100_000, members), (20_000, one_by_one())):
+    for count, given in ((20_000, members), (10_000, one_by_one())):
         gc.collect()
         tracemalloc.start()
         try:
@@ -694,8 +694,8 @@ async def test_a_hundred_thousand_members_cost_about_a_hundred_bytes_each() -> N
             tracemalloc.stop()
         assert peak < count * (200 + len("folder/000000")) + 1 * MiB
     found = opened(await made(members))
-    assert len(found.namelist()) == 100_000
-    assert found.read("folder/099999") == b"x"
+    assert len(found.namelist()) == 20_000
+    assert found.read("folder/019999") == b"x"
 
 
 async def test_a_part_of_many_members_is_found_at_once() -> None:

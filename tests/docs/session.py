@@ -40,7 +40,12 @@ ENVIRONMENT = {
     "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}",
     "PYTHONPATH": str(Path(aiostreams.__file__).parents[1]),
     "PYTHONUNBUFFERED": "1",
-    "PYTHONDONTWRITEBYTECODE": "1",
+    # No folder of a page shall have what its author did not make there.
+    **(
+        {"PYTHONPYCACHEPREFIX": sys.pycache_prefix}
+        if sys.pycache_prefix
+        else {"PYTHONDONTWRITEBYTECODE": "1"}
+    ),
     # Programs that look around for settings find those of the page alone.
     "PYTEST_ADDOPTS": "-p no:cacheprovider",
     "LC_ALL": "C.UTF-8",

@@ -10,8 +10,8 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Awaitable, Callable
+from types import SimpleNamespace
 from typing import Any
-from unittest.mock import Mock
 
 import pytest
 from aiohttp import EMPTY_PAYLOAD, StreamReader
@@ -27,7 +27,10 @@ SEPARATORS = (b"\n", b"|", b"a\n", b"b|\n")
 
 def reader() -> StreamReader:
     """One that is fed by hand; it may be waited for, which ends by a cancellation."""
-    return StreamReader(Mock(connected=True), 2**16, loop=asyncio.get_running_loop())
+    protocol: Any = SimpleNamespace(
+        connected=True, _reading_paused=False, resume_reading=lambda **_kwargs: None
+    )
+    return StreamReader(protocol, 2**16, loop=asyncio.get_running_loop())
 
 
 async def outcome(call: Awaitable[Any] | Any) -> Any:
