@@ -571,12 +571,12 @@ class Exchange:
                 ``Uploads.process``.
         """
         uploads = self.service.uploads
-        results: list[web.StreamResponse | Exception] = []
+        results: list[tuple[Answer, web.StreamResponse | Exception]] = []
 
         async def run(staged: StagedUpload) -> Answer:
             result = await self._handle(staged)
-            results.append(result)
-            return answer_of(result)
+            results.append((answer_of(result), result))
+            return results[0][0]
 
         async def clear() -> None:
             if results:
@@ -588,7 +588,21 @@ class Exchange:
         if results and not answer.refused:
             self._note(finished=True)
             _logger.debug("upload finished: %s", upload.info.id)
-        return FinalAnswer(answer, results[0] if results else None)
+        if not results:
+            return FinalAnswer(answer)
+        own, result = results[0]
+        if own == answer or (
+            isinstance(result, web.StreamResponse) and result.prepared
+        ):
+            return FinalAnswer(answer, result)
+        # Another process was stopped while it ran the handler, and answered first.
+        if isinstance(result, Exception):
+            _logger.error(
+                "handler failed for an upload that was answered: %s",
+                upload.info.id,
+                exc_info=result,
+            )
+        return FinalAnswer(answer)
 
     async def _handle(self, upload: StagedUpload) -> web.StreamResponse | Exception:
         """Return what the handler returns for the upload, or raise what it raises."""

@@ -21,6 +21,7 @@ from aiostreams import (
     ResumableUploads,
     StorageError,
     receive,
+    respond,
     resumable,
     setup,
     sweep_uploads,
@@ -193,6 +194,72 @@ async def test_a_handler_that_was_killed_behind_its_file(
         assert [o.key async for o in storage.list()] == keys[:1]
         hanging.cancel()
         await asyncio.wait([hanging])
+
+
+@pytest.mark.parametrize("protocol", ["tus", "rufh"])
+@pytest.mark.parametrize("how", ["refuses", "fails", "answers otherwise"])
+async def test_the_first_answer_is_given_to_all(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, protocol: str, how: str
+) -> None:
+    """Its process was stopped for longer than its claim lasts, and another one began."""
+    storage = DiskStorage(tmp_path)
+    ran = 0
+    may_end, has_ended = asyncio.Event(), asyncio.Event()
+
+    async def handle(request: web.Request) -> Any:
+        nonlocal ran
+        ran += 1
+        if ran == 1:
+            await may_end.wait()
+            return respond(JSON("first"), status=201, headers={"X-Key": "first"})
+        may_end.set()
+        await has_ended.wait()
+        if how == "refuses":
+            raise web.HTTPConflict
+        if how == "fails":
+            raise RuntimeError("boom")
+        return respond(JSON("second"), status=202)
+
+    async def stopped(*args: Any) -> None:
+        await asyncio.get_running_loop().create_future()
+
+    def app() -> web.Application:
+        made = web.Application()
+        made.router.add_post("/files", resumable()(handle))
+        setup(made, storage=storage, resumable=ResumableUploads(claim=0.3))
+        return made
+
+    first = app()
+    first[APP_UPLOADS].uploads._renew = stopped  # type: ignore[method-assign, assignment]
+    async with serving(first) as address, client(address) as send:
+        url = await send.create(3)
+        path = url.partition(f":{address[1]}")[2]
+        begun = asyncio.create_task(send.tus("PATCH", url, b"123", Upload_Offset="0"))
+        while not ran:
+            await asyncio.sleep(0.01)
+
+        async def end() -> None:
+            answer = await begun
+            assert (answer.status, answer.headers["X-Key"]) == (204, "first")
+            has_ended.set()
+
+        async with serving(app()) as other, client(other) as ask:
+            ending = asyncio.create_task(end())
+            while True:
+                if protocol == "tus":
+                    answer = await ask.tus("PATCH", path, b"", Upload_Offset="3")
+                else:
+                    answer = await ask.rufh(
+                        "PATCH", path, b"", Upload_Offset="3", Upload_Complete="?1"
+                    )
+                if answer.status not in {423, 503}:
+                    break
+                await asyncio.sleep(0.05)
+            assert answer.status == (204 if protocol == "tus" else 201)
+            assert answer.headers["X-Key"] == "first"
+            await ending
+    assert ran == 2
+    assert ("boom" in caplog.text) == (how == "fails")
 
 
 async def test_tus_asks_by_head_when_the_handler_was_killed(tmp_path: Path) -> None:
