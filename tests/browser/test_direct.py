@@ -16,6 +16,7 @@ from tests.node import FOLDER, node_with
 from tests.servers import serving
 from tests.storage.buckets import Bucket, store_of
 
+from .test_example_access import axe, violations
 from .test_example_app import SUN, TEXT, file
 
 MOST = 20 * MiB
@@ -172,3 +173,20 @@ async def test_uppy_uploads_by_the_same_routes(
     assert refused["name"] == "big.txt"
     assert "is the most" in refused["error"]
     assert len(bucket.names()) == 2
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+async def test_page_is_for_everybody(opened: Any, scheme: str) -> None:
+    """As the other pages: axe-core finds nothing, and it fits a phone."""
+    await opened.emulate_media(color_scheme=scheme, reduced_motion="reduce")
+    await opened.set_viewport_size({"width": 320, "height": 700})
+    files = [
+        file("a" * 100 + ".txt", "text/plain", TEXT),
+        file("fake.png", "image/png", b"%PDF-1.7 not a picture"),
+    ]
+    await opened.set_input_files("#picker", files)
+    await opened.locator("#transfers li.failed").wait_for()
+    await opened.locator("#transfers li.done").wait_for()
+    assert await opened.evaluate("document.documentElement.scrollWidth") <= 320
+    await opened.evaluate(axe())
+    assert await violations(opened) == []
