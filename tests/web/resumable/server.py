@@ -55,6 +55,11 @@ class Service:
         self._request = request
         return await handler(request)
 
+    @property
+    def method(self) -> str | None:
+        """The latest request's."""
+        return None if self._request is None else self._request.method
+
     async def taken(self, size: int) -> None:
         """Wait until so many bytes of the latest request's body have been read."""
 

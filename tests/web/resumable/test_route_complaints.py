@@ -33,6 +33,7 @@ from aiostreams.resumable import engine
 from aiostreams.storage.base import Storage
 from tests.servers import connected, serving
 from tests.storage.buckets import Bucket, store_of
+from tests.waiting import until
 
 from .server import Answer, Client, Service, chunked, client, metadata
 
@@ -303,6 +304,9 @@ async def test_a_client_that_is_killed_harms_nothing(
             sent = head
         async with connected(address) as raw:
             await raw.send(sent)
+            if stage != "in the head":
+                await until(lambda: service.method == "PATCH")
+                await service.taken(len(sent) - len(head))
             if how == "RST":
                 raw.reset()
         told = await speaker.ask(url)
