@@ -29,7 +29,16 @@ from __future__ import annotations
 import dataclasses
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple, TypeAlias, TypeVar
+from typing import (
+    TYPE_CHECKING,
+    Any,
+    Final,
+    Generic,
+    Literal,
+    NamedTuple,
+    TypeAlias,
+    TypeVar,
+)
 
 from aiostreams.content import jsontext
 from aiostreams.content.fieldtext import Shape, is_blank, prepared, shape_of
@@ -58,12 +67,12 @@ if TYPE_CHECKING:
 __all__ = [
     "FormField",
     "FormMember",
+    "FormModel",
     "bind",
     "check_model",
     "file_rules",
     "form_members",
     "json_fields",
-    "takes_file",
 ]
 
 T = TypeVar("T")
@@ -345,12 +354,51 @@ def file_rules(model: Any, *, file_type: type = StoredFile) -> Mapping[str, File
     return {field.name: field.rule for field in known if field.rule is not None}
 
 
-def takes_file(model: Any, name: str) -> bool:
-    """Return whether a file of that field is one of the model's."""
-    known = form_members(model_of(model), StoredFile)
-    return known is None or any(
-        field.name == name and field.rule is not None for field in known
-    )
+class FormModel(Generic[T]):
+    """A model that ``receive`` makes of the fields and files of a form.
+
+    Args:
+        model: see :func:`bind`.
+        unknown: likewise.
+        duplicates: likewise.
+
+    Attributes:
+        rules: for the files of each field that takes some, by its name.
+        json_fields: the fields whose text is JSON.
+
+    Raises:
+        ImportError: the extra that the model needs is missing.
+        TypeError: the model has a type that no form can give.
+    """
+
+    def __init__(
+        self,
+        model: type[T],
+        unknown: Literal["ignore", "forbid"],
+        duplicates: Duplicates,
+    ) -> None:
+        self._model = model
+        self._unknown: Literal["ignore", "forbid"] = unknown
+        self._duplicates: Duplicates = duplicates
+        self.rules: Mapping[str, FileRule] = file_rules(model)
+        self.json_fields: frozenset[str] = json_fields(model)
+        self._open = form_members(model_of(model), StoredFile) is None
+
+    def takes_file(self, name: str) -> bool:
+        """Return whether a file of that field is one of the model's."""
+        return self._open or name in self.rules
+
+    def bind(
+        self, fields: Iterable[tuple[str, str]], files: Iterable[tuple[str, Any]]
+    ) -> T:
+        """Make the model, see :func:`bind`."""
+        return bind(
+            self._model,
+            fields,
+            files,
+            unknown=self._unknown,
+            duplicates=self._duplicates,
+        )
 
 
 def json_fields(model: Any, *, file_type: type = StoredFile) -> frozenset[str]:

@@ -30,7 +30,6 @@ from aiostreams.sansio.multipart import PartCount
 from aiostreams.streams.http import content_type_of
 from aiostreams.streams.memory import ByteStream
 from aiostreams.streams.transforms import ProgressStream
-from aiostreams.uploads.formmodel import bind, file_rules, json_fields, takes_file
 from aiostreams.uploads.receiver import Receiver
 from aiostreams.uploads.stored import StoredFiles
 from aiostreams.web.errors import ends_well
@@ -50,6 +49,7 @@ if TYPE_CHECKING:
     from aiostreams.streams.base import Stream
     from aiostreams.streams.transforms import ProgressCallback
     from aiostreams.uploads.checks import Check
+    from aiostreams.uploads.formmodel import FormModel
     from aiostreams.uploads.receiver import KeyMaker, MetadataMaker, Sniffer
     from aiostreams.uploads.rules import FileRule
     from aiostreams.uploads.stored import StoredFile
@@ -209,7 +209,13 @@ def receive(
     """
     body = body_of(request)
     limits = limits or body.limits
-    rules = {} if form is None else dict(file_rules(form))
+    model: FormModel[Any] | None = None
+    rules: dict[str, FileRule] = {}
+    if form is not None:
+        from aiostreams.uploads.formmodel import FormModel  # noqa: PLC0415 - few have one
+
+        model = FormModel(form, unknown, duplicates)
+        rules.update(model.rules)
     rules.update(files or {})
     receiver = Receiver(
         find_storage(request) if storage is None else storage,
@@ -226,9 +232,7 @@ def receive(
         seed=None if body.upload is None else body.upload.id,
         again=body.rerun,
     )
-    return Receiving(
-        request, receiver, limits, on_progress, form, (unknown, duplicates)
-    )
+    return Receiving(request, receiver, limits, on_progress, model)
 
 
 class Receiving(Generic[T]):
@@ -240,21 +244,16 @@ class Receiving(Generic[T]):
         receiver: Receiver,
         limits: Limits,
         on_progress: ProgressCallback | None,
-        model: type[T] | None,
-        policies: tuple[
-            Literal["ignore", "forbid"], Literal["first", "last", "refuse"]
-        ],
+        model: FormModel[T] | None,
     ) -> None:
         self._request = request
         self._receiver = receiver
         self._limits = limits
         self._on_progress = on_progress
         self._model = model
-        self._unknown: Literal["ignore", "forbid"] = policies[0]
-        self._duplicates: Literal["first", "last", "refuse"] = policies[1]
         # The fields of a model that take JSON, and files in fields that take none:
         # these are not stored.
-        self._json = frozenset() if model is None else json_fields(model)
+        self._json = frozenset() if model is None else model.json_fields
         self._strangers: list[tuple[str, None]] = []
         self._fields: list[tuple[str, str]] = []
 
@@ -323,26 +322,20 @@ class Receiving(Generic[T]):
                 for name, value in upload.metadata.items()
                 if name not in _OF_THE_FILE
             )
-            files = {} if self._model is None else file_rules(self._model)
+            files = {} if self._model is None else self._model.rules
             if len(files) == 1:
                 (field,) = files
         await self._receiver.store(field, RawFile(self._request), self._stream())
 
     def _bind(
         self,
-        model: type[T],
+        model: FormModel[T],
         stored: list[tuple[str, StoredFile]],
         missing: list[tuple[str, str]],
     ) -> T:
         """Make the model; what it and the rules have to say comes in one error."""
         try:
-            bound = bind(
-                model,
-                self._fields,
-                [*stored, *self._strangers],
-                unknown=self._unknown,
-                duplicates=self._duplicates,
-            )
+            bound = model.bind(self._fields, [*stored, *self._strangers])
         except InvalidContent as error:
             named = {pointer for pointer, _ in error.errors}
             more = [wrong for wrong in missing if wrong[0] not in named]
@@ -386,7 +379,7 @@ class Receiving(Generic[T]):
         self._count().add(form.count)
         self._fields = form.fields
         for name, file in form.files:
-            if self._model is not None and not takes_file(self._model, name):
+            if self._model is not None and not self._model.takes_file(name):
                 self._strangers.append((name, None))
             else:
                 content = file.data
@@ -402,7 +395,7 @@ class Receiving(Generic[T]):
 
     async def _store_file(self, part: Part) -> StoredFile | None:
         name = part.name or ""
-        if self._model is not None and not takes_file(self._model, name):
+        if self._model is not None and not self._model.takes_file(name):
             return None
         return await self._receiver.store(name, part, part)
 

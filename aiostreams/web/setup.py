@@ -10,7 +10,6 @@ from aiohttp import web
 
 from aiostreams.codings.zlib_backend import set_zlib_backend
 from aiostreams.limits import DEFAULT_LIMITS, Limits
-from aiostreams.uploads.formmodel import check_model
 from aiostreams.web.compression.config import DEFAULT_COMPRESSION, Compression
 from aiostreams.web.middleware import outer_half
 from aiostreams.web.resumable.service import APP_UPLOADS, Service
@@ -105,6 +104,8 @@ def setup(
     if APP_LIMITS in app:
         raise RuntimeError("aiostreams.setup() was called twice for one application")
     for model in models:
+        from aiostreams.uploads.formmodel import check_model  # noqa: PLC0415 - few have one
+
         check_model(model)
     app[APP_LIMITS] = limits
     if storage is not None:

@@ -299,10 +299,11 @@ _LATER: Final[tuple[tuple[int, bytes, _Decide], ...]] = (
     (128, b"DICM", _dicom),
 )
 _SIGNATURES: Final[tuple[tuple[bytes, str | _Decide], ...]] = (*PREFIXES, *_FUNCTIONS)
-_BY_FIRST_BYTE: Final = [
-    [signature for signature in _SIGNATURES if signature[0][0] == first]
-    for first in range(256)
+_BY_FIRST_BYTE: Final[list[list[tuple[bytes, str | _Decide]]]] = [
+    [] for _ in range(256)
 ]
+for _signature in _SIGNATURES:
+    _BY_FIRST_BYTE[_signature[0][0]].append(_signature)
 BINARY_TYPES: Final = frozenset(
     {media_type for _, media_type in PREFIXES}
     | {media_type for _, media_type in _OLE_STREAMS}
