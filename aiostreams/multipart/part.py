@@ -22,7 +22,6 @@ from aiostreams.sansio.charsets import decode_text
 from aiostreams.sansio.disposition import safe_filename
 from aiostreams.sansio.headers import parse_content_type
 from aiostreams.sansio.parthead import disposition_of, header_map
-from aiostreams.sansio.transfer import transfer_decoder
 from aiostreams.streams.base import Stream
 from aiostreams.streams.copy import copy
 
@@ -163,7 +162,13 @@ class Part(Stream):
         return await self._content.readany()
 
     def _decoded(self) -> Stream:
-        decoder = transfer_decoder(self._begin.get("content-transfer-encoding"))
+        decoder: TransferDecoder | None = None
+        transfer = self._begin.get("content-transfer-encoding")
+        if transfer is not None:
+            # Mail has it; browsers do not send it.
+            from aiostreams.sansio.transfer import transfer_decoder  # noqa: PLC0415
+
+            decoder = transfer_decoder(transfer)
         coding = self._begin.get("content-encoding")
         sent = _SentContent(self.parent, decoder)
         if coding is None:

@@ -19,11 +19,6 @@ from typing import TYPE_CHECKING, Final
 
 from aiostreams.errors import MalformedBody
 from aiostreams.sansio.negotiation import join_lines
-from aiostreams.sansio.structured import (
-    end_of_parameters,
-    end_of_value,
-    match_key,
-)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -96,6 +91,15 @@ def _members(lines: FieldLines) -> dict[str, str | None]:
         raise MalformedBody(
             f"a digest field has {len(value)} characters, limit {_MAX_LENGTH}"
         )
+    if not value:
+        return {}
+    # Few requests have such a field.
+    from aiostreams.sansio.structured import (  # noqa: PLC0415
+        end_of_parameters,
+        end_of_value,
+        match_key,
+    )
+
     items: dict[str, str | None] = {}
     position = 0
     comma: str | None = None

@@ -29,7 +29,6 @@ from aiostreams.errors import (
 )
 from aiostreams.limits import KiB
 from aiostreams.sansio.disposition import safe_filename
-from aiostreams.sansio.sniff.pictures import Picture, PictureReader
 from aiostreams.sansio.sniff.types import (
     accepted_type,
     check_pattern,
@@ -43,6 +42,7 @@ from aiostreams.uploads.checks import all_checks
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable
 
+    from aiostreams.sansio.sniff.pictures import Picture
     from aiostreams.storage.base import Storage
     from aiostreams.streams.base import Stream
     from aiostreams.uploads.checks import Check
@@ -116,6 +116,8 @@ class FileRule:
         return (*all_checks(self.check), *pictures)
 
     async def _check_picture(self, stream: Stream, file: StoredFile) -> None:
+        from aiostreams.sansio.sniff.pictures import PictureReader  # noqa: PLC0415 - rare
+
         reader = PictureReader()
         try:
             while not reader.complete and (piece := await stream.readany()):

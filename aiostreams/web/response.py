@@ -49,8 +49,6 @@ from aiostreams.sansio.plan import plan_response
 from aiostreams.sansio.validators import Validators, format_http_date
 from aiostreams.streams.hashing import hash_whole
 from aiostreams.streams.memory import ByteStream
-from aiostreams.streams.multipart import MultiPartStream
-from aiostreams.streams.sections import ChainStream
 from aiostreams.web.compression.coding import (
     check_acceptable,
     choose,
@@ -1014,6 +1012,10 @@ async def byteranges(
         OSError: a slice cannot be had; those before it are closed.
         ValueError: the content type is none that a header can have; likewise.
     """
+    # Few clients ask for several ranges.
+    from aiostreams.streams.multipart import MultiPartStream  # noqa: PLC0415
+    from aiostreams.streams.sections import ChainStream  # noqa: PLC0415
+
     slices: list[Stream] = []
     parts = []
     try:

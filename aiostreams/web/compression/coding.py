@@ -22,7 +22,6 @@ from aiohttp import hdrs, web
 from aiostreams.codings.registry import coding_aliases, find_coding, supported_codings
 from aiostreams.errors import StreamError
 from aiostreams.files.file import FileStream
-from aiostreams.sansio.caching import cache_directives
 from aiostreams.sansio.conditions import RETRIEVING
 from aiostreams.sansio.mediatype import media_type_of
 from aiostreams.sansio.negotiation import choose_coding
@@ -163,7 +162,11 @@ def is_whole(status: int, headers: CIMultiDict[str]) -> bool:
     if not _speaks_of_no_bytes(status, headers):
         return False
     control = headers.getall(hdrs.CACHE_CONTROL, None)
-    return control is None or "no-transform" not in cache_directives(control)
+    if control is None:
+        return True
+    from aiostreams.sansio.caching import cache_directives  # noqa: PLC0415 - rare
+
+    return "no-transform" not in cache_directives(control)
 
 
 def _speaks_of_no_bytes(status: int, headers: CIMultiDict[str]) -> bool:
