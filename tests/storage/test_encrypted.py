@@ -246,6 +246,22 @@ async def test_a_flipped_bit_gives_no_byte_that_is_wrong(
     assert got == (data[: chunk * CHUNK] if chunk < last else b"")
 
 
+@pytest.mark.parametrize("chunk", range(7))
+async def test_the_chunk_that_was_changed_is_named(chunk: int) -> None:
+    """Wherever it is in what is read at once; what comes before it is given."""
+    shelf, data = Shelf(), bytes_of(7 * CHUNK + 1)
+    await shelf.storage.put("k", data)
+    changed = bytearray(await shelf.sealed())
+    changed[HEADER + chunk * SEALED] ^= 1
+    await shelf.change(bytes(changed))
+    got = b""
+    with pytest.raises(StorageError, match=f"chunk {chunk} does not fit"):
+        async with await shelf.storage.open("k") as stream:
+            while piece := await stream.readany():
+                got += piece
+    assert got == data[: chunk * CHUNK]
+
+
 @settings(max_examples=100, deadline=None)
 @given(
     st.sampled_from([0, 1, CHUNK, CHUNK + 1, 3 * CHUNK]),
