@@ -49,18 +49,16 @@ def serving_container(azurite: str, folder: Path) -> Iterator[int]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def azure_store_of(port: int, **kwargs: Any) -> Any:
+def azure_store_of(port: int) -> Any:
     """The container by the library under test."""
     from obstore.store import AzureStore
 
-    options: Any = {"allow_http": True, **kwargs.pop("client_options", {})}
     return AzureStore(
         container_name="box",
         account_name=ACCOUNT,
         account_key=KEY,
         endpoint=f"http://127.0.0.1:{port}/{ACCOUNT}",
-        client_options=options,
-        **kwargs,
+        client_options={"allow_http": True},
     )
 
 

@@ -49,9 +49,6 @@ PROTOCOLS = ("tus", "9", "8", "6", "tus", "3", "5", "7")
 # How often a request to an object store goes wrong, and in which ways.
 FAULTY = 0.06
 FAULTS: tuple[Fault, ...] = ("error", "drop", "lost")
-# How often it is never answered: what asks waits for this many seconds.
-HANGING = 0.003
-HANGS = 5
 AT_ONCE = 4
 MOST = 1_000_000
 # A request takes no longer, or its worker was stopped, in seconds.
@@ -151,16 +148,15 @@ class Storm:
         chance = random.Random(f"{self.seed} faults")
 
         def fault(_number: int, _line: str) -> Fault | None:
-            drawn = chance.random()
-            if self._calm or drawn > FAULTY:
+            if self._calm or chance.random() > FAULTY:
                 return None
-            chosen = "stall" if drawn < HANGING else chance.choice(FAULTS)
+            chosen = chance.choice(FAULTS)
             self.count[f"store {chosen}"] += 1
             return chosen
 
         async with FaultProxy("127.0.0.1", int(self.port)).running() as proxy:
             proxy.fault = fault
-            self.workers.storage = f"{self.kind}:{proxy.port}:{HANGS}"
+            self.workers.storage = f"{self.kind}:{proxy.port}"
             yield
 
     async def _rage(self, chaos: Chaos, session: aiohttp.ClientSession) -> None:

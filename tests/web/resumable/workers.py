@@ -53,8 +53,7 @@ class Workers:
 
     Args:
         folder: for their log, and for the files of ``DiskStorage``.
-        storage: ``disk``, ``fsync``, ``memory``, or ``s3:PORT`` or ``azure:PORT``,
-            and after another colon how many seconds a request may take.
+        storage: ``disk``, ``fsync``, ``memory``, or ``s3:PORT`` or ``azure:PORT``.
         claim: see ``ResumableUploads``.
 
     Attributes:
@@ -133,18 +132,14 @@ class Workers:
 # -- a worker --------------------------------------------------------------------------
 
 
-def client_options(seconds: str = "30") -> dict[str, Any]:
-    return {"client_options": {"timeout": f"{seconds}s"}}
-
-
 def storage_of(config: dict[str, Any]) -> Storage:
-    kind, *rest = config["storage"].split(":")
+    kind, _, port = config["storage"].partition(":")
     if kind == "memory":
         return MemoryStorage()
     if kind == "s3":
-        return ObjectStorage(store_of(int(rest[0]), **client_options(*rest[1:])))
+        return ObjectStorage(store_of(int(port)))
     if kind == "azure":
-        return ObjectStorage(azure_store_of(int(rest[0]), **client_options(*rest[1:])))
+        return ObjectStorage(azure_store_of(int(port)))
     return DiskStorage(Path(config["folder"]) / "files", fsync=kind == "fsync")
 
 
