@@ -46,7 +46,7 @@ from tests.storage.buckets import Bucket, store_of
 from tests.storage.faults import Fault, FaultProxy
 
 COUNT = int(os.environ.get("AIOSTREAMS_FAULTS", "1000")) // 20
-FAULTS: tuple[Fault, ...] = ("error", "busy", "refuse", "drop", "lost", "twice")
+FAULTS: list[Fault] = ["error", "busy", "refuse", "drop", "lost", "twice"]
 RETRIES: Any = {
     "max_retries": 2,
     "retry_timeout": timedelta(seconds=9),
@@ -82,7 +82,7 @@ class Script:
             chance.randbytes(chance.choice(sizes))
             for _ in range(chance.randrange(1, 4))
         ]
-        self.fault = chance.choice(FAULTS)
+        self.fault: Fault = chance.choice(FAULTS)
         # At which request; 0: at every tenth, more or less.
         self.k = chance.choice([0, *range(1, 15)])
         self.options: dict[str, Any] = {"staged": chance.random() < 0.8}
@@ -95,7 +95,9 @@ class Script:
     def spoiled(self, number: int, _line: str) -> Fault | None:
         if self.k:
             return self.fault if number == self.k else None
-        return self.chance.choice(FAULTS) if self.chance.random() < 0.1 else None
+        if self.chance.random() < 0.1:
+            return self.chance.choice(FAULTS)
+        return None
 
     def body(self) -> aiohttp.MultipartWriter:
         form = aiohttp.MultipartWriter("form-data")
