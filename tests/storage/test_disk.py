@@ -647,6 +647,28 @@ async def test_digests_are_those_of_the_file_as_it_was(
     assert (await storage.stat("o")).metadata == {"a": "b"}
 
 
+@pytest.mark.parametrize("adopted", [True, False])
+async def test_digests_that_become_known_after_the_bytes(
+    storage: DiskStorage, tmp_path: Path, adopted: bool
+) -> None:
+    """As those of an upload that was resumed, which is hashed when it is complete."""
+    if adopted:
+        path = tmp_path / "grown"
+        path.write_bytes(b"abc")
+        staged = await storage.adopt(str(path), "a/o", content_type="text/x")
+        assert staged is not None
+    else:
+        staged = await storage.stage("a/o", content_type="text/x")
+        async with await staged.create() as sink:
+            await sink.write(b"abc")
+    staged.digests = DIGESTS
+    staged.key = "b/o"
+    await staged.publish()
+    async with await storage.open("b/o") as stream:
+        assert stream.known_digests == DIGESTS
+        assert stream.content_type == "text/x"
+
+
 @pytest.mark.parametrize(
     "kept",
     [
