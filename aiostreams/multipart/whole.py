@@ -77,12 +77,12 @@ class FormParts(Generic[F]):
         types: dict[int, str] | None = None,
         count: int = 0,
     ) -> None:
-        self.fields = [] if fields is None else fields
-        self.files = [] if files is None else files
-        self.places = [] if places is None else places
-        self.types = {} if types is None else types
+        self.fields: list[tuple[str, str]] = [] if fields is None else fields
+        self.files: list[tuple[str, F]] = [] if files is None else files
+        self.places: list[int] = [] if places is None else places
+        self.types: dict[int, str] = {} if types is None else types
         self.spool: SpooledStream | None = None
-        self.count = count
+        self.count: int = count
 
 
 async def read_form_parts(

@@ -105,7 +105,7 @@ def _members(lines: FieldLines) -> dict[str, str | None]:
     comma: str | None = None
     while position < len(value) or comma:
         key = match_key(value, position)
-        at = -1 if key is None else key.end()
+        at = -1 if key is None else position + len(key)
         item: str | None = None
         if value.startswith("=", at):
             end = end_of_value(value, at + 1)
@@ -113,7 +113,7 @@ def _members(lines: FieldLines) -> dict[str, str | None]:
         after = None if at < 0 else _comma(value, end_of_parameters(value, at))
         if key is None or after is None:
             raise MalformedBody(f"not a digest field at character {position + 1}")
-        items[key[0]] = item
+        items[key] = item
         comma, position = after[1], after.end()
     return items
 

@@ -36,7 +36,7 @@ __all__ = [
 MAX_INTEGER: Final = 999_999_999_999_999
 
 _KEY: Final = r"[a-z*][a-z0-9_.*-]*+"
-match_key = re.compile(_KEY).match
+_key = re.compile(_KEY).match
 _parameter = re.compile(rf"; *+{_KEY}(=)?").match
 # A bare item (section 3.3): number or date, string, token, byte sequence, boolean,
 # display string.
@@ -47,6 +47,12 @@ _item = re.compile(
 ).match
 _integer = re.compile(r" *+(-?[0-9]{1,15})").match
 _boolean = re.compile(r" *+\?([01])").match
+
+
+def match_key(text: str, at: int) -> str | None:
+    """Return the key at ``at``, or ``None``."""
+    found = _key(text, at)
+    return None if found is None else found[0]
 
 
 def end_of_parameters(text: str, at: int) -> int:

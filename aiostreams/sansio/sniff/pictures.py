@@ -36,9 +36,9 @@ class Picture:
     __slots__ = ("frames", "height", "width")
 
     def __init__(self) -> None:
-        self.width = 0
-        self.height = 0
-        self.frames = 0
+        self.width: int = 0
+        self.height: int = 0
+        self.frames: int = 0
 
     @property
     def animated(self) -> bool:
