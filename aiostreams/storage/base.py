@@ -19,7 +19,7 @@ import time
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, NamedTuple, Self
 
 from aiostreams.errors import InvalidKey, ObjectExists, ObjectNotFound
 from aiostreams.files.draft import TEMPORARY_PREFIX
@@ -27,13 +27,14 @@ from aiostreams.limits import KiB
 from aiostreams.streams.copy import copy
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+    from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
     from types import TracebackType
 
     from aiostreams.streams.base import Stream
 
 __all__ = [
     "STAGED",
+    "SmallObject",
     "StagedObject",
     "Storage",
     "StoredObject",
@@ -402,6 +403,24 @@ class Storage(ABC):
         del key, method, expires
         raise NotImplementedError(f"{type(self).__name__} has no URLs")
 
+    @property
+    def takes_several(self) -> bool:
+        """Whether :meth:`put_several` is there."""
+        return False
+
+    async def put_several(self, objects: Sequence[SmallObject]) -> None:
+        """Store several objects at once, in place of any there are.
+
+        Should it fail, or be cancelled, some are stored and others are not: whoever
+        calls it removes all.
+
+        Raises:
+            NotImplementedError: this storage takes one after the other.
+            StorageError, ObjectExists: as :meth:`put`.
+        """
+        del objects
+        raise NotImplementedError(f"{type(self).__name__} takes one after the other")
+
     async def close(self) -> None:  # noqa: B027 - most hold nothing
         """Wait for what is under way, and release what the storage holds.
 
@@ -421,6 +440,16 @@ class Storage(ABC):
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__}>"
+
+
+class SmallObject(NamedTuple):
+    """An object in memory, and what is kept with it; see :meth:`Storage.put_known`."""
+
+    key: str
+    data: bytes
+    digests: Mapping[str, str]
+    content_type: str | None
+    metadata: Mapping[str, str] | None
 
 
 class StagedObject(ABC):

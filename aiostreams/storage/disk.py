@@ -63,15 +63,21 @@ from aiostreams.storage.disk_draft import (
 from aiostreams.streams.threads import ThreadCall, call_in_thread
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Callable, Generator, Mapping
+    from collections.abc import AsyncGenerator, Callable, Generator, Mapping, Sequence
     from typing import TypeAlias
 
+    from aiostreams.storage.base import SmallObject
     from aiostreams.streams.base import Stream
 
     # A name, and the descriptor of the folder that it is in.
     _Name: TypeAlias = tuple[str, int]
 
-__all__ = ["Attributes", "DiskStorage", "decode_attributes", "encode_attributes"]
+__all__ = [
+    "Attributes",
+    "DiskStorage",
+    "decode_attributes",
+    "encode_attributes",
+]
 
 T = TypeVar("T")
 
@@ -270,6 +276,43 @@ class DiskStorage(Storage):
         draft = self._draft(key, content_type, metadata, overwrite=overwrite)
         draft.digests = digests
         await self._store(draft, data)
+
+    @property
+    def takes_several(self) -> bool:
+        """Whether :meth:`put_several` passes nothing by that a subclass does."""
+        kind = type(self)
+        return kind.put is DiskStorage.put and kind.put_known is DiskStorage.put_known
+
+    async def put_several(self, objects: Sequence[SmallObject]) -> None:
+        """Store several objects in one trip to a thread, in place of any there are.
+
+        Should it fail, or be cancelled, some are stored and others are not: whoever
+        calls it removes all.
+
+        Raises:
+            StorageError, ObjectExists: as :meth:`put`.
+        """
+        drafts = []
+        for key, _, digests, content_type, metadata in objects:
+            draft = self._draft(key, content_type, metadata, overwrite=True)
+            draft.digests = digests
+            drafts.append(draft)
+
+        def store() -> None:
+            for draft, known in zip(drafts, objects, strict=True):
+                if draft.abandoned:
+                    return
+                draft.store(known.data)
+
+        job = ThreadCall(store, waits=self._fsync)
+        try:
+            await job.wait()
+        except asyncio.CancelledError:
+            for draft in drafts:
+                draft.abandoned = True
+            await job.finish()
+            raise
+        job.result()
 
     async def _store(
         self, draft: ObjectDraft, data: bytes | bytearray | memoryview

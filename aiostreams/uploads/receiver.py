@@ -36,7 +36,12 @@ from aiostreams.limits import KiB, MiB
 from aiostreams.sansio.disposition import safe_filename
 from aiostreams.sansio.mediatype import OCTET_STREAM
 from aiostreams.sansio.sniff.types import SNIFF_BYTES, named_type
-from aiostreams.storage.base import StagedObject, check_attributes, check_key
+from aiostreams.storage.base import (
+    SmallObject,
+    StagedObject,
+    check_attributes,
+    check_key,
+)
 from aiostreams.storage.disk_draft import DiskWriter
 from aiostreams.streams.base import Stream
 from aiostreams.streams.copy import copy
@@ -72,6 +77,8 @@ _logger = logging.getLogger("aiostreams.uploads")
 _PATIENCE: Final = 30.0
 # How many bytes of small files are held in memory, of a form that is not as a whole.
 _HELD: Final = 64 * KiB
+# How many of them a disk stores in one trip to a thread.
+_TOGETHER: Final = 32
 # What an object store takes in 10,000 of its smallest parts.
 _UNSIZED: Final = 10_000 * 5 * MiB
 _LONGEST_EXTENSION: Final = 12
@@ -337,9 +344,11 @@ class Receiver:
         staged.digests = digests
         if isinstance(self._key, DigestKey):
             key = staged.key = self._key.key(digests)
-        file = dataclasses.replace(
-            file, size=size, digests=digests, key=key, staged=staged
-        )
+        # replace() takes three times as long, as much as parsing the form.
+        file = StoredFile(
+            file.field, file.filename, file.content_type, size, digests, key,
+            file.declared_type, file.storage, staged,
+        )  # fmt: skip
         self.stored.append(file)
         self._received += size
         if not self._staging:
@@ -465,6 +474,8 @@ class Receiver:
         publishing.result()
 
     async def _publish(self) -> None:
+        if self._own_keys:  # nobody else's: what is there may be replaced
+            await _publish_together(self._staged)
         for staged in self._staged.copy():
             if staged.published:
                 continue
@@ -521,6 +532,26 @@ async def _digests(
         return hashing.digests
 
 
+async def _publish_together(staged: list[StagedObject]) -> None:
+    """Publish what is held for a disk: one trip to a thread takes several files."""
+    held: dict[Storage, list[HeldObject]] = {}
+    for one in staged:
+        if (
+            isinstance(one, HeldObject)
+            and not one.published
+            and one.storage.takes_several
+        ):
+            held.setdefault(one.storage, []).append(one)
+    for storage, several in held.items():
+        if len(several) == 1:
+            continue  # as any other
+        for first in range(0, len(several), _TOGETHER):
+            batch = several[first : first + _TOGETHER]
+            await storage.put_several([one.begin() for one in batch])
+            for one in batch:
+                one.end()
+
+
 async def _remove(stored: list[StagedObject]) -> None:
     for staged in reversed(stored):
         try:
@@ -560,18 +591,35 @@ class HeldObject(StagedObject):
             raise ObjectNotFound("the bytes are not staged any more")
         return ByteStream(self.data, content_type=self._content_type)
 
-    async def _publish(self) -> None:
+    @property
+    def storage(self) -> Storage:
+        """Where it will be."""
+        return self._storage
+
+    def begin(self) -> SmallObject:
+        """Return all that is to be stored; it may be there from now on."""
         assert self.data is not None
         self._begun = True
+        return SmallObject(
+            self.key, self.data, self.digests, self._content_type, self._metadata
+        )
+
+    def end(self) -> None:
+        """Note that it is stored."""
+        self.data = None
+        self.published = True
+
+    async def _publish(self) -> None:
+        key, data, digests, content_type, metadata = self.begin()
         await self._storage.put_known(
-            self.key,
-            self.data,
-            self.digests,
-            content_type=self._content_type,
-            metadata=self._metadata,
+            key,
+            data,
+            digests,
+            content_type=content_type,
+            metadata=metadata,
             overwrite=self._overwrite,
         )
-        self.data = None
+        self.end()
 
     async def _discard(self) -> None:
         self.data = None

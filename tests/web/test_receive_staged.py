@@ -11,6 +11,7 @@ import signal
 import subprocess
 import sys
 import textwrap
+import threading
 from collections.abc import AsyncGenerator
 from pathlib import Path
 from typing import Any
@@ -31,6 +32,9 @@ from aiostreams import (
     by_digest,
     receive,
 )
+from aiostreams.storage import disk
+from aiostreams.storage.disk_draft import ObjectDraft
+from aiostreams.streams.threads import ThreadCall
 from tests.files.disks import descriptors
 from tests.servers import post
 from tests.web.test_receive import (
@@ -398,3 +402,108 @@ async def test_metadata_that_cannot_be_kept_are_refused_before_the_block(
     with pytest.raises(ValueError, match="control"):
         await run(script, post(bytes(size), method="PUT"))
     await nothing(storage, tmp_path)
+
+
+MANY: list[Part] = [("a", f"{n}.txt", None, b"%d" % n * 100) for n in range(40)]
+
+
+async def test_many_small_files_take_few_trips_to_a_thread(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trips = 0
+
+    def counted(*args: Any, **kwargs: Any) -> Any:
+        nonlocal trips
+        trips += 1
+        return ThreadCall(*args, **kwargs)
+
+    storage = DiskStorage(tmp_path, sweep_after=None)
+
+    async def script(request: web.Request) -> Any:
+        async with receive(request, storage, hash=("sha256",)) as upload:
+            monkeypatch.setattr(disk, "ThreadCall", counted)
+        monkeypatch.undo()
+        for file, part in zip(upload.files.values(), MANY, strict=True):
+            assert file.digests["sha256"] == hashlib.sha256(part[3]).hexdigest()
+            stored = await storage.open(file.key)
+            assert stored.content_type == file.content_type
+            assert stored.known_digests == file.digests
+            assert await stored.read() == part[3]
+            await stored.close()
+        return len(upload.files)
+
+    assert await run(script, posted(MANY)) == 40
+    assert trips == 2  # of 32 files, and of 8
+
+
+@pytest.mark.parametrize("how", [507, "cancelled"])
+async def test_of_many_small_files_none_stays_when_one_is_not_stored(
+    how: object, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    storage = DiskStorage(tmp_path, sweep_after=None)
+    stored = 0
+    real = ObjectDraft.store
+    reached, go_on = threading.Event(), threading.Event()
+
+    def store(draft: ObjectDraft, data: Any) -> None:
+        nonlocal stored
+        if stored == 5:
+            reached.set()
+            assert go_on.wait(10)
+            if how == 507:
+                raise StorageError("the disk is full", OSError(errno.ENOSPC, ""))
+        real(draft, data)
+        stored += 1
+
+    monkeypatch.setattr(ObjectDraft, "store", store)
+
+    async def script(request: web.Request) -> Any:
+        task = asyncio.current_task()
+        assert task is not None
+        loop = asyncio.get_running_loop()
+
+        async def meddle() -> None:
+            await loop.run_in_executor(None, reached.wait, 10)
+            if how == "cancelled":
+                task.cancel()
+                await asyncio.sleep(0)
+            go_on.set()
+
+        meddling = asyncio.create_task(meddle())
+        try:
+            async with receive(request, storage):
+                pass
+        except asyncio.CancelledError:
+            task.uncancel()
+            return "cancelled"
+        except StorageError as error:
+            return error.status
+        finally:
+            await meddling
+        return "stored"
+
+    assert await run(script, posted(MANY)) == how
+    await nothing(storage, tmp_path)
+
+
+async def test_a_subclass_that_stores_in_its_own_way_gets_each_of_many_files(
+    tmp_path: Path,
+) -> None:
+    class Upper(DiskStorage):
+        async def put(self, key: str, data: Any, **attributes: Any) -> None:
+            await super().put(key, bytes(data).upper(), **attributes)
+
+    storage = Upper(tmp_path)
+    sent: list[Part] = [("a", f"{n}.txt", None, b"abc") for n in range(3)]
+
+    async def script(request: web.Request) -> Any:
+        async with receive(request, storage) as upload:
+            pass
+        found = []
+        for file in upload.files.values():
+            stream = await storage.open(file.key)
+            found.append((await stream.read()).decode())
+            await stream.close()
+        return found
+
+    assert await run(script, posted(sent)) == ["ABC"] * 3
