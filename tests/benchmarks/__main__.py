@@ -27,6 +27,7 @@ from tests.benchmarks import (
     json_models,
     put_to_disk,
     resumable,
+    setup_cost,
     uploads,
 )
 from tests.benchmarks.crowd import NAME, measure_crowd
@@ -37,8 +38,8 @@ from tests.benchmarks.rows import Row
 from tests.benchmarks.table import crowd_table, summary, table
 
 _AREAS = (
-    drain, put_to_disk, json_bodies, json_models, forms, codings, downloads, archives,
-    fanout, adapter, uploads, resumable, encryption,
+    drain, put_to_disk, json_bodies, json_models, setup_cost, forms, codings,
+    downloads, archives, fanout, adapter, uploads, resumable, encryption,
 )  # fmt: skip
 _QUICK = Effort(rounds=2, starts=1, seconds=0.02)
 
