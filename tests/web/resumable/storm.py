@@ -282,7 +282,14 @@ class Storm:
             others = {line["key"] for line in ended.values()} - set(keys)
             if missing := set(keys) - set(stored):
                 raise Broken(f"missing: {missing}")
-            if left := set(stored) - set(keys) - others:
+            # One that was deleted may have been stored by a handler that was killed.
+            deleted = [
+                upload.data
+                for upload in self.done
+                if upload.deleted and upload.id in begun and upload.id not in ended
+            ]
+            left = set(stored) - set(keys) - others
+            if left := {key for key in left if stored[key] not in deleted}:
                 raise Broken(f"left: {left}")
             for key, data in keys.items():
                 if stored[key] != data:
