@@ -275,7 +275,10 @@ async def running(client: Client) -> None:
     ) as answer:
         expect(answer.status, 200, what="running")
         for number in range(1, count + 1):
-            if json.loads(await answer.content.readline())["count"] != number:
+            line = json.loads(await answer.content.readline())
+            if "error" in line:  # the status has been sent: the app says it in a line
+                raise ConnectionError(line["error"])
+            if line["count"] != number:
                 message = f"running: line {number} has another count"
                 raise Wrong(message)
             lines.put_nowait(b'{"value": 1}\n' if number < count else None)
