@@ -30,6 +30,7 @@ from aiostreams.streams.memory import ByteStream
 from aiostreams.testing import DripStream, FailStream, SpyStream
 from aiostreams.testing.laws import LAWS
 from tests.codings.bodies import CODINGS, LOOSE, MIXED, TEXT, on_all_backends
+from tests.waiting import turns
 
 
 class Feed(Stream):
@@ -159,7 +160,7 @@ async def test_live_event_comes_out_within_50_ms() -> None:
     read = Reader("gzip")
     for n in range(20):
         reader = asyncio.create_task(stream.readany())
-        await asyncio.sleep(0.005)
+        await turns()
         started = time.perf_counter()
         feed.put(b"event %d\n" % n)
         assert read(await reader) == b"event %d\n" % n
@@ -172,7 +173,7 @@ async def test_live_is_looked_at_after_each_piece() -> None:
     assert not stream.live
     reader = asyncio.create_task(stream.readany())
     feed.put(b"not now, ")
-    await asyncio.sleep(0.01)
+    await turns()
     assert not reader.done()
     feed.live = True
     feed.put(b"now")
@@ -197,7 +198,7 @@ async def test_flush_lets_out_what_went_in_while_a_read_waits(coding: str) -> No
     for n in range(5):
         reader = asyncio.create_task(stream.readany())
         feed.put(b"a%d " % n)
-        await asyncio.sleep(0.001)
+        await turns()
         feed.put(b"b%d " % n)
         await stream.flush()  # the second piece is on its way only
         got = read(await reader)
@@ -217,7 +218,7 @@ async def test_flush_before_the_piece_came() -> None:
     feed.put(b"more")
     assert read(await stream.readany()) == b"event"
     reader = asyncio.create_task(stream.readany())
-    await asyncio.sleep(0.01)
+    await turns()
     assert not reader.done()  # one flush for one flush()
     reader.cancel()
 
@@ -226,9 +227,9 @@ async def test_flush_while_a_read_waits_for_the_first_piece() -> None:
     feed = Feed()
     stream = EncodedStream(feed, "gzip")
     reader = asyncio.create_task(stream.readany())
-    await asyncio.sleep(0.001)
+    await turns()
     await stream.flush()
-    await asyncio.sleep(0.001)
+    await turns()
     feed.put(b"event")
     assert Reader("gzip")(await asyncio.wait_for(reader, 5)) == b"event"
 
@@ -287,7 +288,7 @@ async def test_flush_asked_for_by_the_source_itself() -> None:
             yield b"a"
             await stream.flush()
             yield b"b%d" % n
-            await asyncio.sleep(0.001)
+            await turns()
 
     class Direct(Stream):
         def __init__(self) -> None:
@@ -332,7 +333,7 @@ async def test_cancellation_is_not_taken_for_a_flush() -> None:
     stream = EncodedStream(feed, "gzip")
     reader = asyncio.create_task(stream.readany())
     feed.put(b"kept")
-    await asyncio.sleep(0.001)
+    await turns()
     await stream.flush()
     reader.cancel()
     with pytest.raises(asyncio.CancelledError):
@@ -345,7 +346,7 @@ async def test_closing_during_a_flush_is_not_taken_for_one() -> None:
     stream = EncodedStream(feed, "gzip")
     reader = asyncio.create_task(stream.readany())
     feed.put(b"lost")
-    await asyncio.sleep(0.001)
+    await turns()
     await stream.flush()
     await stream.close()
     with pytest.raises(StreamClosed):

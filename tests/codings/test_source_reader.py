@@ -19,6 +19,7 @@ from aiostreams.streams.memory import ByteStream
 from aiostreams.streams.threads import ThreadCall
 from aiostreams.testing import DripStream, SpyStream, StallStream
 from tests.codings.bodies import MIXED, encode
+from tests.waiting import turns
 
 
 @pytest.mark.parametrize("backend", ["zlib"], indirect=True)
@@ -41,7 +42,7 @@ async def test_read_under_way_is_given_up_with_its_caller() -> None:
     stream = GUnzipStream(source)
     await stream.readexactly(200_000)
     waiting = asyncio.create_task(stream.read())
-    await asyncio.sleep(0.01)
+    await turns()
     waiting.cancel()
     with pytest.raises(asyncio.CancelledError):
         await waiting

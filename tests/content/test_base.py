@@ -170,7 +170,7 @@ async def test_read_all_gives_back_what_it_had_when_cancelled() -> None:
 async def test_read_all_of_a_stream_closed_meanwhile_is_stream_closed() -> None:
     async def pieces() -> object:
         yield b"abc"
-        await asyncio.sleep(60)
+        await asyncio.Event().wait()
 
     stream = IterStream(pieces())  # type: ignore[arg-type]
     task = asyncio.create_task(read_all(stream))

@@ -190,7 +190,7 @@ async def test_closing_the_stream_closes_a_generator_wherever_it_is() -> None:
     async def waiting() -> AsyncIterator[int]:
         try:
             yield 1
-            await asyncio.sleep(60)
+            await asyncio.Event().wait()
         finally:
             ended.append("waiting")
 

@@ -31,6 +31,7 @@ from aiostreams.streams.iterable import IterStream
 from aiostreams.streams.memory import ByteStream
 from aiostreams.testing import DripStream, FailStream, SpyStream, StallStream
 from tests.files.disks import descriptors
+from tests.waiting import turns
 
 DATA = random.Random(5).randbytes(300 * KiB)
 
@@ -622,7 +623,7 @@ async def test_a_stalled_member_holds_back_no_byte_before_it() -> None:
                 got += await archive.readany()
         assert b"hello" in got
         reading = asyncio.create_task(archive.readany())
-        await asyncio.sleep(0.01)
+        await turns()
         await archive.close()
         with pytest.raises(StreamClosed):
             await reading
@@ -635,13 +636,13 @@ async def test_closed_while_it_is_opened() -> None:
 
     archive = ZipStream([("a", Slow(b""))])
     opening = asyncio.create_task(archive.open())
-    await asyncio.sleep(0.01)
+    await turns()
     await archive.close()
     with pytest.raises(StreamClosed):
         await opening
     archive = ZipStream([("a", Slow(b""))])
     opening = asyncio.create_task(archive.open())
-    await asyncio.sleep(0.01)
+    await turns()
     opening.cancel()
     with pytest.raises(asyncio.CancelledError):
         await opening

@@ -20,6 +20,7 @@ from yarl import URL
 from aiostreams import KiB, MemoryStorage, MiB
 from example_app.app import Settings, create_app
 from tests.servers import connected, post, serving
+from tests.waiting import until
 
 from .service import PNG, form, kept, problem
 
@@ -243,13 +244,9 @@ async def test_upload_that_breaks_off_leaves_nothing(url: URL, tmp_path: Path) -
     async with connected((str(url.host), url.port or 0)) as raw:
         head = post(method="PUT", path="/files/half")
         await raw.send(head[:-2] + b"Content-Length: 9000000\r\n\r\n" + bytes(5 * MiB))
-        async with asyncio.timeout(5):
-            while not kept(tmp_path):  # the draft of the file
-                await asyncio.sleep(0.01)
+        await until(lambda: kept(tmp_path))
         raw.reset()
-    async with asyncio.timeout(5):
-        while kept(tmp_path):
-            await asyncio.sleep(0.01)
+    await until(lambda: not kept(tmp_path))
 
 
 async def test_download_of_ranges(

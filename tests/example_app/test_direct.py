@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections.abc import AsyncIterator
 from typing import Any
@@ -15,6 +14,7 @@ from aiostreams import KiB, MiB, ObjectStorage
 from example_app.app import Settings, create_app
 from tests.servers import serving
 from tests.storage.buckets import Bucket, store_of
+from tests.waiting import until
 
 from .service import PNG, problem
 
@@ -131,9 +131,7 @@ async def test_what_is_never_confirmed_is_swept_when_the_app_starts(
     monkeypatch.setattr("aiostreams.storage.base.time.time", lambda: now + 90_000)
     storage = ObjectStorage(store_of(bucket.port), "app")
     async with serving(create_app(storage, Settings(max_file=MiB))):
-        async with asyncio.timeout(5):
-            while bucket.names():
-                await asyncio.sleep(0.05)
+        await until(lambda: not bucket.names())
 
 
 async def test_only_the_page_that_sends_there_may_ask_the_bucket(

@@ -20,6 +20,7 @@ import pytest
 from aiostreams.files import draft, spooled
 from aiostreams.files import reading as openfile
 from aiostreams.files import writing as writebehind
+from tests.waiting import until
 
 T = TypeVar("T")
 
@@ -78,8 +79,7 @@ class Disk:
 
     async def arrive(self, name: str) -> None:
         """Wait until a thread stands before the gate."""
-        while not self.reached[name].is_set():
-            await asyncio.sleep(0.001)
+        await until(lambda: self.reached[name].is_set())
 
 
 def install(monkeypatch: pytest.MonkeyPatch) -> Disk:

@@ -48,6 +48,7 @@ from tests.files.disks import (
     no_leak,
     temporaries,
 )
+from tests.waiting import turns, until
 
 OLD = b"old content"
 BIG = os.urandom(2 * MOST + 256 * KiB + 123)
@@ -187,9 +188,7 @@ async def test_reads_ahead_while_the_reader_is_busy(disk: Disk, path: Path) -> N
         await stream.open()
         assert disk.calls.count("pread") == 0
         await stream.readany()
-        async with asyncio.timeout(5):
-            while disk.calls.count("pread") < 2:
-                await asyncio.sleep(0.001)
+        await until(lambda: disk.calls.count("pread") >= 2)
 
 
 async def test_reader_that_is_slow_gets_single_pieces(disk: Disk, path: Path) -> None:
@@ -200,8 +199,7 @@ async def test_reader_that_is_slow_gets_single_pieces(disk: Disk, path: Path) ->
         assert stream._source is not None
         assert stream._source._ahead is not None
         job = stream._source._ahead._job
-        while job is not None and not job.done:
-            await asyncio.sleep(0.001)
+        await until(lambda: job is None or job.done)
 
     path.write_bytes(bytes(40 * PIECE))
     async with FileStream(path) as stream:
@@ -519,9 +517,7 @@ async def test_hanging_read_is_left_to_its_thread(
     assert descriptors() > before
     del stream, reading, closing
     gate.set()
-    async with asyncio.timeout(5):
-        while descriptors() != before:
-            await asyncio.sleep(0.01)
+    await until(lambda: descriptors() == before)
 
 
 async def test_dropped_reader_warns_and_frees_its_descriptor(path: Path) -> None:
@@ -912,8 +908,8 @@ async def test_error_behind_a_write_is_raised_by_the_next(
         stream = FileStream(path, "wb")
         await stream.write(BIG[:BATCH])
         assert stream._target is not None
-        while stream._target.behind.busy:
-            await asyncio.sleep(0.001)
+        target = stream._target
+        await until(lambda: not target.behind.busy)
         depths = set()
         for _ in range(3):
             with pytest.raises(StorageError, match="No space left") as caught:
@@ -1065,17 +1061,13 @@ async def test_hanging_save_is_left_to_its_thread(
     assert "hangs" in caplog.text
     del stream, closing
     gate.set()
-    async with asyncio.timeout(5):
-        while temporaries(path.parent) or descriptors() != before:
-            await asyncio.sleep(0.01)
+    await until(lambda: not temporaries(path.parent) and descriptors() == before)
     assert path.read_bytes() == OLD
 
 
 async def cleaned_up(path: Path, before: set[str]) -> None:
     """By the thread that had the last reference, in its own time."""
-    async with asyncio.timeout(30):
-        while temporaries(path.parent) or not descriptors() <= before:
-            await asyncio.sleep(0.01)
+    await until(lambda: not temporaries(path.parent) and descriptors() <= before)
 
 
 @pytest.mark.parametrize("size", [10, len(BIG)])
@@ -1347,7 +1339,7 @@ async def test_writer_waits_where_its_batch_waits_for_a_thread(
         await stream.write(BIG[:BATCH])
         await stream.write(BIG[BATCH : 2 * BATCH - 1])
         writing = asyncio.create_task(stream.write(BIG[2 * BATCH - 1 :]))
-        await asyncio.sleep(0.01)
+        await turns()
         assert not writing.done()
         assert stream.position == 2 * BATCH - 1
         gate.set()

@@ -35,6 +35,7 @@ from aiostreams.streams.transforms import TeeStream
 from aiostreams.testing import LAWS, DripStream
 from aiostreams.testing.laws import SAMPLE, Failure
 from tests.files.disks import Disk, Suspensions, descriptors, install, no_leak
+from tests.waiting import until
 
 BIG = random.Random(2).randbytes(2 * MOST + 256 * KiB + 123)
 
@@ -552,9 +553,7 @@ async def test_the_file_goes_with_the_last_of_them(tmp_path: Path) -> None:
     assert len(descriptors() - before) == 1
     assert await read(part) == BIG[10:100_010]
     del stream, part
-    async with asyncio.timeout(5):
-        while descriptors() != before:
-            await asyncio.sleep(0.001)
+    await until(lambda: descriptors() == before)
 
 
 # -- with other streams ----------------------------------------------------------------

@@ -27,6 +27,7 @@ from aiostreams.streams.memory import ByteStream
 from aiostreams.testing import LAWS
 from aiostreams.testing.laws import SAMPLE
 from tests.files.disks import Disk, Suspensions, descriptors, install, no_leak
+from tests.waiting import until
 
 BIG = os.urandom(2 * MOST + 256 * KiB + 123)
 
@@ -333,9 +334,7 @@ async def test_hanging_write_is_left_to_its_thread(
     await stream.close()
     del stream
     gate.set()
-    async with asyncio.timeout(5):
-        while descriptors() != before:
-            await asyncio.sleep(0.01)
+    await until(lambda: descriptors() == before)
 
 
 async def test_dropped_stream_warns_and_frees_its_file(tmp_path: Path) -> None:

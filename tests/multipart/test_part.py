@@ -33,6 +33,7 @@ from aiostreams.streams.memory import ByteStream
 from aiostreams.testing import DripStream, FailStream, SpyStream, StallStream
 from aiostreams.web.request import iter_parts
 from tests.multiparts import cut, form, plain
+from tests.waiting import turns
 
 TYPE = "multipart/form-data; boundary=B"
 BODY = form(
@@ -291,7 +292,7 @@ async def test_the_next_part_while_another_task_reads_this_one() -> None:
     parts = iter_parts(StallStream(head, 1000, content_type=TYPE))
     part = await anext(parts)
     reading = asyncio.create_task(part.read())
-    await asyncio.sleep(0.01)
+    await turns()
     with pytest.raises(StreamBusy, match="another task is reading <Part name='f'"):
         await anext(parts)
     await part.close()
@@ -487,11 +488,11 @@ async def test_a_coded_part_is_skipped_while_it_is_decoded() -> None:
     assert await part.read(10) == bytes(10)
     assert await (await anext(parts)).read() == b"after"
     # Twice cancelled, a read ahead for the decoder may still be on its way out.
-    for turns in range(12):
+    for turn in range(12):
         parts = iter_parts(of(body, pieces=200 * KiB), decode=True)
         part = await anext(parts)
         reading = asyncio.create_task(part.read())
-        for _ in range(turns):
+        for _ in range(turn):
             await asyncio.sleep(0)
         reading.cancel()
         await asyncio.sleep(0)
@@ -589,11 +590,11 @@ async def test_a_charset_field_is_one_in_forms_only() -> None:
 async def test_a_step_cancelled_in_the_charset_field_loses_nothing() -> None:
     body = form((plain("_charset_"), b"latin-1"), (plain("a"), b"\xfc"))
     cancelled = 0
-    for turns in range(len(body)):
+    for turn in range(len(body)):
         parts = iter_parts(of(body, pieces=1))
         await anext(parts)
         step = asyncio.ensure_future(anext(parts))
-        for _ in range(turns):
+        for _ in range(turn):
             await asyncio.sleep(0)
         step.cancel()
         try:
@@ -679,7 +680,7 @@ async def test_closing_an_encoded_part_leaves_its_reader_to_the_next() -> None:
     stream = IterStream(source(), content_type=TYPE)
     part = await anext(iter_parts(stream, decode=True))
     task = asyncio.create_task(part.read())
-    await asyncio.sleep(0.01)
+    await turns()
     await part.close()
     with pytest.raises(StreamClosed):
         await task

@@ -26,6 +26,7 @@ from aiostreams.storage import disk_draft as folders
 from aiostreams.storage import disk_draft as objectdraft
 from tests.files import disks
 from tests.files.disks import Disk, Suspensions, no_leak
+from tests.waiting import turns
 
 DATA = os.urandom(10 * KiB)
 
@@ -180,7 +181,7 @@ async def test_cancel_while_the_thread_works_takes_the_object_back(
         task = asyncio.create_task(storage.put("a", DATA))
         await disk.arrive(call)
         task.cancel()
-        await asyncio.sleep(0.01)
+        await turns()
         assert not task.done()
         gate.set()
         with pytest.raises(asyncio.CancelledError):

@@ -20,6 +20,7 @@ from aiostreams import DiskStorage, MiB, ObjectStorage, storage_from_url
 from aiostreams.files.draft import TEMPORARY_PREFIX
 from example_app.app import Settings, create_app
 from tests.servers import serving
+from tests.waiting import until
 
 from .buckets import Bucket, store_of
 from .faults import Fault, FaultProxy
@@ -139,7 +140,7 @@ async def test_large_upload_to_the_store_takes_little_memory(bucket: Bucket) -> 
             async for block in blocks(40):
                 yield block
             sent.set()
-            await asyncio.sleep(60)
+            await asyncio.Event().wait()
 
         task = asyncio.create_task(
             session.request("PUT", f"{address}/half", data=broken()).__aenter__()
@@ -148,9 +149,7 @@ async def test_large_upload_to_the_store_takes_little_memory(bucket: Bucket) -> 
         assert bucket.uploads() != []
         task.cancel()
         await asyncio.wait([task])
-        async with asyncio.timeout(10):
-            while bucket.uploads() or bucket.names():
-                await asyncio.sleep(0.05)
+        await until(lambda: not (bucket.uploads() or bucket.names()))
 
 
 @pytest.mark.slow
@@ -287,9 +286,7 @@ async def test_two_workers_on_a_bucket_killed_while_they_receive(
                     )
                     for n in range(6)
                 ]
-                async with asyncio.timeout(20):
-                    while not hidden(bucket):
-                        await asyncio.sleep(0.01)
+                await until(lambda: hidden(bucket))
                 await asyncio.sleep(random.uniform(0, 0.3))
                 process.kill()
                 await process.wait()
@@ -347,9 +344,7 @@ async def test_large_upload_through_a_bucket_that_fails_now_and_then(
         with contextlib.suppress(aiohttp.ClientConnectionError):
             async with session.put(f"{address}big", data=blocks(100)) as response:
                 assert response.status == 500
-        async with asyncio.timeout(10):
-            while bucket.names() or bucket.uploads():
-                await asyncio.sleep(0.05)
+        await until(lambda: not (bucket.names() or bucket.uploads()))
     assert any("partNumber=15&" in line for line in proxy.lines)
 
 

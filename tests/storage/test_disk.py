@@ -38,6 +38,7 @@ from aiostreams.storage.disk import DiskStorage
 from aiostreams.storage.disk_draft import ATTRIBUTE, ObjectDraft
 from tests.files import disks
 from tests.files.disks import Disk, Suspensions, descriptors
+from tests.waiting import turns
 
 MEDIUM = os.urandom(300 * KiB)
 LARGE = os.urandom(3 * MiB + 5)
@@ -747,7 +748,7 @@ async def test_cancel_while_the_object_takes_its_place(
     closing = asyncio.create_task(stream.close())
     await disk.arrive(name)
     closing.cancel()
-    await asyncio.sleep(0.01)
+    await turns()
     closing.cancel()
     gate.set()
     with pytest.raises(asyncio.CancelledError):
@@ -844,7 +845,7 @@ async def test_close_during_a_write_discards(
     await disk.arrive("writev")
     await asyncio.sleep(0)
     closing = asyncio.create_task(stream.close())
-    await asyncio.sleep(0.01)
+    await turns()
     gate.set()
     with pytest.raises(StreamBusy):
         await closing

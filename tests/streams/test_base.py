@@ -96,7 +96,7 @@ async def test_a_stream_is_busy_while_another_task_reads_or_writes() -> None:
         async def write(self, data: bytes | bytearray | memoryview) -> None:
             del data
             seen.append(self.busy)
-            await asyncio.sleep(10)
+            await asyncio.Event().wait()
 
         async def readany(self) -> bytes:
             seen.append(self.busy)
@@ -231,7 +231,7 @@ async def test_a_cancel_after_a_source_closed_itself_stays_a_cancel() -> None:
     class ClosesItself(Stream):
         async def readany(self) -> bytes:
             await self.close()
-            await asyncio.sleep(10)
+            await asyncio.Event().wait()
             return b"never"
 
     reader = asyncio.create_task(ClosesItself().readany())
@@ -250,7 +250,7 @@ async def test_what_a_source_does_when_it_is_closed_while_it_waits() -> None:
 
         async def readany(self) -> bytes:
             try:
-                await asyncio.sleep(10)
+                await asyncio.Event().wait()
             except asyncio.CancelledError:
                 if self.how == "fails":
                     raise ZeroDivisionError from None

@@ -289,7 +289,7 @@ async def test_cancelled_again_while_the_read_ahead_ends() -> None:
                 self.first = False
                 return b"abc"
             try:
-                await asyncio.sleep(10)
+                await asyncio.Event().wait()
             except asyncio.CancelledError:
                 for _ in range(5):
                     with contextlib.suppress(asyncio.CancelledError):

@@ -8,6 +8,7 @@ import pytest
 
 from aiostreams.errors import StreamBusy, StreamClosed
 from aiostreams.streams.base import Stream
+from tests.waiting import turns
 
 
 class Gated(Stream):
@@ -41,7 +42,7 @@ class Gated(Stream):
 async def begun(stream: Gated, what: str) -> asyncio.Task[object]:
     call = stream.write(b"x") if what == "write" else stream.readany()
     task: asyncio.Task[object] = asyncio.create_task(call)
-    await asyncio.sleep(0.001)
+    await turns()
     return task
 
 

@@ -29,6 +29,7 @@ from aiostreams.errors import (
 )
 from aiostreams.streams.http import HTTPStream, arrived_before, is_decoded
 from tests.servers import CHUNKED, Raw, chunk, connected, post, serving
+from tests.waiting import turns, until
 
 BODY = b"first line\nsecond line\n\nlast"
 Script = Callable[[Any], Awaitable[Any]]
@@ -242,8 +243,7 @@ async def test_what_arrived_comes_before_a_disconnect(head: bytes, reset: bool) 
     async def script(stream: HTTPStream) -> Any:
         # Let the disconnect be known before the first read: aiohttp's own reader
         # drops the bytes then.
-        while stream.exception() is None:
-            await asyncio.sleep(0.005)
+        await until(lambda: stream.exception() is not None)
         got = [await stream.read(4), stream.read_nowait(1), stream.read_nowait()]
         for call in (stream.readany, stream.read, stream.readchunk, stream.wait_eof):
             with pytest.raises(ClientGone):
@@ -274,8 +274,8 @@ async def test_a_disconnect_is_the_same_by_whatever_call_it_is_seen_first(
     call: str, known: bool
 ) -> None:
     async def script(stream: HTTPStream) -> Any:
-        while (known or call == "read_nowait") and stream.exception() is None:
-            await asyncio.sleep(0.005)
+        if known or call == "read_nowait":
+            await until(lambda: stream.exception() is not None)
         for _ in range(2):
             with pytest.raises(ClientGone, match="before its body was complete"):
                 if call == "read_nowait":
@@ -290,8 +290,7 @@ async def test_a_disconnect_is_the_same_by_whatever_call_it_is_seen_first(
 
 async def test_readchunk_gives_what_arrived_before_a_disconnect() -> None:
     async def script(stream: HTTPStream) -> Any:
-        while stream.exception() is None:
-            await asyncio.sleep(0.005)
+        await until(lambda: stream.exception() is not None)
         return await stream.readchunk()
 
     head = post(headers=[("Content-Length", "100")])
@@ -427,7 +426,7 @@ async def test_a_pushed_back_byte_is_served_first_by_every_method() -> None:
 async def test_a_second_reader_and_a_close_while_one_waits() -> None:
     async def script(stream: HTTPStream) -> Any:
         reader = asyncio.create_task(stream.readchunk())
-        await asyncio.sleep(0.01)
+        await turns()
         for call in (stream.readchunk, stream.readany):
             with pytest.raises(StreamBusy):
                 await call()

@@ -16,6 +16,7 @@ from aiostreams.content.ndjson import NDJSON
 from aiostreams.errors import StreamClosed
 from aiostreams.streams.base import Stream
 from aiostreams.streams.iterable import IterStream, close_iterable
+from tests.waiting import turns
 
 
 async def test_bytes_likes_of_every_kind() -> None:
@@ -103,14 +104,14 @@ async def test_a_step_under_way_is_ended_by_close() -> None:
     async def stuck() -> AsyncIterator[bytes]:
         try:
             yield b"a"
-            await asyncio.sleep(10)
+            await asyncio.Event().wait()
         finally:
             ended.set()
 
     stream = IterStream(stuck())
     assert await stream.readany() == b"a"
     reader = asyncio.create_task(stream.readany())
-    await asyncio.sleep(0.01)
+    await turns()
     await stream.close()
     assert ended.is_set()
     with pytest.raises(StreamClosed):
@@ -129,7 +130,7 @@ async def test_a_step_that_failed_and_nobody_collected() -> None:
     await asyncio.sleep(0)
     reader.cancel()
     await asyncio.wait([reader])
-    await asyncio.sleep(0.01)
+    await turns()
     await stream.close()  # and no "exception was never retrieved"
 
 
@@ -165,7 +166,7 @@ async def test_a_timeout_over_yields_holds(slow: str) -> None:
         async with asyncio.timeout(0.02):
             yield b"a"
             if slow == "generator":
-                await asyncio.sleep(10)
+                await asyncio.Event().wait()
             yield b"b"
 
     stream = IterStream(hurried())
@@ -200,14 +201,14 @@ async def test_a_generator_that_will_not_be_cancelled_is_closed() -> None:
         try:
             while True:
                 with contextlib.suppress(asyncio.CancelledError):
-                    await asyncio.sleep(10)
+                    await asyncio.Event().wait()
                 yield b"a"
         finally:
             ended = True
 
     stream = IterStream(stubborn())
     reader = asyncio.create_task(stream.readany())
-    await asyncio.sleep(0.01)
+    await turns()
     await stream.close()
     assert ended
     with pytest.raises(StreamClosed):
@@ -235,7 +236,7 @@ async def test_a_cancelled_close_cancels_the_end_of_a_generator() -> None:
         try:
             yield b"a"
         finally:
-            await asyncio.sleep(10)
+            await asyncio.Event().wait()
 
     stream = IterStream(hanging())
     await stream.readany()

@@ -18,6 +18,7 @@ from aiostreams.streams.tasks import (
     settle,
     start,
 )
+from tests.waiting import turns
 
 
 class Work:
@@ -41,7 +42,7 @@ class Work:
 
 async def waiting(call: PendingCall[int], work: Work) -> asyncio.Task[int]:
     task = asyncio.create_task(call.run(work))
-    await asyncio.sleep(0.001)
+    await turns()
     return task
 
 
@@ -94,7 +95,7 @@ async def test_end_marks_an_error_as_seen() -> None:
 
     async def stubborn() -> None:
         try:
-            await asyncio.sleep(10)
+            await asyncio.Event().wait()
         finally:
             raise OSError("in its last moment")
 
@@ -119,9 +120,9 @@ async def test_end_is_cancelled_itself_and_waits_all_the_same() -> None:
     task = start(slow())
     await asyncio.sleep(0)
     ending = asyncio.create_task(end(task))
-    await asyncio.sleep(0.001)
+    await turns()
     ending.cancel()
-    await asyncio.sleep(0.001)
+    await turns()
     assert not ending.done()
     assert cancels == 2, "its own cancellation is passed on"
     leave.set()
@@ -302,7 +303,7 @@ async def test_a_producer_that_swallows_its_cancellation_ends_at_its_next_piece(
         async def _run(self) -> None:
             while True:
                 with contextlib.suppress(asyncio.CancelledError):
-                    await asyncio.sleep(10)
+                    await asyncio.Event().wait()
                 await self.put(b"more")
 
     producer = Deaf()
@@ -324,7 +325,7 @@ async def test_closing_a_producer_waits_through_cancellations(cancels: int) -> N
             finally:
                 for _ in range(cancels):
                     with contextlib.suppress(asyncio.CancelledError):
-                        await asyncio.sleep(10)
+                        await asyncio.Event().wait()
 
     producer = Slow()
     assert await producer.next() == b"a"

@@ -33,6 +33,7 @@ from aiostreams.testing import (
     SpyStream,
     StallStream,
 )
+from tests.waiting import turns
 
 
 async def test_transforms_carry_size_type_and_liveness_through() -> None:
@@ -101,13 +102,13 @@ async def test_a_callback_under_way_is_ended_by_close() -> None:
 
     async def stuck(done: int, total: int | None) -> None:
         try:
-            await asyncio.sleep(10)
+            await asyncio.Event().wait()
         finally:
             ended.set()
 
     stream = ProgressStream(ByteStream(b"abc"), stuck)
     reader = asyncio.create_task(stream.read())
-    await asyncio.sleep(0.01)
+    await turns()
     await stream.close()
     assert ended.is_set()
     with pytest.raises(StreamClosed):
@@ -134,9 +135,9 @@ async def test_a_cancelled_close_closes_the_source(kind: str) -> None:
     class Slow(ByteStream):
         async def write(self, data: bytes | bytearray | memoryview) -> None:
             try:
-                await asyncio.sleep(10)
+                await asyncio.Event().wait()
             finally:
-                await asyncio.sleep(10)
+                await asyncio.Event().wait()
 
     async def slow(done: int, total: int | None) -> None:
         await Slow().write(b"")
@@ -146,7 +147,7 @@ async def test_a_cancelled_close_closes_the_source(kind: str) -> None:
     if kind == "progress":
         stream = ProgressStream(source, slow)
     reader = asyncio.create_task(stream.read())
-    await asyncio.sleep(0.01)
+    await turns()
     with pytest.raises(TimeoutError):
         async with asyncio.timeout(0.01):
             await stream.close()
@@ -202,9 +203,9 @@ async def test_a_cancelled_reader_hashes_nothing_twice() -> None:
     data = bytes(range(256)) * 12_000
     stream = HashStream(DripStream(data, 200_000, turns=1))
     got = b""
-    for turns in range(200):
+    for turn in range(200):
         reader = asyncio.create_task(stream.readany())
-        for _ in range(turns % 5):
+        for _ in range(turn % 5):
             await asyncio.sleep(0)
         reader.cancel()
         try:
@@ -357,7 +358,7 @@ async def test_closing_a_chain_closes_all_although_one_fails() -> None:
 async def test_a_cancelled_close_closes_the_rest_of_a_chain() -> None:
     class Slow(ByteStream):
         async def close(self) -> None:
-            await asyncio.sleep(10)
+            await asyncio.Event().wait()
 
     class Broken(ByteStream):
         async def close(self) -> None:

@@ -62,7 +62,7 @@ class Daemon:
                 return
         self.scanned.append(data)
         if self.behaviour == "hangs":
-            await asyncio.sleep(60)
+            await asyncio.Event().wait()
         answers = {
             "babbles": b"what?\0",
             "says nothing": b"",

@@ -31,6 +31,7 @@ from aiostreams import (
 from aiostreams.stats import BodyStats
 from aiostreams.web import disconnect as watch
 from tests.servers import CHUNKED, Raw, chunk, connected, post, serving
+from tests.waiting import until
 
 PATIENT = Limits(idle_timeout=None, min_rate=0)
 
@@ -228,10 +229,7 @@ async def test_a_feed_in_silence_ends_when_the_client_has_left(
             assert not ended.is_set()
             leave(raw, how)
             await ended.wait()
-        for _ in range(100):
-            if told:
-                break
-            await asyncio.sleep(0.01)
+        await until(lambda: told)
     assert [stats.outcome for stats in told] == ["client_gone"]
     assert not caplog.records
 
@@ -259,10 +257,7 @@ async def test_a_feed_that_cannot_be_closed_is_logged(
         await raw.send(post())
         await raw.reader.readuntil(b"x")
         raw.reset()
-        for _ in range(100):
-            if caplog.records:
-                break
-            await asyncio.sleep(0.01)
+        await until(lambda: caplog.records)
     assert "not even that" in caplog.text
 
 

@@ -7,7 +7,6 @@ wrong with the body, and not the text of an error behind it either.
 
 from __future__ import annotations
 
-import asyncio
 import gzip
 import logging
 import re
@@ -40,6 +39,7 @@ from aiostreams import (
 )
 from aiostreams.stats import log_stats
 from tests.servers import CHUNKED, chunk, connected, post, serving
+from tests.waiting import until
 
 # As distinct as no word of ours; and the same with what could forge a line.
 SECRET = "XKCD936hunter2"
@@ -297,9 +297,7 @@ async def test_client_that_goes_is_logged_with_numbers_only(log: Lines) -> None:
     async with serving(application()) as address:
         async with connected(address) as raw:
             await raw.send(post(secret * 100, path="/as_text/")[:-1])
-        async with asyncio.timeout(5):
-            while not log.lines or "request" not in log.lines[-1]:
-                await asyncio.sleep(0.01)
+        await until(lambda: log.lines and "request" in log.lines[-1])
     check(log)
     assert [(record.name, record.levelname) for record in log.records] == [
         ("aiostreams.web", "INFO"),

@@ -47,6 +47,7 @@ from aiostreams.streams.http import HTTPStream
 from aiostreams.web.response import BodyResponse
 from aiostreams.web.state import body_of
 from tests.servers import CHUNKED, chunk, connected, post, serving
+from tests.waiting import until
 
 Handler = Callable[[web.Request], Awaitable[Any]]
 Answer = tuple[int, dict[str, str], bytes]
@@ -311,10 +312,7 @@ async def test_a_client_that_leaves_midway(
         error = await ended
         assert type(error).__name__ in {"ClientGone", "CancelledError"}
         assert (type(error).__name__ == "CancelledError") <= cancel
-        for _ in range(100):
-            if all(stream.closed for stream in opened):
-                break
-            await asyncio.sleep(0.01)
+        await until(lambda: all(stream.closed for stream in opened))
     assert all(stream.closed for stream in opened)
     assert not [r for r in caplog.records if r.levelno >= logging.WARNING]
 
@@ -544,7 +542,7 @@ async def test_a_cancelled_closer_does_not_keep_the_others() -> None:
     async def closer(n: int) -> None:
         if n == 2:
             entered.set()
-            await asyncio.sleep(30)
+            await asyncio.Event().wait()
         closed.append(n)
 
     async def handler(request: web.Request) -> Any:
@@ -557,10 +555,7 @@ async def test_a_cancelled_closer_does_not_keep_the_others() -> None:
         async with connected(address) as raw:
             await raw.send(post(None, method="GET"))
             await entered.wait()
-        for _ in range(100):
-            if len(closed) > 1:
-                break
-            await asyncio.sleep(0.01)
+        await until(lambda: len(closed) > 1)
     assert closed == [1, 0]  # the one that was cancelled came first
 
 
@@ -603,10 +598,7 @@ async def test_a_response_that_nobody_sends_is_cleaned_up_with_its_connection() 
         await raw.send(post(b"abc", path="/in/"))
         assert (await raw.response())[2] == b"mine"
         raw.writer.close()
-        for _ in range(100):
-            if opened[0].closed:
-                break
-            await asyncio.sleep(0.01)
+        await until(lambda: opened[0].closed)
     assert opened[0].closed
 
 
@@ -736,10 +728,8 @@ async def test_cancelling_a_handler_at_every_step_closes_what_it_opened() -> Non
             await raw.send(post(b"abcdef" * 1000))
             await asyncio.wait({asyncio.create_task(raw.reader.read(1))}, timeout=0.5)
             raw.writer.close()
-            for _ in range(100):
-                if all(stream.closed for stream in opened):
-                    break
-                await asyncio.sleep(0.01)
+            for stream in opened:
+                await until(partial(getattr, stream, "closed"))
         assert all(stream.closed for stream in opened), steps
 
 

@@ -17,6 +17,7 @@ from aiostreams import ByteStream, FileStream, IterStream, Stream, StreamClosed
 from aiostreams.testing import LAWS
 from aiostreams.web.payload import StreamPayload
 from aiostreams.web.payload_stream import PayloadStream, prompt
+from tests.waiting import turns
 
 DATA = bytes(range(256)) * 40
 
@@ -163,7 +164,7 @@ async def test_a_cancelled_read_loses_nothing() -> None:
     async with stream_of(generator()) as stream:
         assert stream.live
         reading = asyncio.create_task(stream.readany())
-        await asyncio.sleep(0.01)
+        await turns()
         reading.cancel()
         with pytest.raises(asyncio.CancelledError):
             await reading
@@ -179,7 +180,7 @@ async def test_close_closes_the_generator_wherever_it_is(read: int) -> None:
         try:
             for _ in range(3):
                 yield b"data"
-            await asyncio.sleep(60)
+            await asyncio.Event().wait()
         finally:
             await asyncio.sleep(0)
             ended.append("closed")
@@ -189,7 +190,7 @@ async def test_close_closes_the_generator_wherever_it_is(read: int) -> None:
         assert await stream.readany() == b"data" * 3
     if read > 1:
         reading = asyncio.create_task(stream.readany())
-        await asyncio.sleep(0.01)
+        await turns()
         await stream.close()
         with pytest.raises(StreamClosed):
             await reading
@@ -227,7 +228,7 @@ async def test_close_while_a_write_fails() -> None:
         async def write(self, writer: AbstractStreamWriter) -> None:
             await writer.write(b"data")
             try:
-                await asyncio.sleep(60)
+                await asyncio.Event().wait()
             finally:
                 raise ZeroDivisionError
 

@@ -297,7 +297,7 @@ async def test_an_upstream_that_cannot_be_reached_or_does_not_answer() -> None:
         assert (await raw.response())[0] == 502
 
     async def silent(request: web.Request) -> web.Response:
-        await asyncio.sleep(5)
+        await asyncio.Event().wait()
         return web.Response()
 
     async with proxied(silent, timeout=0.1) as address, connected(address) as raw:

@@ -649,7 +649,7 @@ async def test_an_undo_that_hangs_is_given_up(
 
     class Hanging(MemoryStorage):
         async def delete(self, key: str) -> None:
-            await asyncio.sleep(60)
+            await asyncio.Event().wait()
 
     async def script(request: web.Request) -> Any:
         async with receive(request, Hanging(), staged=False):

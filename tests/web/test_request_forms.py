@@ -51,6 +51,7 @@ from aiostreams.web.response import byteranges
 from tests.files.disks import descriptors
 from tests.multiparts import cut, form, plain
 from tests.servers import CHUNKED, chunk, connected, post, serving
+from tests.waiting import until
 
 Handler = Callable[[web.Request], Awaitable[Any]]
 Answer = tuple[int, dict[str, str], bytes]
@@ -589,10 +590,7 @@ async def test_files_are_closed_at_the_end_whatever_happens(
                 assert status == expected[ending]
                 if ending == "return":
                     assert body == str(MiB).encode()
-        for _ in range(100):
-            if kept and descriptors() == before:
-                break
-            await asyncio.sleep(0.01)
+        await until(lambda: kept and descriptors() == before)
         assert descriptors() == before
     if ending == "leave":
         assert isinstance(kept[0], ClientGone)

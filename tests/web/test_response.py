@@ -31,6 +31,7 @@ from aiostreams import (
 )
 from aiostreams.testing import DripStream, FailStream, SpyStream
 from tests.servers import connected, post, serving
+from tests.waiting import until
 
 DATA = bytes(range(256)) * 10
 
@@ -718,6 +719,5 @@ async def test_a_response_that_was_begun_and_given_up_is_closed(
         await raw.send(post(None, method="GET"))
         assert await raw.reader.read(8) == b"HTTP/1.1"
         async with asyncio.timeout(5):  # while the server and the connection live
-            while not spies[0].closings:
-                await asyncio.sleep(0.01)
+            await until(lambda: spies[0].closings)
         assert [spy.closings for spy in spies] == [1]

@@ -31,6 +31,7 @@ from aiostreams import (
     wrap_response,
 )
 from tests.servers import connected, post, serving
+from tests.waiting import until
 from tests.web.variants import LONG, Answer, ask, decode
 
 Make = Callable[[Stream], Stream]
@@ -509,9 +510,7 @@ async def test_a_wrap_that_never_ends_is_closed_with_its_client() -> None:
         await raw.send(post(None, method="GET"))
         await raw.reader.read(1000)
         raw.reset()
-        async with asyncio.timeout(10):
-            while not made[0].closed:
-                await asyncio.sleep(0.01)
+        await until(lambda: made[0].closed)
 
 
 async def test_a_copy_of_what_goes_out(folder: Path) -> None:

@@ -936,7 +936,7 @@ async def test_error_that_the_application_answers_otherwise() -> None:
 
 
 async def sleep(request: web.Request) -> web.Response:
-    await asyncio.sleep(60)
+    await asyncio.Event().wait()
     raise AssertionError
 
 
@@ -955,7 +955,7 @@ async def test_handler_cancelled_since_the_client_has_gone() -> None:
 async def test_response_cancelled_since_the_client_has_gone() -> None:
     async def rows() -> AsyncIterator[bytes]:
         yield b"one"
-        await asyncio.sleep(60)
+        await asyncio.Event().wait()
 
     async def slow(request: web.Request) -> IterStream:
         return IterStream(rows())
@@ -1073,7 +1073,7 @@ async def test_async_callback_that_hangs_is_cancelled_in_the_end(
 
     async def hang(stats: BodyStats) -> None:
         try:
-            await asyncio.sleep(60)
+            await asyncio.Event().wait()
         finally:
             ended.set()
 
