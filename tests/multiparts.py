@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
-from aiostreams.errors import StreamError
-from aiostreams.limits import DEFAULT_LIMITS, Limits
+from aiostreams import Limits, StreamError
+from aiostreams.limits import DEFAULT_LIMITS
 from aiostreams.sansio.multipart import (
     BODY_END,
     PART_END,

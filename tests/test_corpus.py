@@ -17,8 +17,7 @@ from typing import Any
 
 import pytest
 
-from aiostreams.errors import MalformedBody, StreamError
-from aiostreams.limits import Limits
+from aiostreams import Limits, MalformedBody, StreamError
 from aiostreams.sansio.headers import boundary_of
 from tests.multiparts import Outcome, outcome, stable
 

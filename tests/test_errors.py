@@ -8,17 +8,16 @@ import pickle
 
 import pytest
 
-from aiostreams import errors
-from aiostreams.errors import (
+from aiostreams import (
     InvalidContent,
     LimitExceeded,
     SizeMismatch,
     StorageError,
     StreamError,
     UnsupportedContent,
-    as_pointer,
-    pointer_to,
+    errors,
 )
+from aiostreams.errors import as_pointer, pointer_to
 
 ALL = [getattr(errors, name) for name in errors.__all__ if name[0].isupper()]
 

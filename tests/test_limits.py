@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 
+from aiostreams import GiB, KiB, Limits, MiB
 from aiostreams.errors import exceeded
-from aiostreams.limits import DEFAULT_LIMITS, GiB, KiB, Limits, MiB
+from aiostreams.limits import DEFAULT_LIMITS
 
 FIELDS = {field.name: field for field in dataclasses.fields(Limits)}
 

@@ -9,10 +9,8 @@ import tracemalloc
 
 import pytest
 
+from aiostreams import GiB, KiB, LimitExceeded, Limits, MalformedBody, Stream
 from aiostreams.codings.registry import known_codings, make_encoder
-from aiostreams.errors import LimitExceeded, MalformedBody
-from aiostreams.limits import GiB, KiB, Limits
-from aiostreams.streams.base import Stream
 from aiostreams.streams.threads import ThreadCall
 from aiostreams.testing import DripStream
 

@@ -11,10 +11,9 @@ from typing import Any
 
 import pytest
 
+from aiostreams import KiB, LimitExceeded, Limits, MalformedBody, MiB
 from aiostreams.codings import Decoder, FrameDecoder
 from aiostreams.codings.decoded import Pipeline
-from aiostreams.errors import LimitExceeded, MalformedBody
-from aiostreams.limits import KiB, Limits, MiB
 from tests.codings.bodies import CUTS, LOOSE
 from tests.codings.gzips import PAYLOAD
 from tests.codings.own import new_decoder, new_xz_decoder

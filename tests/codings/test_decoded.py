@@ -15,15 +15,23 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from aiostreams import (
+    ByteStream,
+    DecodedStream,
+    EncodedStream,
+    GiB,
+    GUnzipStream,
+    IterStream,
+    KiB,
+    LimitExceeded,
+    Limits,
+    MalformedBody,
+    MiB,
+    Stream,
+    UnsupportedContent,
+)
 from aiostreams.codings import base
-from aiostreams.codings.decoded import DecodedStream, GUnzipStream
-from aiostreams.codings.encoded import EncodedStream
 from aiostreams.codings.registry import make_encoder
-from aiostreams.errors import LimitExceeded, MalformedBody, UnsupportedContent
-from aiostreams.limits import GiB, KiB, Limits, MiB
-from aiostreams.streams.base import Stream
-from aiostreams.streams.iterable import IterStream
-from aiostreams.streams.memory import ByteStream
 from aiostreams.testing import DripStream, FailStream, SpyStream
 from aiostreams.testing.laws import LAWS
 from tests.codings.bodies import CODINGS, CUTS, LOOSE, drip, encode, exploded, outcome

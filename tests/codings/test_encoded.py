@@ -17,16 +17,23 @@ from typing import Any
 
 import pytest
 
+from aiostreams import (
+    ByteStream,
+    DecodedStream,
+    EncodedStream,
+    GZipStream,
+    IterStream,
+    KiB,
+    MalformedBody,
+    MiB,
+    Stream,
+    StreamClosed,
+    UnsupportedContent,
+)
 from aiostreams.codings import encoded
-from aiostreams.codings.decoded import DecodedStream
-from aiostreams.codings.encoded import EncodedStream, GZipStream, encode_whole
+from aiostreams.codings.encoded import encode_whole
 from aiostreams.codings.registry import make_decoder
 from aiostreams.codings.zlib_backend import set_zlib_backend
-from aiostreams.errors import MalformedBody, StreamClosed, UnsupportedContent
-from aiostreams.limits import KiB, MiB
-from aiostreams.streams.base import Stream
-from aiostreams.streams.iterable import IterStream
-from aiostreams.streams.memory import ByteStream
 from aiostreams.testing import DripStream, FailStream, SpyStream
 from aiostreams.testing.laws import LAWS
 from tests.codings.bodies import CODINGS, LOOSE, MIXED, TEXT, on_all_backends

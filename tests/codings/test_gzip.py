@@ -15,14 +15,20 @@ from typing import Any
 
 import pytest
 
-from aiostreams.codings.decoded import DecodedStream, GUnzipStream
-from aiostreams.codings.encoded import EncodedStream, GZipStream
+from aiostreams import (
+    ByteStream,
+    DecodedStream,
+    EncodedStream,
+    GUnzipStream,
+    GZipStream,
+    IterStream,
+    KiB,
+    LimitExceeded,
+    Limits,
+    MalformedBody,
+)
 from aiostreams.codings.registry import make_encoder
 from aiostreams.codings.zlib_backend import set_zlib_backend
-from aiostreams.errors import LimitExceeded, MalformedBody
-from aiostreams.limits import KiB, Limits
-from aiostreams.streams.iterable import IterStream
-from aiostreams.streams.memory import ByteStream
 from aiostreams.testing import DripStream
 from aiostreams.testing.laws import LAWS
 from tests.codings.bodies import (

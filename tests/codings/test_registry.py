@@ -8,9 +8,15 @@ from typing import Any
 
 import pytest
 
+from aiostreams import (
+    ByteStream,
+    DecodedStream,
+    EncodedStream,
+    Limits,
+    Stream,
+    UnsupportedContent,
+)
 from aiostreams.codings import Encoder, register_coding
-from aiostreams.codings.decoded import DecodedStream
-from aiostreams.codings.encoded import EncodedStream
 from aiostreams.codings.registry import (
     coding_aliases,
     find_coding,
@@ -19,10 +25,6 @@ from aiostreams.codings.registry import (
     make_encoder,
     supported_codings,
 )
-from aiostreams.errors import UnsupportedContent
-from aiostreams.limits import Limits
-from aiostreams.streams.base import Stream
-from aiostreams.streams.memory import ByteStream
 from aiostreams.testing import DripStream
 from aiostreams.testing.laws import LAWS
 from tests.codings.bodies import missing

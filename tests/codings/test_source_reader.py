@@ -9,13 +9,9 @@ import zlib
 
 import pytest
 
-from aiostreams.codings.decoded import GUnzipStream
-from aiostreams.codings.encoded import GZipStream
+from aiostreams import ByteStream, GUnzipStream, GZipStream, KiB, Stream
 from aiostreams.codings.source_reader import SourceReader
 from aiostreams.codings.zlib_backend import set_zlib_backend
-from aiostreams.limits import KiB
-from aiostreams.streams.base import Stream
-from aiostreams.streams.memory import ByteStream
 from aiostreams.streams.threads import ThreadCall
 from aiostreams.testing import DripStream, SpyStream, StallStream
 from tests.codings.bodies import MIXED, encode

@@ -10,13 +10,9 @@ from typing import Any
 
 import pytest
 
+from aiostreams import ByteStream, DecodedStream, EncodedStream, KiB, MalformedBody
 from aiostreams.codings import zstd_brotli
-from aiostreams.codings.decoded import DecodedStream
-from aiostreams.codings.encoded import EncodedStream
 from aiostreams.codings.registry import make_decoder, make_encoder, supported_codings
-from aiostreams.errors import MalformedBody
-from aiostreams.limits import KiB
-from aiostreams.streams.memory import ByteStream
 from tests.codings.bodies import CUTS, drip, encode, exploded, outcome
 from tests.codings.gzips import PAYLOAD
 

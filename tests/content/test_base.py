@@ -5,13 +5,17 @@ import threading
 
 import pytest
 
-from aiostreams.content.base import Content, offload, read_all
-from aiostreams.content.text import Text
-from aiostreams.errors import LimitExceeded, StreamClosed
-from aiostreams.limits import Limits
-from aiostreams.streams.base import Stream
-from aiostreams.streams.iterable import IterStream
-from aiostreams.streams.memory import ByteStream
+from aiostreams import (
+    ByteStream,
+    Content,
+    IterStream,
+    LimitExceeded,
+    Limits,
+    Stream,
+    StreamClosed,
+    Text,
+)
+from aiostreams.content.base import offload, read_all
 from tests.content.ways import failing, ways
 
 TEN = Limits(max_memory=10)

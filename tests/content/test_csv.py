@@ -14,15 +14,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aiostreams.content.csv import CSV
-from aiostreams.errors import (
+from aiostreams import (
+    CSV,
+    ByteStream,
     InvalidContent,
     LimitExceeded,
+    Limits,
     MalformedBody,
     UnsupportedContent,
 )
-from aiostreams.limits import Limits
-from aiostreams.streams.memory import ByteStream
 from aiostreams.testing import check_stream
 from tests.content.ways import failing, ways
 

@@ -11,10 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aiostreams.content.events import Event, EventStream
-from aiostreams.errors import LimitExceeded
-from aiostreams.limits import Limits
-from aiostreams.streams.memory import ByteStream
+from aiostreams import ByteStream, Event, EventStream, LimitExceeded, Limits
 from aiostreams.testing import LAWS, DripStream
 
 

@@ -19,9 +19,9 @@ pytest.importorskip("pydantic", reason="needs the extra pydantic")
 
 import pydantic
 
+from aiostreams import InvalidContent
 from aiostreams.content.fieldtext import Shape, is_blank, prepared, shape_of
 from aiostreams.content.models import model_of
-from aiostreams.errors import InvalidContent
 
 Age = NewType("Age", int)
 

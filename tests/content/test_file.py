@@ -5,15 +5,20 @@ from pathlib import Path, PurePosixPath
 
 import pytest
 
-from aiostreams.content.file import File
-from aiostreams.content.json import JSON
-from aiostreams.errors import LimitExceeded, SizeMismatch, StreamClosed
-from aiostreams.files.file import FileStream
-from aiostreams.limits import Limits
-from aiostreams.multipart.multipart import Files, MultiPart
-from aiostreams.streams.base import Stream
-from aiostreams.streams.iterable import IterStream
-from aiostreams.streams.memory import ByteStream
+from aiostreams import (
+    JSON,
+    ByteStream,
+    File,
+    Files,
+    FileStream,
+    IterStream,
+    LimitExceeded,
+    Limits,
+    MultiPart,
+    SizeMismatch,
+    Stream,
+    StreamClosed,
+)
 from aiostreams.testing import LAWS
 from aiostreams.testing.laws import Make
 from tests.content.ways import failing

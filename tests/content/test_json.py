@@ -15,17 +15,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aiostreams.content import jsontext
-from aiostreams.content.json import JSON, json_checker
-from aiostreams.content.models import _cached_model
-from aiostreams.errors import (
+from aiostreams import (
+    JSON,
+    ByteStream,
     InvalidContent,
     LimitExceeded,
+    Limits,
     MalformedBody,
+    MiB,
     UnsupportedContent,
 )
-from aiostreams.limits import Limits, MiB
-from aiostreams.streams.memory import ByteStream
+from aiostreams.content import jsontext
+from aiostreams.content.json import json_checker
+from aiostreams.content.models import _cached_model
 from tests.content.ways import failing, ways
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]))

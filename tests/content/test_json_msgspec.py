@@ -8,11 +8,10 @@ from typing import Annotated, Any
 
 import pytest
 
+from aiostreams import JSON, ByteStream, InvalidContent, MalformedBody
 from aiostreams.content import members
-from aiostreams.content.json import JSON, json_reader
+from aiostreams.content.json import json_reader
 from aiostreams.content.models import _cached_model
-from aiostreams.errors import InvalidContent, MalformedBody
-from aiostreams.streams.memory import ByteStream
 
 pytest.importorskip("msgspec", reason="needs the extra msgspec")
 

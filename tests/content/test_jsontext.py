@@ -19,9 +19,9 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from aiostreams import MalformedBody
 from aiostreams.content import jsontext
 from aiostreams.content.jsontext import parse, parse_with, serialise
-from aiostreams.errors import MalformedBody
 
 MSGSPEC: Any = jsontext.msgspec
 TEXT = st.text(st.characters(exclude_categories=["Cs"]))

@@ -17,9 +17,9 @@ from typing import Any
 
 import pytest
 
+from aiostreams import InvalidContent
 from aiostreams.content.json import json_reader
 from aiostreams.content.members import hints_of
-from aiostreams.errors import InvalidContent
 from aiostreams.uploads.formmodel import bind, file_rules
 
 pytest.importorskip("msgspec", reason="needs the extra msgspec")

@@ -40,13 +40,19 @@ import pydantic.alias_generators
 import pydantic_core
 from pydantic import BaseModel, Field, TypeAdapter
 
+from aiostreams import (
+    JSON,
+    ByteStream,
+    File,
+    InvalidContent,
+    MalformedBody,
+    StoredFile,
+    add_validator,
+)
 from aiostreams.content import members, models
-from aiostreams.content.file import File
-from aiostreams.content.json import JSON, json_reader
-from aiostreams.content.models import add_validator, model_of
-from aiostreams.errors import InvalidContent, MalformedBody, as_pointer, pointer_to
-from aiostreams.streams.memory import ByteStream
-from aiostreams.uploads.stored import StoredFile
+from aiostreams.content.json import json_reader
+from aiostreams.content.models import model_of
+from aiostreams.errors import as_pointer, pointer_to
 
 T = TypeVar("T")
 SECRET = "XKCD936-hunter2"

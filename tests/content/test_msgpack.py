@@ -12,10 +12,14 @@ pytest.importorskip("msgspec", reason="needs the extra msgspec")
 
 import msgspec
 
-from aiostreams.content.msgpack import MsgPack
-from aiostreams.errors import InvalidContent, LimitExceeded, MalformedBody
-from aiostreams.limits import Limits
-from aiostreams.streams.memory import ByteStream
+from aiostreams import (
+    ByteStream,
+    InvalidContent,
+    LimitExceeded,
+    Limits,
+    MalformedBody,
+    MsgPack,
+)
 from tests.content.ways import failing, ways
 
 

@@ -10,18 +10,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aiostreams.content.ndjson import NDJSON
-from aiostreams.errors import (
+from aiostreams import (
+    NDJSON,
+    ByteStream,
     InvalidContent,
+    IterStream,
+    KiB,
     LimitExceeded,
+    Limits,
     MalformedBody,
+    Stream,
     StreamClosed,
     UnsupportedContent,
 )
-from aiostreams.limits import KiB, Limits
-from aiostreams.streams.base import Stream
-from aiostreams.streams.iterable import IterStream
-from aiostreams.streams.memory import ByteStream
 from aiostreams.testing import LAWS, DripStream, StallStream
 from tests.content.ways import failing, ways
 

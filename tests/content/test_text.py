@@ -4,10 +4,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aiostreams.content.text import HTML, Text
-from aiostreams.errors import LimitExceeded, MalformedBody, UnsupportedContent
-from aiostreams.limits import Limits
-from aiostreams.streams.memory import ByteStream
+from aiostreams import (
+    HTML,
+    ByteStream,
+    LimitExceeded,
+    Limits,
+    MalformedBody,
+    Text,
+    UnsupportedContent,
+)
 from tests.content.ways import ways
 
 

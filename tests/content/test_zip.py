@@ -17,18 +17,25 @@ from typing import Any
 
 import pytest
 
-from aiostreams.content.file import File
-from aiostreams.content.json import JSON
-from aiostreams.content.text import Text
-from aiostreams.content.zip import Zip, ZipMember, ZipStream
-from aiostreams.errors import SizeMismatch, StorageError, StreamClosed
-from aiostreams.files.file import FileStream
-from aiostreams.files.spooled import SpooledStream
-from aiostreams.limits import KiB, MiB
-from aiostreams.storage.memory import MemoryStorage
-from aiostreams.streams.base import Stream
-from aiostreams.streams.iterable import IterStream
-from aiostreams.streams.memory import ByteStream
+from aiostreams import (
+    JSON,
+    ByteStream,
+    File,
+    FileStream,
+    IterStream,
+    KiB,
+    MemoryStorage,
+    MiB,
+    SizeMismatch,
+    SpooledStream,
+    StorageError,
+    Stream,
+    StreamClosed,
+    Text,
+    Zip,
+    ZipMember,
+    ZipStream,
+)
 from aiostreams.testing import DripStream, FailStream, SpyStream, StallStream
 from tests.files.disks import descriptors
 from tests.waiting import turns

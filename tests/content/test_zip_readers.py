@@ -23,10 +23,7 @@ from typing import Any
 
 import pytest
 
-from aiostreams.content.zip import ZipMember, ZipStream
-from aiostreams.limits import GiB, MiB
-from aiostreams.streams.iterable import IterStream
-from aiostreams.streams.memory import ByteStream
+from aiostreams import ByteStream, GiB, IterStream, MiB, ZipMember, ZipStream
 from aiostreams.testing import DripStream
 
 DATA = random.Random(3).randbytes(200_000)

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from aiostreams.streams.base import Stream
-from aiostreams.streams.iterable import IterStream
-from aiostreams.streams.memory import ByteStream
+from aiostreams import ByteStream, IterStream, Stream
 
 
 def ways(data: bytes, content_type: str | None = None) -> Iterator[Stream]:

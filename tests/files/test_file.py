@@ -21,7 +21,9 @@ from typing import Literal
 
 import pytest
 
-from aiostreams.errors import (
+from aiostreams import (
+    FileStream,
+    KiB,
     ObjectExists,
     SizeMismatch,
     StorageError,
@@ -32,10 +34,8 @@ from aiostreams.files import draft
 from aiostreams.files import file as filereader
 from aiostreams.files import reading as openfile
 from aiostreams.files import writing as writebehind
-from aiostreams.files.file import FileStream
 from aiostreams.files.reading import PIECE, OpenFile
 from aiostreams.files.writing import BATCH, MOST
-from aiostreams.limits import KiB
 from aiostreams.streams import threads as worker
 from aiostreams.streams.threads import ThreadCall, Threads
 from aiostreams.testing import LAWS

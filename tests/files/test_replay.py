@@ -16,22 +16,23 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from aiostreams.errors import (
+from aiostreams import (
+    KiB,
     LimitExceeded,
+    MemoryStorage,
+    MiB,
+    Replay,
     StorageError,
+    Stream,
     StreamBusy,
     StreamClosed,
     StreamError,
+    TeeStream,
+    copy,
 )
 from aiostreams.files import reading, replay
-from aiostreams.files.replay import Replay
 from aiostreams.files.writing import BATCH, MOST
-from aiostreams.limits import KiB, MiB
-from aiostreams.storage.memory import MemoryStorage
 from aiostreams.streams import threads
-from aiostreams.streams.base import Stream
-from aiostreams.streams.copy import copy
-from aiostreams.streams.transforms import TeeStream
 from aiostreams.testing import LAWS, DripStream
 from aiostreams.testing.laws import SAMPLE, Failure
 from tests.files.disks import Disk, Suspensions, descriptors, install, no_leak

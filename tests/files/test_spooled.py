@@ -13,17 +13,22 @@ from typing import Any
 
 import pytest
 
-from aiostreams.errors import StorageError, StreamBusy, StreamClosed
+from aiostreams import (
+    ByteStream,
+    FileStream,
+    KiB,
+    MiB,
+    SpooledStream,
+    StorageError,
+    Stream,
+    StreamBusy,
+    StreamClosed,
+)
 from aiostreams.files import reading as openfile
 from aiostreams.files import spooled
-from aiostreams.files.file import FileStream
 from aiostreams.files.reading import PIECE
-from aiostreams.files.spooled import SpooledStream
 from aiostreams.files.writing import BATCH, MOST
-from aiostreams.limits import KiB, MiB
 from aiostreams.streams import threads as worker
-from aiostreams.streams.base import Stream
-from aiostreams.streams.memory import ByteStream
 from aiostreams.testing import LAWS
 from aiostreams.testing.laws import SAMPLE
 from tests.files.disks import Disk, Suspensions, descriptors, install, no_leak

@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
+from aiostreams import KiB
 from aiostreams.files import writing as writebehind
 from aiostreams.files.writing import _PIECE, BATCH, MOST, WriteBehind, write_all
-from aiostreams.limits import KiB
 from aiostreams.streams.iterable import BytesLike
 
 DATA = os.urandom(300_000)

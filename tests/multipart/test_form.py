@@ -7,10 +7,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from multidict import MultiDict
 
-from aiostreams.errors import LimitExceeded, MalformedBody, UnsupportedContent
-from aiostreams.limits import Limits
-from aiostreams.multipart.form import Form
-from aiostreams.streams.memory import ByteStream
+from aiostreams import (
+    ByteStream,
+    Form,
+    LimitExceeded,
+    Limits,
+    MalformedBody,
+    UnsupportedContent,
+)
 from tests.content.ways import ways
 
 TYPE = "application/x-www-form-urlencoded"

@@ -15,30 +15,33 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aiostreams.content.file import File
-from aiostreams.content.json import JSON
-from aiostreams.content.ndjson import NDJSON
-from aiostreams.content.text import Text
-from aiostreams.errors import (
+from aiostreams import (
+    JSON,
+    NDJSON,
+    ByteStream,
+    File,
+    Files,
+    FileStream,
+    Form,
     InvalidContent,
+    IterStream,
+    KiB,
     LimitExceeded,
+    Limits,
     MalformedBody,
+    MiB,
+    MultiPart,
+    Stream,
     StreamClosed,
+    Text,
     UnsupportedContent,
+    iter_parts,
 )
-from aiostreams.files.file import FileStream
-from aiostreams.limits import KiB, Limits, MiB
-from aiostreams.multipart.form import Form
-from aiostreams.multipart.multipart import Files, MultiPart
 from aiostreams.multipart.received import ReceivedFile
 from aiostreams.multipart.whole import WHOLE, parse_form_parts, read_form_parts
 from aiostreams.sansio.multipart import PartCount
-from aiostreams.streams.base import Stream
-from aiostreams.streams.iterable import IterStream
-from aiostreams.streams.memory import ByteStream
 from aiostreams.testing import LAWS, DripStream
 from aiostreams.testing.laws import SAMPLE, Make
-from aiostreams.web.request import iter_parts
 from tests.content.ways import failing, ways
 from tests.multiparts import form, plain
 

@@ -13,25 +13,27 @@ from pathlib import Path
 
 import pytest
 
-from aiostreams.errors import (
+from aiostreams import (
+    ByteStream,
+    FileStream,
     InvalidContent,
+    IterStream,
+    KiB,
     LimitExceeded,
+    Limits,
     MalformedBody,
+    MemoryStorage,
+    MiB,
+    Part,
+    Stream,
     StreamBusy,
     StreamClosed,
     UnsupportedContent,
+    copy,
+    iter_parts,
 )
-from aiostreams.files.file import FileStream
-from aiostreams.limits import KiB, Limits, MiB
 from aiostreams.multipart.body import NestedTooDeeply
-from aiostreams.multipart.part import Part
-from aiostreams.storage.memory import MemoryStorage
-from aiostreams.streams.base import Stream
-from aiostreams.streams.copy import copy
-from aiostreams.streams.iterable import IterStream
-from aiostreams.streams.memory import ByteStream
 from aiostreams.testing import DripStream, FailStream, SpyStream, StallStream
-from aiostreams.web.request import iter_parts
 from tests.multiparts import cut, form, plain
 from tests.waiting import turns
 

@@ -19,10 +19,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from aiostreams import DiskStorage, Storage
 from aiostreams.resumable.disk import DiskStaging
 from aiostreams.resumable.engine import Uploads
-from aiostreams.storage.base import Storage
-from aiostreams.storage.disk import DiskStorage
 
 from .test_engine_kills import FINAL, Witness, check, end, live
 

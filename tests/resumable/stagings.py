@@ -10,16 +10,12 @@ from typing import Any
 
 import pytest
 
-from aiostreams.errors import ClientGone
+from aiostreams import ClientGone, DiskStorage, IterStream, MemoryStorage, Stream
 from aiostreams.resumable.disk import DiskStaging
 from aiostreams.resumable.engine import Append, Appended, Uploads
 from aiostreams.resumable.log import LogStaging
 from aiostreams.resumable.staging import StagedUpload, Staging
 from aiostreams.resumable.state import Protocol, UploadInfo, UploadState, new_id
-from aiostreams.storage.disk import DiskStorage
-from aiostreams.storage.memory import MemoryStorage
-from aiostreams.streams.base import Stream
-from aiostreams.streams.iterable import IterStream
 
 KINDS = ("memory", "disk", "disk+fsync", "log on disk", "obstore")
 

@@ -17,12 +17,11 @@ from typing import Any
 
 import pytest
 
-from aiostreams.errors import StorageError, StreamError
+from aiostreams import DiskStorage, StorageError, StreamError
 from aiostreams.resumable import disk
 from aiostreams.resumable.disk import DiskStaging
 from aiostreams.resumable.engine import Uploads
 from aiostreams.resumable.state import UploadBusy, UploadGone, UploadNotFound
-from aiostreams.storage.disk import DiskStorage
 
 from .die import STEPS, application, names
 from .stagings import Stalled, add, anyone, bytes_of, info_of, offset_of

@@ -11,8 +11,15 @@ from typing import Any
 
 import pytest
 
-from aiostreams.errors import ClientGone, LimitExceeded, StorageError
-from aiostreams.limits import KiB, MiB
+from aiostreams import (
+    ClientGone,
+    KiB,
+    LimitExceeded,
+    MemoryStorage,
+    MiB,
+    StorageError,
+    Stream,
+)
 from aiostreams.resumable import engine, log
 from aiostreams.resumable.engine import TooLong, Uploads
 from aiostreams.resumable.log import LogStaging
@@ -29,8 +36,6 @@ from aiostreams.resumable.state import (
     UploadState,
     folder_of,
 )
-from aiostreams.storage.memory import MemoryStorage
-from aiostreams.streams.base import Stream
 from aiostreams.testing import check_stream
 
 from .stagings import (

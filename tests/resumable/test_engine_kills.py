@@ -23,7 +23,14 @@ from typing import Any
 
 import pytest
 
-from aiostreams.errors import ObjectNotFound
+from aiostreams import (
+    MemoryStorage,
+    ObjectNotFound,
+    Storage,
+    StoredObject,
+    Stream,
+    copy,
+)
 from aiostreams.resumable.engine import Uploads
 from aiostreams.resumable.log import LogStaging
 from aiostreams.resumable.state import (
@@ -32,10 +39,6 @@ from aiostreams.resumable.state import (
     UploadGone,
     UploadNotFound,
 )
-from aiostreams.storage.base import Storage, StoredObject
-from aiostreams.storage.memory import MemoryStorage
-from aiostreams.streams.base import Stream
-from aiostreams.streams.copy import copy
 
 from .stagings import Dropped, add, anyone, bytes_of, info_of
 

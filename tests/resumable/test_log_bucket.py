@@ -13,15 +13,19 @@ from typing import Any
 
 import pytest
 
-from aiostreams import ObjectStorage
-from aiostreams.errors import ObjectNotFound, StorageError, StreamError
-from aiostreams.limits import MiB
+from aiostreams import (
+    IterStream,
+    MiB,
+    ObjectNotFound,
+    ObjectStorage,
+    StorageError,
+    StreamError,
+    copy,
+)
 from aiostreams.resumable import engine
 from aiostreams.resumable.engine import Uploads
 from aiostreams.resumable.log import LogStaging
 from aiostreams.resumable.state import Answer, UploadBusy
-from aiostreams.streams.copy import copy
-from aiostreams.streams.iterable import IterStream
 from tests.storage.buckets import Bucket, store_of
 from tests.storage.faults import Fault, FaultProxy
 

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aiostreams.errors import LimitExceeded
+from aiostreams import LimitExceeded
 from aiostreams.resumable.state import (
     Answer,
     LengthDiffers,

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aiostreams.errors import MalformedBody, UnsupportedContent
+from aiostreams import MalformedBody, UnsupportedContent
 from aiostreams.sansio import charsets
 from aiostreams.sansio.charsets import (
     LABELS,

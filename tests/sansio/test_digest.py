@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from aiostreams.errors import MalformedBody
+from aiostreams import MalformedBody
 from aiostreams.sansio.digest import format_digest, parse_digest
 from tests.digests import digest_of
 

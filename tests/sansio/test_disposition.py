@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aiostreams.errors import MalformedBody, StreamError, UnsupportedContent
+from aiostreams import MalformedBody, StreamError, UnsupportedContent
 from aiostreams.sansio.disposition import (
     Disposition,
     decode_extended,

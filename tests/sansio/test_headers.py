@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aiostreams.errors import MalformedBody
+from aiostreams import MalformedBody
 from aiostreams.sansio.headers import (
     Parameter,
     boundary_of,

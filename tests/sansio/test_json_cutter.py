@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from aiostreams import LimitExceeded, MalformedBody
 from aiostreams.content import jsontext
-from aiostreams.errors import LimitExceeded, MalformedBody
 from aiostreams.sansio.json_cutter import MAX_NESTING, JSONCutter
 
 MiB = 2**20

@@ -13,8 +13,8 @@ import python_multipart
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from aiostreams.errors import LimitExceeded, MalformedBody, StreamClosed
-from aiostreams.limits import DEFAULT_LIMITS, Limits
+from aiostreams import LimitExceeded, Limits, MalformedBody, StreamClosed
+from aiostreams.limits import DEFAULT_LIMITS
 from aiostreams.sansio.disposition import format_disposition
 from aiostreams.sansio.multipart import (
     BODY_END,

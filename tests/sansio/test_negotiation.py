@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aiostreams.errors import UnsupportedContent
+from aiostreams import UnsupportedContent
 from aiostreams.sansio.headers import is_token
 from aiostreams.sansio.negotiation import (
     FieldLines,

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aiostreams.errors import MalformedBody, UnsupportedContent
+from aiostreams import MalformedBody, UnsupportedContent
 from aiostreams.sansio.transfer import (
     Base64Decoder,
     QuotedPrintableDecoder,

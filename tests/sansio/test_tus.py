@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from multidict import CIMultiDict
 
-from aiostreams.errors import MalformedBody
+from aiostreams import MalformedBody
 from aiostreams.sansio import tus
 
 # The example of the specification.

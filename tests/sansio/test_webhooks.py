@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from multidict import CIMultiDict
 
-from aiostreams.errors import InvalidSignature
+from aiostreams import InvalidSignature
 from aiostreams.sansio.webhooks import (
     SIGNATURE_SCHEMES,
     Signed,

@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from aiostreams.errors import MalformedBody
-from aiostreams.limits import DEFAULT_LIMITS, Limits
+from aiostreams import Limits, MalformedBody
+from aiostreams.limits import DEFAULT_LIMITS
 from aiostreams.sansio.headers import boundary_of
 from aiostreams.sansio.wholeform import FormPart, parse_whole_form
 from tests.multiparts import form, outcome, plain

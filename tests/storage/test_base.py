@@ -9,8 +9,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aiostreams import ByteStream, Storage, StoredObject, Stream
-from aiostreams.errors import InvalidKey, ObjectExists, ObjectNotFound
+from aiostreams import (
+    ByteStream,
+    InvalidKey,
+    ObjectExists,
+    ObjectNotFound,
+    Storage,
+    StoredObject,
+    Stream,
+)
 from aiostreams.storage.base import check_attributes, check_key, check_prefix
 from aiostreams.testing import check_storage
 from aiostreams.testing.storages import BAD_KEYS, GOOD_KEYS

@@ -13,13 +13,13 @@ import pytest
 from aiostreams import (
     DiskStorage,
     InvalidKey,
+    KiB,
     MemoryStorage,
     ObjectExists,
     ObjectStorage,
     Storage,
     StorageError,
 )
-from aiostreams.limits import KiB
 from aiostreams.storage import disk as disk_module
 from aiostreams.storage import disk as diskattributes
 from aiostreams.storage import disk_draft as folders

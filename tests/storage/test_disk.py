@@ -20,7 +20,10 @@ from typing import Any
 
 import pytest
 
-from aiostreams.errors import (
+from aiostreams import (
+    DiskStorage,
+    KiB,
+    MiB,
     ObjectExists,
     ObjectNotFound,
     SizeMismatch,
@@ -29,12 +32,10 @@ from aiostreams.errors import (
     StreamError,
 )
 from aiostreams.files.draft import TEMPORARY_PREFIX
-from aiostreams.limits import KiB, MiB
 from aiostreams.storage import disk as disk_module
 from aiostreams.storage import disk as diskattributes
 from aiostreams.storage import disk_draft as folders
 from aiostreams.storage import disk_draft as objectdraft
-from aiostreams.storage.disk import DiskStorage
 from aiostreams.storage.disk_draft import ATTRIBUTE, ObjectDraft
 from tests.files import disks
 from tests.files.disks import Disk, Suspensions, descriptors

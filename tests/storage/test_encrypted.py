@@ -32,13 +32,13 @@ from aiostreams import (
     StoredObject,
     Stream,
     StreamBusy,
+    copy,
     direct_upload,
     receive,
     respond,
     setup,
 )
 from aiostreams.storage import encrypted
-from aiostreams.streams.copy import copy
 from aiostreams.testing import check_stream
 from tests.docs.page import ROOT, Page
 from tests.servers import connected, post, serving

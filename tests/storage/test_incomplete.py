@@ -11,9 +11,8 @@ from urllib.parse import parse_qsl, urlsplit
 import pytest
 from aiohttp import web
 
-from aiostreams.errors import StorageError
+from aiostreams import ObjectStorage, StorageError
 from aiostreams.storage.incomplete import IncompleteUploads
-from aiostreams.storage.object_store import ObjectStorage
 from tests.servers import serving
 
 from .buckets import Bucket, begin_upload, store_of

@@ -20,21 +20,23 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from aiostreams.errors import (
+from aiostreams import (
+    GiB,
     InvalidKey,
+    KiB,
     LimitExceeded,
+    MiB,
     ObjectExists,
     ObjectNotFound,
+    ObjectStorage,
     SizeMismatch,
     StorageError,
     StreamBusy,
     StreamError,
 )
-from aiostreams.limits import GiB, KiB, MiB
 from aiostreams.storage import object_reader as objectreader
 from aiostreams.storage import object_writer as objectwriter
 from aiostreams.storage import obstore as client
-from aiostreams.storage.object_store import ObjectStorage
 from aiostreams.storage.object_writer import part_plan
 from tests.files.disks import Suspensions
 

@@ -7,8 +7,7 @@ from typing import Any
 
 import pytest
 
-from aiostreams import ObjectStorage
-from aiostreams.limits import MiB
+from aiostreams import MiB, ObjectStorage
 from aiostreams.testing.storages import PROMISES
 
 from .azurite import azure_store_of, azurite_binary, serving_container

@@ -8,14 +8,16 @@ from typing import Any
 
 import pytest
 
-from aiostreams.limits import MiB
-from aiostreams.storage.base import Storage
-from aiostreams.storage.disk import DiskStorage
-from aiostreams.storage.encrypted import EncryptedStorage
-from aiostreams.storage.ledger import MemoryLedger
-from aiostreams.storage.memory import MemoryStorage
-from aiostreams.storage.object_store import ObjectStorage
-from aiostreams.storage.quota import QuotaStorage
+from aiostreams import (
+    DiskStorage,
+    EncryptedStorage,
+    MemoryLedger,
+    MemoryStorage,
+    MiB,
+    ObjectStorage,
+    QuotaStorage,
+    Storage,
+)
 from aiostreams.testing.storages import PROMISES, promise_08_attributes_are_kept
 
 from .buckets import Bucket, store_of

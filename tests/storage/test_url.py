@@ -10,8 +10,7 @@ from typing import Any
 import pytest
 from yarl import URL
 
-from aiostreams import DiskStorage, MemoryStorage, ObjectStorage, storage_from_url
-from aiostreams.limits import MiB
+from aiostreams import DiskStorage, MemoryStorage, MiB, ObjectStorage, storage_from_url
 
 from .buckets import Bucket
 

@@ -12,10 +12,7 @@ from typing import Any
 
 import pytest
 
-from aiostreams.files.file import FileStream
-from aiostreams.files.spooled import SpooledStream
-from aiostreams.streams.base import Stream
-from aiostreams.streams.memory import ByteStream
+from aiostreams import ByteStream, FileStream, SpooledStream, Stream
 
 
 async def settled() -> None:

@@ -11,10 +11,15 @@ from typing import Any
 
 import pytest
 
-from aiostreams.errors import LimitExceeded, SizeMismatch, StreamBusy, StreamClosed
-from aiostreams.streams.base import Stream
-from aiostreams.streams.iterable import IterStream
-from aiostreams.streams.memory import ByteStream
+from aiostreams import (
+    ByteStream,
+    IterStream,
+    LimitExceeded,
+    SizeMismatch,
+    Stream,
+    StreamBusy,
+    StreamClosed,
+)
 from aiostreams.testing import DripStream, FailStream, SinkStream, StallStream
 
 

@@ -12,14 +12,18 @@ from typing import Any
 
 import pytest
 
-from aiostreams.errors import StorageError, StreamClosed
-from aiostreams.files.file import FileStream
-from aiostreams.files.spooled import SpooledStream
-from aiostreams.limits import KiB, MiB
-from aiostreams.streams.base import Stream
-from aiostreams.streams.copy import copy
-from aiostreams.streams.iterable import IterStream
-from aiostreams.streams.memory import ByteStream
+from aiostreams import (
+    ByteStream,
+    FileStream,
+    IterStream,
+    KiB,
+    MiB,
+    SpooledStream,
+    StorageError,
+    Stream,
+    StreamClosed,
+    copy,
+)
 from aiostreams.testing import DripStream, FailStream, SpyStream
 from tests.files.disks import Suspensions, no_leak
 

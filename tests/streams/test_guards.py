@@ -6,8 +6,7 @@ import asyncio
 
 import pytest
 
-from aiostreams.errors import StreamBusy, StreamClosed
-from aiostreams.streams.base import Stream
+from aiostreams import Stream, StreamBusy, StreamClosed
 from tests.waiting import turns
 
 

@@ -11,10 +11,9 @@ from typing import Any
 
 import pytest
 
-from aiostreams.limits import KiB, MiB
+from aiostreams import ByteStream, HashStream, KiB, MiB
 from aiostreams.streams import hashing
-from aiostreams.streams.hashing import HashStream, hash_whole
-from aiostreams.streams.memory import ByteStream
+from aiostreams.streams.hashing import hash_whole
 from aiostreams.testing import DripStream
 
 LARGE = os.urandom(3 * MiB + 1)

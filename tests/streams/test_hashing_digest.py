@@ -6,11 +6,9 @@ import hashlib
 
 import pytest
 
-from aiostreams.errors import InvalidContent
+from aiostreams import ByteStream, InvalidContent, Stream
 from aiostreams.sansio.digest import parse_digest
-from aiostreams.streams.base import Stream
 from aiostreams.streams.hashing import DigestStream
-from aiostreams.streams.memory import ByteStream
 from aiostreams.testing import DripStream
 from aiostreams.testing.laws import LAWS, SAMPLE
 from tests.digests import digest_of

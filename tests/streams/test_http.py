@@ -20,14 +20,15 @@ import pytest
 from aiohttp import EMPTY_PAYLOAD, web
 from aiohttp.http_exceptions import LineTooLong
 
-from aiostreams.errors import (
+from aiostreams import (
     ClientGone,
+    HTTPStream,
     LimitExceeded,
     MalformedBody,
     StreamBusy,
     StreamClosed,
 )
-from aiostreams.streams.http import HTTPStream, arrived_before, is_decoded
+from aiostreams.streams.http import arrived_before, is_decoded
 from tests.servers import CHUNKED, Raw, chunk, connected, post, serving
 from tests.waiting import turns, until
 

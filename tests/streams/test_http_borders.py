@@ -16,8 +16,8 @@ from typing import Any
 import pytest
 from aiohttp import EMPTY_PAYLOAD, StreamReader
 
-from aiostreams.errors import SizeMismatch
-from aiostreams.streams.http import HTTPStream, content_type_of
+from aiostreams import HTTPStream, SizeMismatch
+from aiostreams.streams.http import content_type_of
 
 pytestmark = pytest.mark.filterwarnings("ignore:unread_data:DeprecationWarning")
 

@@ -11,11 +11,8 @@ from typing import Any
 
 import pytest
 
-from aiostreams.content.events import EventStream
-from aiostreams.content.ndjson import NDJSON
-from aiostreams.errors import StreamClosed
-from aiostreams.streams.base import Stream
-from aiostreams.streams.iterable import IterStream, close_iterable
+from aiostreams import NDJSON, EventStream, IterStream, Stream, StreamClosed
+from aiostreams.streams.iterable import close_iterable
 from tests.waiting import turns
 
 

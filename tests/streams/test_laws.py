@@ -11,25 +11,30 @@ from aiohttp import StreamReader
 from aiohttp.base_protocol import BaseProtocol
 from aiohttp.test_utils import make_mocked_request
 
-from aiostreams.content.zip import ZipMember, ZipStream
-from aiostreams.limits import DEFAULT_LIMITS, GiB
-from aiostreams.streams.base import Stream
-from aiostreams.streams.hashing import HashStream, SignedStream
-from aiostreams.streams.http import HTTPStream
-from aiostreams.streams.iterable import IterStream
-from aiostreams.streams.memory import ByteStream
-from aiostreams.streams.multipart import MultiPartStream, random_boundary
-from aiostreams.streams.sections import ChainStream, SliceStream
-from aiostreams.streams.transforms import (
+from aiostreams import (
+    ByteStream,
+    ChainStream,
+    GiB,
+    HashStream,
+    HTTPStream,
+    IterStream,
     LimitStream,
+    MultiPartStream,
     ProgressStream,
     RateStream,
+    SliceStream,
+    Stream,
     TeeStream,
     Transform,
+    ZipMember,
+    ZipStream,
+    iter_parts,
 )
+from aiostreams.limits import DEFAULT_LIMITS
+from aiostreams.streams.hashing import SignedStream
+from aiostreams.streams.multipart import random_boundary
 from aiostreams.testing import LAWS, SpyStream
 from aiostreams.testing.laws import SAMPLE, Make
-from aiostreams.web.request import iter_parts
 from aiostreams.web.request_stream import RequestStream
 from aiostreams.web.state import Recorder
 

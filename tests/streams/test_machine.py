@@ -22,14 +22,20 @@ from aiohttp import AsyncIterablePayload
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from aiostreams.codings.decoded import DecodedStream, GUnzipStream
-from aiostreams.codings.encoded import GZipStream
-from aiostreams.errors import LimitExceeded, StreamBusy, StreamClosed
-from aiostreams.files.file import FileStream
-from aiostreams.files.spooled import SpooledStream
-from aiostreams.streams.base import MAX_LINE_LENGTH, Stream
-from aiostreams.streams.iterable import IterStream
-from aiostreams.streams.memory import ByteStream
+from aiostreams import (
+    ByteStream,
+    DecodedStream,
+    FileStream,
+    GUnzipStream,
+    GZipStream,
+    IterStream,
+    LimitExceeded,
+    SpooledStream,
+    Stream,
+    StreamBusy,
+    StreamClosed,
+)
+from aiostreams.streams.base import MAX_LINE_LENGTH
 from aiostreams.testing import DripStream, FailStream
 from aiostreams.testing.laws import SAMPLE, Failure, Make
 from aiostreams.web.payload_stream import PayloadStream

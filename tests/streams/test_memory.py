@@ -6,8 +6,7 @@ import asyncio
 
 import pytest
 
-from aiostreams.errors import StreamBusy, StreamClosed
-from aiostreams.streams.memory import ByteStream
+from aiostreams import ByteStream, StreamBusy, StreamClosed
 
 
 async def test_byte_stream_of_mutable_bytes_is_a_copy() -> None:

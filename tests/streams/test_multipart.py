@@ -11,24 +11,26 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aiostreams.content.base import Content
-from aiostreams.content.file import File
-from aiostreams.content.json import JSON
-from aiostreams.errors import SizeMismatch, StreamClosed, StreamError
-from aiostreams.files.file import FileStream
-from aiostreams.limits import KiB, Limits, MiB
-from aiostreams.sansio.headers import boundary_of
-from aiostreams.streams.base import Stream
-from aiostreams.streams.iterable import IterStream
-from aiostreams.streams.memory import ByteStream
-from aiostreams.streams.multipart import (
+from aiostreams import (
+    JSON,
+    ByteStream,
+    Content,
+    File,
+    FileStream,
+    IterStream,
+    KiB,
+    Limits,
+    MiB,
     MultiPartStream,
-    RandomBoundary,
-    check_boundary,
-    random_boundary,
+    SizeMismatch,
+    Stream,
+    StreamClosed,
+    StreamError,
+    iter_parts,
 )
+from aiostreams.sansio.headers import boundary_of
+from aiostreams.streams.multipart import RandomBoundary, check_boundary, random_boundary
 from aiostreams.testing import DripStream, FailStream, SpyStream
-from aiostreams.web.request import iter_parts
 
 
 async def test_the_bytes() -> None:

@@ -7,11 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from aiostreams.files.file import FileStream
-from aiostreams.streams.base import Stream
-from aiostreams.streams.memory import ByteStream
-from aiostreams.streams.multipart import MultiPartStream
-from aiostreams.streams.sections import ChainStream
+from aiostreams import ByteStream, ChainStream, FileStream, MultiPartStream, Stream
 
 FDS = Path("/proc/self/fd")
 needs_fds = pytest.mark.skipif(not FDS.exists(), reason="open files are counted there")

@@ -11,17 +11,19 @@ from typing import Any
 
 import pytest
 
-from aiostreams.errors import LimitExceeded, StreamClosed
-from aiostreams.files.file import FileStream
-from aiostreams.streams.base import Stream
-from aiostreams.streams.hashing import HashStream
-from aiostreams.streams.iterable import IterStream
-from aiostreams.streams.memory import ByteStream
-from aiostreams.streams.sections import ChainStream, SliceStream
-from aiostreams.streams.transforms import (
+from aiostreams import (
+    ByteStream,
+    ChainStream,
+    FileStream,
+    HashStream,
+    IterStream,
+    LimitExceeded,
     LimitStream,
     ProgressStream,
     RateStream,
+    SliceStream,
+    Stream,
+    StreamClosed,
     TeeStream,
     Transform,
 )

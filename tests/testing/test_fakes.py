@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from aiostreams.streams.memory import ByteStream
+from aiostreams import ByteStream
 from aiostreams.testing import (
     DripStream,
     FailStream,

@@ -12,10 +12,7 @@ from typing import Any
 
 import pytest
 
-from aiostreams.errors import SizeMismatch
-from aiostreams.streams.base import Stream
-from aiostreams.streams.memory import ByteStream
-from aiostreams.streams.transforms import Transform
+from aiostreams import ByteStream, SizeMismatch, Stream, Transform
 from aiostreams.testing import LAWS, DripStream, check_stream
 from aiostreams.testing.laws import SAMPLE
 

@@ -8,8 +8,7 @@ from typing import Any
 
 import pytest
 
-from aiostreams import MemoryStorage, StoredObject, Stream
-from aiostreams.errors import InvalidKey, ObjectExists
+from aiostreams import InvalidKey, MemoryStorage, ObjectExists, StoredObject, Stream
 from aiostreams.storage.memory import _MemoryWriter
 from aiostreams.testing import check_storage
 from aiostreams.testing.storages import promise_11_prefixes_select

@@ -26,13 +26,16 @@ from hypothesis import strategies as st
 
 pytest.importorskip("msgspec", reason="needs the extra msgspec")
 
-from aiostreams.content.file import File
-from aiostreams.errors import InvalidContent
+from aiostreams import (
+    File,
+    FileRule,
+    FormField,
+    InvalidContent,
+    MemoryStorage,
+    StoredFile,
+)
 from aiostreams.multipart.received import ReceivedFile
-from aiostreams.storage.memory import MemoryStorage
-from aiostreams.uploads.formmodel import FormField, bind, file_rules, json_fields
-from aiostreams.uploads.rules import FileRule
-from aiostreams.uploads.stored import StoredFile
+from aiostreams.uploads.formmodel import bind, file_rules, json_fields
 
 T = TypeVar("T")
 

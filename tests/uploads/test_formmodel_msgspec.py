@@ -9,8 +9,8 @@ from typing import Annotated, assert_type
 
 import pytest
 
-from aiostreams.uploads.formmodel import FormField, bind, file_rules
-from aiostreams.uploads.stored import StoredFile
+from aiostreams import FormField, StoredFile
+from aiostreams.uploads.formmodel import bind, file_rules
 from tests.uploads.test_formmodel import Color, Item, errors_of
 
 pytest.importorskip("msgspec", reason="needs the extra msgspec")

@@ -17,8 +17,15 @@ import msgspec
 import openapi_spec_validator
 import pydantic
 
-from aiostreams import File, FileRule, FormField, KiB, StoredFile
-from aiostreams.uploads.openapi import body_schema, problem_responses
+from aiostreams import (
+    File,
+    FileRule,
+    FormField,
+    KiB,
+    StoredFile,
+    body_schema,
+    problem_responses,
+)
 
 
 @dataclasses.dataclass

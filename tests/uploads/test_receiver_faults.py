@@ -39,6 +39,7 @@ from aiostreams import (
     EncryptedStorage,
     FileRule,
     InvalidContent,
+    KiB,
     Limits,
     MemoryStorage,
     QuotaStorage,
@@ -49,7 +50,6 @@ from aiostreams import (
     receive,
     setup,
 )
-from aiostreams.limits import KiB
 from aiostreams.storage import disk as disk_module
 from aiostreams.storage import disk_draft as folders
 from aiostreams.storage import disk_draft as objectdraft

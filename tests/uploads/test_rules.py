@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from aiostreams.errors import InvalidContent, UnsupportedContent
-from aiostreams.uploads.rules import FileRule, call_file
+from aiostreams import FileRule, InvalidContent, UnsupportedContent
+from aiostreams.uploads.rules import call_file
 
 PNG = b"\x89PNG\r\n\x1a\n"
 

@@ -10,8 +10,8 @@ from aiohttp import ClientSession, web
 
 pytest.importorskip("msgspec", reason="needs the extra msgspec")
 
-from aiostreams import File, InvalidContent, setup
-from aiostreams.uploads.formmodel import FormField, bind
+from aiostreams import File, FormField, InvalidContent, setup
+from aiostreams.uploads.formmodel import bind
 from tests.servers import serving
 
 

@@ -20,6 +20,7 @@ from aiostreams import (
     BodyTimeout,
     ByteStream,
     File,
+    HTTPStream,
     InvalidContent,
     LengthRequired,
     LimitExceeded,
@@ -43,7 +44,6 @@ from aiostreams import (
     setup,
     stream_middleware,
 )
-from aiostreams.streams.http import HTTPStream
 from aiostreams.web.response import BodyResponse
 from aiostreams.web.state import body_of
 from tests.servers import CHUNKED, chunk, connected, post, serving

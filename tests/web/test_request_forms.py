@@ -19,10 +19,13 @@ import pytest
 from aiohttp import web
 
 from aiostreams import (
+    ByteStream,
     ClientGone,
     File,
+    FileStream,
     Form,
     HTTPStream,
+    IterStream,
     KiB,
     LimitExceeded,
     Limits,
@@ -43,10 +46,7 @@ from aiostreams import (
     respond,
     setup,
 )
-from aiostreams.files.file import FileStream
 from aiostreams.sansio.ranges import ByteRange
-from aiostreams.streams.iterable import IterStream
-from aiostreams.streams.memory import ByteStream
 from aiostreams.web.response import byteranges
 from tests.files.disks import descriptors
 from tests.multiparts import cut, form, plain

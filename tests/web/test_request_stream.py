@@ -18,12 +18,12 @@ from aiostreams import (
     Limits,
     Text,
     UnsupportedContent,
+    expect_continue,
     limit,
     open_stream,
     read_bytes,
     setup,
 )
-from aiostreams.web.expect import expect_continue
 from aiostreams.web.request_stream import ReadDeadline, RequestStream
 from aiostreams.web.state import body_of
 from tests.servers import CHUNKED, Raw, chunk, connected, post, serving

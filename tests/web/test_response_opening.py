@@ -10,9 +10,14 @@ from typing import Self
 
 import pytest
 
-from aiostreams.errors import ObjectNotFound, StorageError, StreamClosed, StreamError
-from aiostreams.files.file import FileStream
-from aiostreams.streams.base import Stream
+from aiostreams import (
+    FileStream,
+    ObjectNotFound,
+    StorageError,
+    Stream,
+    StreamClosed,
+    StreamError,
+)
 from aiostreams.web.response import open_source
 
 

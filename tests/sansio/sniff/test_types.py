@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from aiostreams.errors import UnsupportedContent
+from aiostreams import FileRule, UnsupportedContent
 from aiostreams.sansio.mediatype import guess_content_type
 from aiostreams.sansio.sniff.binary import BINARY_TYPES
 from aiostreams.sansio.sniff.markup import MARKUP_TYPES
@@ -28,7 +28,6 @@ from aiostreams.sansio.sniff.types import (
     resolve_type,
     sniff,
 )
-from aiostreams.uploads.rules import FileRule
 
 from .heads import HEADS, brand, database, ebml, mp3, office, ogg, ole, zipped
 

@@ -6,8 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from aiostreams import EncryptedStorage, MemoryLedger, QuotaStorage
-from aiostreams.storage.base import Storage
+from aiostreams import EncryptedStorage, MemoryLedger, QuotaStorage, Storage
 
 from .server import KINDS, storage_of
 

@@ -18,12 +18,12 @@ from aiostreams import (
     DiskStorage,
     MemoryStorage,
     ResumableUploads,
+    Storage,
     receive,
     resumable,
     setup,
     upload_of,
 )
-from aiostreams.storage.base import Storage
 from tests.servers import serving
 from tests.waiting import turns, until
 

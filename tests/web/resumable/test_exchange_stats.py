@@ -13,7 +13,14 @@ import pytest
 from aiohttp import web
 from yarl import URL
 
-from aiostreams import MemoryStorage, ResumableUploads, resumable, setup, sweep_uploads
+from aiostreams import (
+    MemoryStorage,
+    ResumableUploads,
+    Storage,
+    resumable,
+    setup,
+    sweep_uploads,
+)
 from aiostreams.stats import (
     BodyStats,
     UploadStats,
@@ -22,7 +29,6 @@ from aiostreams.stats import (
     opentelemetry_tracing,
     prometheus_stats,
 )
-from aiostreams.storage.base import Storage
 from aiostreams.web.resumable.service import APP_UPLOADS
 from tests.servers import connected, post, serving
 from tests.waiting import until

@@ -12,9 +12,12 @@ from aiohttp import web
 
 from aiostreams import (
     JSON,
+    HashStream,
     MemoryStorage,
     ResumableUploads,
+    Storage,
     StoredFile,
+    Stream,
     Text,
     limit,
     limits_of,
@@ -25,9 +28,6 @@ from aiostreams import (
     upload_of,
     wrap_body,
 )
-from aiostreams.storage.base import Storage
-from aiostreams.streams.base import Stream
-from aiostreams.streams.hashing import HashStream
 from tests.servers import serving
 
 from .server import Service, client, metadata

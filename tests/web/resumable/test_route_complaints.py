@@ -21,6 +21,7 @@ from aiostreams import (
     Limits,
     MemoryStorage,
     ObjectStorage,
+    Storage,
     StorageError,
     Text,
     read_bytes,
@@ -30,7 +31,6 @@ from aiostreams import (
     upload_of,
 )
 from aiostreams.resumable import engine
-from aiostreams.storage.base import Storage
 from tests.servers import connected, serving
 from tests.storage.buckets import Bucket, store_of
 from tests.waiting import until

@@ -15,13 +15,13 @@ from aiohttp import web
 from aiostreams import (
     JSON,
     Limits,
+    Storage,
     Text,
     read_form,
     read_json,
     receive,
     upload_of,
 )
-from aiostreams.storage.base import Storage
 from tests.servers import CHUNKED, Raw, chunk, connected, post, serving
 
 from .server import Answer, Service, chunked, client, metadata

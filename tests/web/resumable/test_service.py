@@ -17,8 +17,10 @@ from aiostreams import (
     JSON,
     DiskStorage,
     MemoryStorage,
+    MiB,
     ObjectStorage,
     ResumableUploads,
+    Storage,
     StorageError,
     receive,
     respond,
@@ -27,8 +29,7 @@ from aiostreams import (
     sweep_uploads,
     upload_of,
 )
-from aiostreams.limits import MiB
-from aiostreams.storage.base import STAGED, Storage
+from aiostreams.storage.base import STAGED
 from aiostreams.web.resumable import service as service_module
 from aiostreams.web.resumable.service import APP_UPLOADS
 from tests.servers import connected, post, serving

@@ -13,8 +13,7 @@ from typing import Any
 import pytest
 from aiohttp import web
 
-from aiostreams import JSON, Limits, Text, read_bytes, receive, upload_of
-from aiostreams.storage.base import Storage
+from aiostreams import JSON, Limits, Storage, Text, read_bytes, receive, upload_of
 from tests.servers import CHUNKED, chunk, connected, post, serving
 
 from .server import Client, Service, chunked, client, metadata

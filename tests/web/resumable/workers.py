@@ -30,6 +30,7 @@ from aiostreams import (
     MemoryStorage,
     ObjectStorage,
     ResumableUploads,
+    Storage,
     receive,
     respond,
     resumable,
@@ -39,7 +40,6 @@ from aiostreams import (
     upload_of,
 )
 from aiostreams.resumable import engine
-from aiostreams.storage.base import Storage
 from tests.storage.azurite import azure_store_of
 from tests.storage.buckets import store_of
 
