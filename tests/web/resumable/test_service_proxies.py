@@ -85,6 +85,11 @@ streaming = pytest.mark.parametrize(
 )
 
 
+async def without_its_name(_request: web.Request, response: Any) -> None:
+    """Caddy adds its own, and aiohttp's client in debug mode takes no two of them."""
+    response.headers.pop("Server", None)
+
+
 @contextlib.asynccontextmanager
 async def behind(
     name: str, folder: Path, service: Service
@@ -96,7 +101,9 @@ async def behind(
         pytest.skip(f"{proxy.program} is not installed")
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
-    async with serving(service.app()) as (host, inner):
+    app = service.app()
+    app.on_response_prepare.append(without_its_name)
+    async with serving(app) as (host, inner):
         ports = {"8080": str(port), "8081": str(inner)}
         for file, text in proxy.files.items():
             actual = re.sub(r"\b808[01]\b", lambda found: ports[found[0]], text)
