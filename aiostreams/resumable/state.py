@@ -110,7 +110,7 @@ class UploadBusy(StreamError):
 
     def __init__(self, message: str, retry_after: float, *, status: int = 423) -> None:
         super().__init__(message)
-        self.retry_after: float = retry_after
+        self.retry_after: float | None = retry_after
         self.status: int = status
 
 

@@ -231,7 +231,7 @@ async def check(
             try:
                 await go_on(uploads, witness, storage)
             except UploadBusy as busy:
-                await asyncio.sleep(busy.retry_after)
+                await asyncio.sleep(busy.retry_after or 0)
             else:
                 break
         assert 1 <= len(witness.ran) <= 2

@@ -172,7 +172,7 @@ async def has_run(uploads: Uploads, upload_id: str, storage: ObjectStorage) -> b
         # An answer that could not be kept was not given by one who is dead.
         return (await uploads.find(upload_id, anyone)).state.answer is not None
     except UploadBusy as busy:
-        await asyncio.sleep(busy.retry_after)
+        await asyncio.sleep(busy.retry_after or 0)
         return False
     except StorageError:
         return False
