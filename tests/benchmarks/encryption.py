@@ -49,7 +49,7 @@ async def encrypts(request: web.Request) -> web.Response:
 
 @aiostreams_app()
 async def stores(request: web.Request) -> web.Response:
-    return await _stored(request, _plain(), "stored")
+    return await _stored(request, _plain(), "not-encrypted")
 
 
 async def _by_hand(pieces: AsyncIterable[bytes], path: Path) -> int:
