@@ -56,17 +56,17 @@ def fuzzed() -> Iterator[Row]:
         yield f"random inputs to `{parser}` without a broken promise", f"{count:,}"
 
 
-def publish(rows: list[Row]) -> None:
-    table = "\n".join(
-        ["| what | figure |", "|---|---|", *(f"| {a} | {b} |" for a, b in rows)]
-    )
-    text = re.sub(
-        r"(<!-- figures -->\n).*?(<!-- end -->)",
-        lambda match: f"{match[1]}{table}\n\n{match[2]}",
+def publish(block: str, text: str) -> None:
+    """Write a block of the page: what stands between its two comments."""
+    page, count = re.subn(
+        rf"(<!-- {block} -->\n).*?(<!-- end -->)",
+        lambda match: f"{match[1]}{text}\n\n{match[2]}",
         PAGE.read_text(),
         flags=re.DOTALL,
     )
-    PAGE.write_text(text)
+    if count != 1:
+        raise ValueError(f"{PAGE.name} has {count} blocks {block!r}, expected 1")
+    PAGE.write_text(page)
 
 
 def main() -> int:
@@ -77,7 +77,8 @@ def main() -> int:
     for what, figure in rows:
         print(f"{what}: {figure}")
     if given.publish:
-        publish(rows)
+        lines = [f"| {what} | {figure} |" for what, figure in rows]
+        publish("figures", "\n".join(["| what | figure |", "|---|---|", *lines]))
     return 0
 
 

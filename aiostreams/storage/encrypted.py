@@ -70,21 +70,20 @@ _NO_TYPE: Final = hashlib.sha256().digest()
 class EncryptedStorage(WrappedStorage):
     """Objects that ``storage`` has encrypted: AES-256-GCM in chunks of 64 KiB.
 
-    Whoever has the storage can read neither the bytes nor change one of them unnoticed:
-    a flipped bit, a chunk that is missing, moved or another object's, and a content
-    type or metadata that were changed are a ``StorageError``. They can remove an
-    object, put an older version of it back, give it another's key, and see keys, sizes,
-    content types and metadata: these are not encrypted.
+    Someone who has access to the storage can neither read the bytes nor change them
+    unnoticed. A flipped bit, a missing or moved chunk, a chunk of another object, and
+    changed metadata or a changed content type are a ``StorageError``. Not detected are
+    an object that is removed, replaced by an older version, or stored under another
+    key. Keys, sizes, content types and metadata are not encrypted.
 
-    Each object has a data key of its own, which is encrypted with a master key. A new
-    master key is given in front of the old ones: it encrypts what is stored from then
-    on, the others are only for reading. :meth:`rewrap` gives an object over to the new
-    one.
+    Each object has its own data key, which is encrypted with a master key. Put a new
+    master key before the old ones: it is used for new objects, the others only for
+    reading. :meth:`rewrap` encrypts the data key of an older object with the new one.
 
-    A range is decrypted from the chunks it touches. ``open`` reads the header and the
-    last chunk, so that the size is known for certain, ``stat`` as well; ``list`` tells
-    the size that the length leaves, and neither content types nor metadata. ``copy``
-    and ``move`` are those of the storage. There are no URLs (``presign``).
+    Only the chunks that a range touches are decrypted. ``open`` and ``stat`` read the
+    header and the last chunk, which authenticate the size. ``list`` computes each size
+    from the stored length, and gives neither content types nor metadata. ``copy`` and
+    ``move`` are those of the storage. There are no URLs (``presign``).
 
     Extra ``encryption``.
 
@@ -106,7 +105,7 @@ class EncryptedStorage(WrappedStorage):
 
     @property
     def hidden(self) -> EncryptedStorage | None:
-        """The one beside it, for what no key of it can name; encrypted as well."""
+        """A storage for data that no key can name; encrypted as well."""
         hidden: Storage | None = getattr(self._storage, "hidden", None)
         return None if hidden is None else EncryptedStorage(hidden, self._given)
 

@@ -87,20 +87,20 @@ def _one_account(key: str) -> str:
 class QuotaStorage(WrappedStorage):
     """Objects in ``storage``, as long as their account has room for them.
 
-    An upload whose ``size`` is given reserves that at once, any other one as it grows.
-    Beyond the limit it is ``LimitExceeded`` (413), which says how much there would be,
-    and nothing of it is left. Of an object that replaces another one the difference
-    counts. Uploads side by side, in any number of processes with one ledger, never get
-    beyond the limit together. What is deleted is free at once.
+    An upload with a ``size`` reserves it at once, any other upload as it grows. An
+    upload that exceeds the limit is a ``LimitExceeded`` (413) and leaves nothing. When
+    an object replaces another one, only the difference counts. Concurrent uploads
+    cannot exceed the limit together, in any number of processes that share a ledger.
+    The bytes of a deleted object are free at once.
 
     A ledger that fails, or does not answer within ``timeout``, refuses uploads with a
     ``StorageError`` of 503. If that happens when an object is stored already, it is
     stored; its entry stays reserved, and is settled later.
 
-    What a killed process had reserved lapses after ``expires`` seconds. It is free when
-    an upload would be refused otherwise, or :meth:`sweep` is called. Should the ledger
-    count too much, because two processes have replaced or deleted one object at once,
-    :meth:`recount` mends that; it also counts objects that are older than their ledger.
+    The reservation of a killed process lapses after ``expires`` seconds. It is released
+    when an upload would be refused otherwise, or by :meth:`sweep`. The ledger can count
+    too much when two processes replace or delete one object at the same time;
+    :meth:`recount` corrects that, and counts objects that are older than the ledger.
 
     Keys below ``aiostreams-staged/`` are not counted, and neither are resumable uploads
     while they grow. Store by this storage alone: what others put there is not counted
@@ -143,7 +143,7 @@ class QuotaStorage(WrappedStorage):
 
     @property
     def hidden(self) -> Storage | None:
-        """The one beside the storage, where uploads grow that are not counted yet."""
+        """A storage for resumable uploads, which are not counted while they grow."""
         hidden: Storage | None = getattr(self._storage, "hidden", None)
         return hidden
 

@@ -27,11 +27,13 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 
 import aiohttp
 from yarl import URL
 
+from tests.quality import publish
 from tests.storage.seaweed import free_ports, serving_bucket, weed_binary
 
 from .traffic import KINDS, PATIENCE, Client, Kind, Ledger, Wrong, key_of
@@ -199,8 +201,9 @@ class Soak:
         received = sum(client.received for client in self.clients) >> 20
         ends = ", ".join(f"{n} by {name}" for name, n in sorted(self.ends.items()))
         yield ""
+        today = datetime.now(UTC)
         yield (
-            f"{self.seconds / 60:.0f} minutes; {sent:,} MiB up, {received:,} MiB down; "
+            f"{today:%Y-%m-%d}, {self.seconds / 60:.0f} minutes; {sent:,} MiB up, {received:,} MiB down; "
             f"workers ended: {ends or 'none'}; {len(self.ledger.files):,} files "
             f"checked at the end."
         )
@@ -277,7 +280,10 @@ async def soak(app: int, url: URL, given: argparse.Namespace) -> bool:
     await running.run(given.clients)
     await asyncio.sleep(EXPLAINED)  # the last worker that was ended has a successor
     faults = await running.settle()
-    print("\n".join(running.table()))
+    table = "\n".join(running.table())
+    print(table)
+    if given.publish:
+        publish("soak", table)
     for fault in faults:
         print(f"FAILED {fault}")
     failed = sum(tally.failed.total() for tally in running.tallies.values())
@@ -290,6 +296,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seconds", type=float, default=3600)
     parser.add_argument("--storage", choices=("seaweed", "disk"), default="seaweed")
+    parser.add_argument("--publish", action="store_true", help="into docs/quality.md")
     parser.add_argument("--workers", type=int, default=3)
     parser.add_argument("--clients", type=int, default=2, help="of each kind")
     parser.add_argument(
