@@ -9,9 +9,6 @@ import os
 import shutil
 import signal
 import stat
-import subprocess
-import sys
-import textwrap
 import threading
 import time
 from collections.abc import AsyncIterator
@@ -39,6 +36,7 @@ from aiostreams.storage import disk_draft as objectdraft
 from aiostreams.storage.disk_draft import ATTRIBUTE, ObjectDraft
 from tests.files import disks
 from tests.files.disks import Disk, Suspensions, descriptors
+from tests.forks import forks
 from tests.waiting import turns
 
 MEDIUM = os.urandom(300 * KiB)
@@ -858,49 +856,45 @@ async def test_close_during_a_write_discards(
 # -- a writer that is killed -------------------------------------------------------
 
 
+WRITER = """
+import asyncio
+from aiostreams import DiskStorage
+
+def main(root):
+    asyncio.run(use(root))
+
+async def use(root):
+    storage = DiskStorage(root, sweep_after=None)
+    while True:
+        for k in range(8):
+            async with await storage.create(
+                f"a/{k}/o", metadata={"k": str(k)}, overwrite=True
+            ) as stream:
+                for _ in range(5):
+                    await stream.write(bytes([k]) * 70_000)
+            print(k, flush=True)
+"""
+
+
 @pytest.mark.slow
-@pytest.mark.timeout(120)
 async def test_killed_writer_leaves_whole_objects_and_sweepable_temporaries(
     root: Path,
 ) -> None:
-    script = textwrap.dedent("""
-        import asyncio, sys
-        from aiostreams import DiskStorage
-
-        async def use():
-            storage = DiskStorage(sys.argv[1], sweep_after=None)
-            print("go", flush=True)
-            while True:
-                for k in range(8):
-                    async with await storage.create(
-                        f"a/{k}/o", metadata={"k": str(k)}, overwrite=True
-                    ) as stream:
-                        for _ in range(5):
-                            await stream.write(bytes([k]) * 70_000)
-
-        asyncio.run(use())
-    """)
-    top = Path(disk_module.__file__).parents[2]
     left = 0
-    for turn in range(25):
-        process = subprocess.Popen(
-            [sys.executable, "-c", script, str(root)],
-            stdout=subprocess.PIPE,
-            cwd=top,
-            env={**os.environ, "PYTHONPATH": str(top)},
-        )
-        assert process.stdout is not None
-        await asyncio.to_thread(process.stdout.readline)
-        await asyncio.sleep(0.01 + turn * 0.0013)
-        process.send_signal(signal.SIGKILL)
-        process.wait()
-        process.stdout.close()
-        storage = DiskStorage(root, sweep_after=None)
-        async for found in storage.list():
-            k = int(found.metadata["k"])
-            assert found.key == f"a/{k}/o"
-            assert await load(storage, found.key) == bytes([k]) * 350_000
-        left += await storage.sweep(-10)
-        assert all(p.name == "o" for p in root.rglob("*") if p.is_file())
-        assert all(any(p.iterdir()) for p in root.rglob("*") if p.is_dir())
+    with forks(WRITER) as writers:
+        for turn in range(25):
+            writer = writers.start(root)
+            # From then on it is writing all the time.
+            assert writers.line() == "0\n"
+            await asyncio.sleep(turn * 0.0013)
+            os.kill(writer, signal.SIGKILL)
+            assert writers.ended() == -signal.SIGKILL
+            storage = DiskStorage(root, sweep_after=None)
+            async for found in storage.list():
+                k = int(found.metadata["k"])
+                assert found.key == f"a/{k}/o"
+                assert await load(storage, found.key) == bytes([k]) * 350_000
+            left += await storage.sweep(-10)
+            assert all(p.name == "o" for p in root.rglob("*") if p.is_file())
+            assert all(any(p.iterdir()) for p in root.rglob("*") if p.is_dir())
     assert left > 0

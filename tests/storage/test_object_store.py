@@ -8,6 +8,7 @@ import http.client
 import itertools
 import os
 import re
+import signal
 import subprocess
 import sys
 import textwrap
@@ -39,6 +40,7 @@ from aiostreams.storage import object_writer as objectwriter
 from aiostreams.storage import obstore as client
 from aiostreams.storage.object_writer import part_plan
 from tests.files.disks import Suspensions
+from tests.forks import forks
 
 from .buckets import Bucket, store_of
 from .faults import Fault, FaultProxy
@@ -840,69 +842,70 @@ def test_forked_child_gets_an_error_instead_of_hanging() -> None:
     assert done.returncode == 7, done.stderr
 
 
-@pytest.mark.slow
-@pytest.mark.timeout(120)
-def test_interpreter_exits_cleanly_after_a_request(seaweed: int) -> None:
-    """Without a moment at the end, about one script in eight aborts (SIGABRT)."""
-    script = """
-        import asyncio, sys
-        from tests.storage.buckets import store_of
-        from aiostreams import ObjectStorage
+LEAVER = """
+import asyncio, obstore.store
+from tests.storage.buckets import store_of
+from aiostreams import ObjectStorage
 
-        async def use():
-            storage = ObjectStorage(store_of(int(sys.argv[1])))
-            async with await storage.create(f"exit/{sys.argv[2]}", overwrite=True) as s:
-                await s.write(bytes(9 << 20))
-            stream = await storage.open(f"exit/{sys.argv[2]}")
-            await stream.read(10)  # and neither closed, nor the storage
+def main(port, key):
+    asyncio.run(use(port, key))
 
-        asyncio.run(use())
-    """
-    done = [run(script, seaweed, k) for k in range(20)]
-    assert [(d.returncode, d.stderr) for d in done if d.returncode] == []
+async def use(port, key):
+    storage = ObjectStorage(store_of(port))
+    async with await storage.create(key, overwrite=True) as sink:
+        await sink.write(bytes(9 << 20))
+    stream = await storage.open(key)
+    await stream.read(10)  # and neither closed, nor the storage
+"""
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(120)
-def test_killed_writer_leaves_no_object(bucket: Bucket) -> None:
-    script = """
-        import asyncio, os, sys, signal, threading, time
-        from tests.storage.buckets import store_of
-        from aiostreams import ObjectStorage
+def test_interpreter_exits_cleanly_after_a_request(bucket: Bucket) -> None:
+    """Without a moment at the end, about one in eight aborts (SIGABRT)."""
+    with forks(LEAVER) as leavers:
+        for k in range(20):
+            leavers.start(bucket.port, f"exit/{k}")
+            assert leavers.ended() == 0
 
-        async def use():
-            storage = ObjectStorage(store_of(int(sys.argv[1])), part_size=5 << 20)
-            threading.Timer(
-                float(sys.argv[2]), lambda: os.kill(os.getpid(), signal.SIGKILL)
-            ).start()
-            while True:
-                async with await storage.create("o") as stream:
-                    for _ in range(12):
-                        await stream.write(bytes(1 << 20))
-                await storage.delete("o")
 
-        asyncio.run(use())
-    """
-    for k in range(12):
-        assert run(script, bucket.port, 0.05 + k * 0.023).returncode == -9
+WRITER = """
+import asyncio, obstore.store
+from tests.storage.buckets import store_of
+from aiostreams import ObjectStorage
 
-        async def check() -> None:
-            # The server may still be at work on what it was asked for last.
-            await asyncio.sleep(0.5)
-            storage = storage_at(bucket.port)
-            try:
-                assert len(await load(storage, "o")) == 12 * MiB
-                await storage.delete("o")
-            except ObjectNotFound:
-                pass
-            assert [o.key async for o in storage.list()] == []
-            await storage.sweep(-10)
-            await storage.close()
+def main(port, key):
+    asyncio.run(use(port, key))
 
-        asyncio.run(check())
-        assert bucket.names() == []
-        # Open uploads are for the bucket's lifecycle rule.
-        bucket.clear()
+async def use(port, key):
+    storage = ObjectStorage(store_of(port), part_size=5 << 20)
+    print("begun", flush=True)
+    while True:
+        async with await storage.create(key) as sink:
+            for _ in range(12):
+                await sink.write(bytes(1 << 20))
+        await storage.delete(key)
+"""
+
+
+@pytest.mark.slow
+async def test_killed_writer_leaves_no_object(bucket: Bucket) -> None:
+    with forks(WRITER) as writers:
+        for k in range(12):
+            writer = writers.start(bucket.port, f"o/{k}")
+            assert writers.line() == "begun\n"
+            await asyncio.sleep(0.02 + k * 0.023)
+            os.kill(writer, signal.SIGKILL)
+            assert writers.ended() == -signal.SIGKILL
+    # The server may still be at work on what it was asked for last.
+    await asyncio.sleep(0.5)
+    storage = storage_at(bucket.port)
+    async for found in storage.list():
+        assert len(await load(storage, found.key)) == 12 * MiB
+        await storage.delete(found.key)
+    await storage.sweep(-10)
+    await storage.close()
+    assert bucket.names() == []
+    # Open uploads are for the bucket's lifecycle rule.
 
 
 @pytest.mark.slow
