@@ -16,6 +16,8 @@ from pathlib import Path
 
 __all__ = ["Forks", "forks"]
 
+ROOT = Path(__file__).parents[1]
+
 # Comes after the code of the test. It starts no thread, so that it can fork.
 _PARENT = """
 def _serve():
@@ -63,7 +65,7 @@ def forks(code: str, folder: Path | None = None) -> Iterator[Forks]:
     A child that returns from there ends as any interpreter does; it is killed at the
     end if it has not.
     """
-    environ = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    environ = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), *sys.path])}
     parent = subprocess.Popen(
         [sys.executable, "-c", code + _PARENT],
         stdin=subprocess.PIPE,

@@ -48,6 +48,7 @@ from tests.files.disks import (
     no_leak,
     temporaries,
 )
+from tests.forks import forks
 from tests.waiting import turns, until
 
 OLD = b"old content"
@@ -1125,35 +1126,33 @@ async def test_readers_see_old_or_new_and_nothing_between(path: Path) -> None:
 
 
 KILLED = """
-import asyncio, sys
+import asyncio
 from aiostreams.files.file import FileStream
-async def main():
+def main(path):
+    asyncio.run(write(path))
+async def write(path):
     n = 0
     while True:
         n = n % 9 + 1
-        async with FileStream(sys.argv[1], "wb", fsync=n % 2 == 0) as stream:
+        async with FileStream(path, "wb", fsync=n % 2 == 0) as stream:
             for _ in range(n * 20):
                 await stream.write(bytes([n]) * 30_000)
         print(n, flush=True)
-asyncio.run(main())
 """
 
 
-@pytest.mark.slow
 def test_killed_at_any_point_leaves_a_whole_file(path: Path) -> None:
-    for n in range(8):
-        process = subprocess.Popen(
-            [sys.executable, "-c", KILLED, str(path)], stdout=subprocess.PIPE
-        )
-        assert process.stdout is not None
-        process.stdout.readline()
-        time.sleep(0.0137 * n)
-        process.send_signal(signal.SIGKILL)
-        process.communicate()
-        data = path.read_bytes()
-        assert data == bytes([data[0]]) * (data[0] * 600_000)
-        others = {p.name for p in path.parent.iterdir()} - {path.name}
-        assert others == set(temporaries(path.parent))
+    with forks(KILLED) as writers:
+        for n in range(8):
+            writer = writers.start(path)
+            assert writers.line() == "1\n"
+            time.sleep(0.0137 * n)
+            os.kill(writer, signal.SIGKILL)
+            assert writers.ended() == -signal.SIGKILL
+            data = path.read_bytes()
+            assert data == bytes([data[0]]) * (data[0] * 600_000)
+            others = {p.name for p in path.parent.iterdir()} - {path.name}
+            assert others == set(temporaries(path.parent))
 
 
 FORKED = """

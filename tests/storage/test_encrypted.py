@@ -7,8 +7,7 @@ import hashlib
 import json
 import os
 import random
-import subprocess
-import sys
+import signal
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
@@ -41,6 +40,7 @@ from aiostreams import (
 from aiostreams.storage import encrypted
 from aiostreams.testing import check_stream
 from tests.docs.page import ROOT, Page
+from tests.forks import forks
 from tests.servers import connected, post, serving
 
 pytest.importorskip("cryptography", reason="needs the extra encryption")
@@ -947,10 +947,14 @@ async def test_changed_objects_are_500_or_a_broken_connection(
 
 
 WORKER = """
-import asyncio, random, sys
+import asyncio, random
+import cryptography.hazmat.primitives.ciphers.aead
 from aiostreams import DiskStorage, EncryptedStorage
 
-async def main(seed):
+def main(seed):
+    asyncio.run(work(seed))
+
+async def work(seed):
     chance = random.Random(seed)
     storage = EncryptedStorage(DiskStorage("root"), {"2026": bytes(range(32))})
     async def upload(number):
@@ -960,39 +964,28 @@ async def main(seed):
     print("begun", flush=True)
     for turn in range(10_000):
         await asyncio.gather(*(upload(10 * turn + n) for n in range(10)))
-
-asyncio.run(main(int(sys.argv[1])))
 """
 
 
 @pytest.mark.slow
 async def test_a_process_that_is_killed_leaves_complete_objects(tmp_path: Path) -> None:
     chance = random.Random(1)
-    for turn in range(5):
-        process = subprocess.Popen(
-            [sys.executable, "-c", WORKER, str(turn)],
-            cwd=tmp_path,
-            stdout=subprocess.PIPE,
-            env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
-        )
-        try:
-            assert process.stdout is not None
-            assert await asyncio.to_thread(process.stdout.readline) == b"begun\n"
+    with forks(WORKER, tmp_path) as workers:
+        for turn in range(5):
+            worker = workers.start(turn)
+            assert workers.line() == "begun\n"
             await asyncio.sleep(chance.random() * 0.5)
-        finally:
-            process.kill()
-            process.wait()
-            assert process.stdout is not None
-            process.stdout.close()
-        storage = EncryptedStorage(DiskStorage(tmp_path / "root"), MASTER)
-        await storage.sweep(older_than=-1)
-        assert list(tmp_path.rglob(".aiostreams-*")) == []
-        async for stored in storage.list():
-            async with await storage.open(stored.key) as stream:
-                assert stream.size == stored.size
-                while piece := await stream.readany():
-                    assert not any(piece)
-            await storage.delete(stored.key)
+            os.kill(worker, signal.SIGKILL)
+            assert workers.ended() == -signal.SIGKILL
+            storage = EncryptedStorage(DiskStorage(tmp_path / "root"), MASTER)
+            await storage.sweep(older_than=-1)
+            assert list(tmp_path.rglob(".aiostreams-*")) == []
+            async for stored in storage.list():
+                async with await storage.open(stored.key) as stream:
+                    assert stream.size == stored.size
+                    while piece := await stream.readany():
+                        assert not any(piece)
+                await storage.delete(stored.key)
 
 
 async def test_a_taken_key_is_refused_as_ever() -> None:

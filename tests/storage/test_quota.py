@@ -8,14 +8,12 @@ import json
 import os
 import random
 import signal
-import subprocess
-import sys
 from collections.abc import (
-    AsyncIterator,
     Awaitable,
     Callable,
     Collection,
     Iterable,
+    Iterator,
     Sequence,
 )
 from pathlib import Path
@@ -53,7 +51,7 @@ from aiostreams.testing.storages import (
     PROMISES,
     promise_14_a_cancelled_create_stores_nothing,
 )
-from tests.docs.page import ROOT
+from tests.forks import Forks, forks
 from tests.servers import connected, post, serving
 
 from .buckets import Bucket, store_of
@@ -761,14 +759,19 @@ async def test_a_slow_upload_keeps_what_it_has_reserved(
 
 
 WORKER = """
-import asyncio, random, sys
+import asyncio, contextlib, random
+with contextlib.suppress(ImportError):
+    import cryptography.hazmat.primitives.ciphers.aead, obstore.store
 from guide_ledger import SQLiteLedger
 from aiostreams import (
     DiskStorage, EncryptedStorage, LimitExceeded, ObjectStorage, QuotaStorage
 )
 from tests.storage.buckets import store_of
 
-async def main(seed, port):
+def main(seed, port):
+    asyncio.run(work(seed, port))
+
+async def work(seed, port):
     chance = random.Random(seed)
     inner = DiskStorage("root")
     if port:
@@ -789,36 +792,34 @@ async def main(seed, port):
     print("begun", flush=True)
     for turn in range(1000):
         await asyncio.gather(*(upload(f"{turn}-{n}") for n in range(10)))
-
-asyncio.run(main(int(sys.argv[1]), int(sys.argv[2])))
 """
 
 
-@contextlib.asynccontextmanager
-async def workers(folder: Path, seeds: Iterable[int], port: int) -> AsyncIterator[None]:
-    """Run some, and kill them in the end."""
-    (folder / "guide_ledger.py").write_text(GUIDE)
-    processes = [
-        subprocess.Popen(
-            [sys.executable, "-c", WORKER, str(seed), str(port)],
-            cwd=folder,
-            stdout=subprocess.PIPE,
-            env={**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), *sys.path])},
-        )
-        for seed in seeds
+@contextlib.contextmanager
+def running(
+    parents: Sequence[Forks], seeds: Iterable[int], port: int
+) -> Iterator[None]:
+    """Run a worker of each, and kill them in the end."""
+    pids = [
+        parent.start(seed, port) for parent, seed in zip(parents, seeds, strict=True)
     ]
     try:
-        for process in processes:
-            assert process.stdout is not None
-            line = await asyncio.to_thread(process.stdout.readline)
-            assert line == b"begun\n"
+        for parent in parents:
+            assert parent.line() == "begun\n"
         yield
     finally:
-        for process in processes:
-            process.send_signal(signal.SIGKILL)
-            process.wait()
-            assert process.stdout is not None
-            process.stdout.close()
+        for pid in pids:
+            os.kill(pid, signal.SIGKILL)
+        for parent in parents:
+            parent.ended()
+
+
+@pytest.fixture
+def workers(tmp_path: Path) -> Iterator[list[Forks]]:
+    """Three that can run side by side."""
+    (tmp_path / "guide_ledger.py").write_text(GUIDE)
+    with contextlib.ExitStack() as stack:
+        yield [stack.enter_context(forks(WORKER, tmp_path)) for _ in range(3)]
 
 
 async def come_true(storage: QuotaStorage, ledger: Any) -> None:
@@ -839,7 +840,9 @@ async def total_of(storage: QuotaStorage) -> int:
 
 @pytest.mark.slow
 @pytest.mark.timeout(180)
-async def test_processes_that_are_killed_leave_nothing_reserved(tmp_path: Path) -> None:
+async def test_processes_that_are_killed_leave_nothing_reserved(
+    tmp_path: Path, workers: list[Forks]
+) -> None:
     """Three processes share a quota and are killed anywhere; it holds all the time."""
     ledger, root = sqlite_ledger(tmp_path), tmp_path / "root"
 
@@ -852,7 +855,7 @@ async def test_processes_that_are_killed_leave_nothing_reserved(tmp_path: Path) 
 
     chance = random.Random(3)
     for turn in range(6):
-        async with workers(tmp_path, range(3 * turn, 3 * turn + 3), 0):
+        with running(workers, range(3 * turn, 3 * turn + 3), 0):
             for _ in range(3):
                 await asyncio.sleep(chance.random() * 0.4)
                 with contextlib.suppress(FileNotFoundError):  # deleted meanwhile
@@ -871,7 +874,7 @@ async def test_processes_that_are_killed_leave_nothing_reserved(tmp_path: Path) 
 @pytest.mark.slow
 @pytest.mark.timeout(180)
 async def test_two_workers_that_are_killed_on_one_bucket(
-    tmp_path: Path, bucket: Bucket
+    tmp_path: Path, workers: list[Forks], bucket: Bucket
 ) -> None:
     """Encrypted and counted; what is there is complete, and no more than may be."""
     pytest.importorskip("cryptography", reason="needs the extra encryption")
@@ -880,7 +883,7 @@ async def test_two_workers_that_are_killed_on_one_bucket(
     async with QuotaStorage(inner, ledger, limit=1_000_000) as storage:
         chance = random.Random(4)
         for turn in range(3):
-            async with workers(tmp_path, (2 * turn, 2 * turn + 1), bucket.port):
+            with running(workers[:2], (2 * turn, 2 * turn + 1), bucket.port):
                 for _ in range(3):
                     await asyncio.sleep(chance.random() * 0.4)
                     assert await total_of(storage) <= 1_000_000
