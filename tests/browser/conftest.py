@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
+import pytest_asyncio
 
 # Starting it takes a second or two; longer on a machine that is busy.
 SECONDS = 120
@@ -20,11 +21,13 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if "page" in getattr(item, "fixturenames", ()):
             item.add_marker(pytest.mark.timeout(SECONDS))
+            # The event loop that the browser was started in; their fixtures say so too.
+            item.add_marker(pytest.mark.asyncio(loop_scope="session"), append=False)
 
 
-@pytest.fixture
-async def page() -> AsyncIterator[Any]:
-    """A page of a browser that was started for this test."""
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def browser() -> AsyncIterator[Any]:
+    """One for all tests: to start it costs a second."""
     playwright = pytest.importorskip(
         "playwright.async_api", reason="playwright is not installed"
     )
@@ -36,6 +39,16 @@ async def page() -> AsyncIterator[Any]:
             executable_path=chromium, args=["--no-sandbox", "--disable-dev-shm-usage"]
         )
         try:
-            yield await browser.new_page()
+            yield browser
         finally:
             await browser.close()
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def page(browser: Any) -> AsyncIterator[Any]:
+    """A page that shares nothing with those of other tests."""
+    try:
+        yield await browser.new_page()
+    finally:
+        for context in browser.contexts:
+            await context.close()

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import pytest_asyncio
 
 from aiostreams import MiB, ObjectStorage
 from example_app.app import Settings, create_app
@@ -22,7 +23,7 @@ from .test_example_app import SUN, TEXT, file
 MOST = 20 * MiB
 
 
-@pytest.fixture
+@pytest_asyncio.fixture(loop_scope="session")
 async def opened(page: Any, bucket: Bucket) -> AsyncIterator[Any]:
     """The page of an app that takes images and text, into a bucket."""
     settings = Settings(max_file=MOST, accept=frozenset({"image/*", "text/plain"}))

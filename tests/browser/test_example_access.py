@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import pytest_asyncio
 
 from aiostreams import DiskStorage, MiB
 from example_app.app import Settings, create_app
@@ -26,7 +27,7 @@ PNG = bytes.fromhex(
 )
 
 
-@pytest.fixture
+@pytest_asyncio.fixture(loop_scope="session")
 async def address(tmp_path: Path) -> AsyncIterator[str]:
     root = tmp_path / "root"
     root.mkdir()

@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
-import pytest
+import pytest_asyncio
 
 from aiostreams import DiskStorage, MiB
 from example_app.app import Settings, create_app
@@ -37,7 +37,7 @@ SUN = png()
 TEXT = b"a few words\n" * 1000
 
 
-@pytest.fixture
+@pytest_asyncio.fixture(loop_scope="session")
 async def opened(page: Any, tmp_path: Path) -> AsyncIterator[Any]:
     """The page of an app that takes images and text; it must not complain."""
     settings = Settings(

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import aiohttp
-import pytest
+import pytest_asyncio
 from aiohttp import web
 
 from aiostreams import DiskStorage, MiB
@@ -52,7 +52,7 @@ class Server:
             assert response.status == 201
 
 
-@pytest.fixture
+@pytest_asyncio.fixture(loop_scope="session")
 async def server(tmp_path: Path, unused_tcp_port: int) -> AsyncIterator[Server]:
     server = Server(tmp_path / "root", unused_tcp_port)
     await server.start()

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import pytest_asyncio
 
 from aiostreams import DiskStorage, MiB
 from example_app.app import Settings, create_app
@@ -40,7 +41,7 @@ def film(tmp_path: Path) -> Path:
     return path
 
 
-@pytest.fixture
+@pytest_asyncio.fixture(loop_scope="session")
 async def line(tmp_path: Path) -> AsyncIterator[Line]:
     app = create_app(DiskStorage(tmp_path / "root"), Settings(max_file=64 * MiB))
     async with (

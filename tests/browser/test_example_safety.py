@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import aiohttp
-import pytest
+import pytest_asyncio
 from aiohttp import web
 
 from aiostreams import DiskStorage, MiB
@@ -52,7 +52,7 @@ class Site:
     inline: bool = False
 
 
-@pytest.fixture
+@pytest_asyncio.fixture(loop_scope="session")
 async def site(tmp_path: Path) -> AsyncIterator[Site]:
     found = Site()
     app = create_app(DiskStorage(tmp_path / "root"), Settings(max_file=MiB))

@@ -346,15 +346,23 @@ def zeros() -> Iterator[bytes]:
     yield bytes(LARGE % MiB)
 
 
+@pytest.fixture
+def memory(tmp_path: Path) -> Iterator[Path]:
+    """A folder where a file of 4 GiB of zeros costs nothing, if there is one."""
+    there = Path("/dev/shm")
+    with tempfile.TemporaryDirectory(dir=there if there.exists() else tmp_path) as made:
+        yield Path(made)
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(400)
 @pytest.mark.parametrize("way", ["stored", "deflated"])
-async def test_one_member_beyond_4_gib(way: str, tmp_path: Path) -> None:
+async def test_one_member_beyond_4_gib(way: str, memory: Path) -> None:
     """And one behind it, that begins beyond 4 GiB where the first one is stored."""
-    hole = tmp_path / "hole"
+    hole = memory / "hole"
     with hole.open("wb") as file:
         file.truncate(LARGE)
-    path = tmp_path / "large.zip"
+    path = memory / "large.zip"
     large: Any = ZipMember("large", hole)
     if way == "deflated":
         large = ZipMember("large", IterStream(zeros()), compress=True)
@@ -368,13 +376,17 @@ async def test_one_member_beyond_4_gib(way: str, tmp_path: Path) -> None:
         with zipfile.ZipFile(path) as found:
             assert found.getinfo("large").file_size == LARGE
             assert found.read("after") == b"a"
-        if (bsdtar := shutil.which("bsdtar")) is not None:
-            assert f"{LARGE}" in run(bsdtar, "-tvf", path, cwd=tmp_path)
-        # It reads all bytes, and takes some seconds for that.
-        seven, unzip = shutil.which("7zz"), shutil.which("unzip")
-        if seven is not None:
-            assert "Everything is Ok" in run(seven, "t", path, cwd=tmp_path)
+        bsdtar, seven = shutil.which("bsdtar"), shutil.which("7zz")
+        unzip = shutil.which("unzip")
+        if bsdtar is not None:
+            assert f"{LARGE}" in run(bsdtar, "-tvf", path, cwd=memory)
+        # All bytes, by whoever is fastest: the others take up to 20 seconds.
+        if bsdtar is not None and way == "deflated":
+            command = [bsdtar, "-xOf", path]
+            subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+        elif seven is not None:
+            assert "Everything is Ok" in run(seven, "t", path, cwd=memory)
         elif unzip is not None:
-            assert "No errors detected" in run(unzip, "-t", path, cwd=tmp_path)
+            assert "No errors detected" in run(unzip, "-t", path, cwd=memory)
 
     await asyncio.to_thread(read)

@@ -56,6 +56,7 @@ from aiostreams.web.wrap_body import KeptBody
 from tests.files.disks import Disk, descriptors, install
 from tests.multiparts import form, plain
 from tests.servers import CHUNKED, Raw, chunk, connected, post, serving
+from tests.waiting import until
 
 Make = Callable[[Stream], Stream]
 Read = Callable[[web.Request], Awaitable[Any]]
@@ -997,13 +998,8 @@ async def test_what_is_kept_is_gone_with_the_request(tmp_path: Path) -> None:
             await raw.send(post(DATA, path=path))
             assert (await raw.response())[2] == DATA
             await until(lambda: all(stream.closed for stream in streams))
-            assert descriptors() == before
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(5):
-        while not condition():
-            await asyncio.sleep(0)
+            # The file is closed by a thread.
+            await until(lambda: descriptors() == before)
 
 
 @pytest.mark.parametrize("law", LAWS, ids=lambda law: law.__name__)
