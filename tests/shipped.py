@@ -87,7 +87,9 @@ class Environment:
     def install(self, *requirements: str | Path) -> None:
         pip: list[str | Path]
         pip = [sys.executable, "-m", "pip", "--python", self.python, "install"]
-        run([*pip, "--quiet", "--disable-pip-version-check", *requirements])
+        # Compiled is what gets imported, and no more: browsers' drivers are large.
+        quiet = ["--quiet", "--disable-pip-version-check", "--no-compile"]
+        run([*pip, *quiet, *requirements])
 
     def packages(self) -> str:
         """The versions that count, for a report."""
@@ -124,11 +126,12 @@ class Environment:
 
 
 def clean_environ() -> dict[str, str]:
-    """The environment without what would lead imports elsewhere."""
+    """The environment without what would lead imports elsewhere, or watches them."""
+    watching = ("PYTHONASYNCIODEBUG", "COV_", "COVERAGE_")
     return {
         name: value
         for name, value in os.environ.items()
-        if not name.startswith(("PYTHONPATH", "COV_", "COVERAGE_"))
+        if not name.startswith(("PYTHONPATH", *watching))
     }
 
 

@@ -211,17 +211,26 @@ def told(output: str) -> dict[str, str]:
     return {name: digest for name, digest in pairs if not name.endswith("/")}
 
 
+@pytest.fixture(scope="module")
+def java(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
+    """How to run the program; a JRE alone compiles nothing."""
+    java, javac = installed("java"), installed("javac")
+    folder = tmp_path_factory.mktemp("java")
+    (folder / "Read.java").write_text(JAVA)
+    run(javac, "Read.java", cwd=folder)
+    return [java, "-cp", str(folder), "Read"]
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("way", ["file", "front"])
-def test_java(way: str, kind: str, packed: Path, tmp_path: Path) -> None:
+def test_java(
+    way: str, kind: str, packed: Path, tmp_path: Path, java: list[str]
+) -> None:
     """Its ZipInputStream goes from the front and takes no stored ones with descriptors.
 
     That is so whatever stands in the local header; with a known CRC-32 there is none.
     """
-    java = installed("java")
-    installed("javac")  # a JRE alone compiles nothing
-    (tmp_path / "Read.java").write_text(JAVA)
-    command = [java, str(tmp_path / "Read.java"), way, str(packed)]
+    command = [*java, way, str(packed)]
     if way == "front" and kind in {"described", "unknown"}:
         done = subprocess.run(command, capture_output=True, timeout=120, check=False)
         # Newer ones may have learned it.
@@ -382,7 +391,7 @@ async def test_one_member_beyond_4_gib(way: str, memory: Path) -> None:
             assert f"{LARGE}" in run(bsdtar, "-tvf", path, cwd=memory)
         # All bytes, by whoever is fastest: the others take up to 20 seconds.
         if bsdtar is not None and way == "deflated":
-            command = [bsdtar, "-xOf", path]
+            command = (bsdtar, "-xOf", path)
             subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
         elif seven is not None:
             assert "Everything is Ok" in run(seven, "t", path, cwd=memory)
