@@ -180,16 +180,19 @@ class Draft:
         write_all(self._fd, chunks)
 
     def _create(self) -> None:
-        self._directory = os.open(
+        self._directory = self._open_directory()
+        self._replaced()
+        temporary = TEMPORARY_PREFIX + secrets.token_hex(16)
+        self._fd = self._open(temporary)
+        self._temporary = temporary
+
+    def _open_directory(self) -> int:
+        return os.open(
             self._folder or ".",
             # Only a directory that was opened for reading can be synced.
             _DIRECTORY | os.O_RDONLY if self._fsync else _SEARCH,
             dir_fd=self._dir_fd,
         )
-        self._replaced()
-        temporary = TEMPORARY_PREFIX + secrets.token_hex(16)
-        self._fd = self._open(temporary)
-        self._temporary = temporary
 
     def _open(self, temporary: str) -> int:
         mode = self._first_mode()

@@ -409,10 +409,10 @@ class Storage(ABC):
         return False
 
     async def put_several(self, objects: Sequence[SmallObject]) -> None:
-        """Store several objects at once, in place of any there are.
+        """Store several objects at once, whose keys are random, so that none is taken.
 
         Should it fail, or be cancelled, some are stored and others are not: whoever
-        calls it removes all.
+        calls it removes all. It returns, or raises, when nothing is under way any more.
 
         Raises:
             NotImplementedError: this storage takes one after the other.

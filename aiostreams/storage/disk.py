@@ -284,7 +284,7 @@ class DiskStorage(Storage):
         return kind.put is DiskStorage.put and kind.put_known is DiskStorage.put_known
 
     async def put_several(self, objects: Sequence[SmallObject]) -> None:
-        """Store several objects in one trip to a thread, in place of any there are.
+        """Store several new objects in one trip to a thread.
 
         Should it fail, or be cancelled, some are stored and others are not: whoever
         calls it removes all.
@@ -296,6 +296,7 @@ class DiskStorage(Storage):
         for key, _, digests, content_type, metadata in objects:
             draft = self._draft(key, content_type, metadata, overwrite=True)
             draft.digests = digests
+            draft.new = True
             drafts.append(draft)
 
         def store() -> None:
@@ -698,6 +699,8 @@ def _describe(key: str, found: os.stat_result, attributes: Attributes) -> Stored
     )
 
 
+# json.dumps() makes an encoder for each call that is not as usual.
+_write_json = json.JSONEncoder(ensure_ascii=False).encode
 _DIGEST = re.compile("(?:[0-9a-f]{2})+")
 # What a file system says that keeps no attributes, or none of this file.
 _NO_ATTRIBUTES = REFUSALS | {errno.ENODATA, errno.EACCES}
@@ -732,7 +735,7 @@ def encode_attributes(
     if digests:
         kept["digests"] = digests
         kept["version"] = version
-    return json.dumps(kept, ensure_ascii=False).encode() if kept else b""
+    return _write_json(kept).encode() if kept else b""
 
 
 def decode_attributes(fd: int) -> Attributes:

@@ -43,6 +43,8 @@ from aiostreams.files.draft import (
 )
 from aiostreams.files.file import FileStream, FileWriter
 from aiostreams.files.reading import OpenFile
+from aiostreams.files.writing import write_all
+from aiostreams.limits import KiB
 from aiostreams.streams.base import Stream
 from aiostreams.streams.threads import ThreadCall
 
@@ -69,6 +71,8 @@ ATTRIBUTE = "user.aiostreams"
 
 # What a file system says that has no room for so large an attribute.
 _NO_ROOM = frozenset({errno.ENOSPC, errno.E2BIG, errno.ERANGE})
+# What is written in one call, without asking where the file stands.
+_ONE_WRITE = 64 * KiB
 # How often a folder may vanish before the temporary file is in it.
 _TRIES = 100
 
@@ -89,13 +93,15 @@ class ObjectDraft(Draft):
 
     Attributes:
         digests: of all its bytes, where somebody knows them; else those of ``hashes``.
+        new: set it where nothing can be at the key, which is random: nothing is looked
+            for there.
         published: whether it is in its place, and nothing failed afterwards.
         staging: set it to have a commit make the file complete and leave it under its
             temporary name, until :meth:`release` or :meth:`drop`.
     """
 
     __slots__ = ("_at_once", "_attributes", "_folders", "_found", "_identity",
-                 "_needed", "_parents", "_staged", "digests", "published",
+                 "_needed", "_parents", "_staged", "digests", "new", "published",
                  "staging")  # fmt: skip
 
     # Said once in a process, not with each object.
@@ -121,6 +127,7 @@ class ObjectDraft(Draft):
         self._found: os.stat_result | None = None
         self._staged: str | None = None
         self.digests: Mapping[str, str] = {}
+        self.new: bool = False
         self.published: bool = False
         self.staging: bool = False
 
@@ -144,7 +151,8 @@ class ObjectDraft(Draft):
         """Do all of it at once: nothing can change meanwhile that could not after.
 
         So nothing is looked at twice, which is a third of the calls, and a new file
-        has its mode from the start: it is complete a few microseconds later.
+        has its mode from the start: it is complete a few microseconds later. It is no
+        draft that hashes what it writes.
 
         Raises:
             StorageError, ObjectExists: as :meth:`commit`.
@@ -153,6 +161,8 @@ class ObjectDraft(Draft):
         self.commit([data] if data else [])
 
     def _replaced(self) -> os.stat_result | None:
+        if self.new:
+            return None
         found = self._found = super()._replaced()
         return found
 
@@ -175,7 +185,7 @@ class ObjectDraft(Draft):
         tries = 0
         while True:
             try:
-                self._create_once()
+                super()._create()
             except FileNotFoundError:
                 # A folder was pruned while we were on the way. Make it again.
                 super().discard()
@@ -189,12 +199,19 @@ class ObjectDraft(Draft):
         if not digests or (self._needed and not self._at_once):
             self._set_attributes(self._fd, self._attributes({}, ""))
 
-    def _create_once(self) -> None:
-        self._dir_fd = folder = self._folders.open(self._parents, make=True)
-        try:
-            super()._create()
-        finally:
-            close(folder)
+    def _open_directory(self) -> int:
+        return self._folders.open(self._parents, make=True)
+
+    def _write(self, chunks: list[BytesLike]) -> None:
+        if not self._at_once:
+            super()._write(chunks)
+            return
+        self._create()
+        for chunk in chunks:
+            # As most are, in one call and from the start of the file.
+            written = os.write(self._fd, chunk) if len(chunk) <= _ONE_WRITE else 0
+            if written < len(chunk):
+                write_all(self._fd, [memoryview(chunk)[written:]])
 
     def _keep_digests(self, fd: int) -> None:
         version = version_of(os.fstat(fd))
@@ -236,9 +253,10 @@ class ObjectDraft(Draft):
         if not self._at_once:
             self._check_folder()
         assert self._temporary is not None
-        self._identity = os.stat(
-            self._temporary, dir_fd=self._directory, follow_symlinks=False
-        )
+        if not self._overwrite:
+            self._identity = os.stat(
+                self._temporary, dir_fd=self._directory, follow_symlinks=False
+            )
         if self.staging:
             self._staged, self._temporary = self._temporary, None
             return

@@ -151,8 +151,9 @@ class Receiver:
     ) -> None:
         self._storage = storage
         self._accept = accept
-        self._key = key or self._own_key
-        self._own_keys = key is None
+        # None for keys of our own: a method of our own in here would be a cycle, and
+        # all of this a matter for the garbage collector.
+        self._key = key
         self._metadata = metadata
         self._check = all_checks(check)
         self._staging = staged
@@ -240,7 +241,7 @@ class Receiver:
             file.key,
             content_type=file.content_type,
             metadata=metadata or {},
-            overwrite=self._own_keys,
+            overwrite=self._key is None,
         )
         if adopted is not None:
             self._staged.append(adopted)
@@ -274,9 +275,10 @@ class Receiver:
         staged = await self._hold(file, incoming)
         staged.data = data
         digests = await hash_whole(data, self._hashes)
-        async with self._checks(rule, file) as checks:
-            await checks.write(data)
-            await checks.verdict()
+        if self._check or rule.checks():
+            async with self._checks(rule, file) as checks:
+                await checks.write(data)
+                await checks.verdict()
         return await self._keep(file, staged, len(data), digests)
 
     def _checks(self, rule: FileRule, file: StoredFile) -> Checks:
@@ -293,7 +295,7 @@ class Receiver:
             file.key,
             file.content_type,
             metadata,
-            overwrite=self._own_keys,
+            overwrite=self._key is None,
         )
         self._staged.append(held)
         return held
@@ -311,7 +313,7 @@ class Receiver:
             metadata=metadata,
             # A random key is nobody else's. That spares an object store the check,
             # for which it would have to copy the object.
-            overwrite=self._own_keys,
+            overwrite=self._key is None,
             size=size,
         )
         # Before it is written: one that fails midway is undone as well.
@@ -393,10 +395,16 @@ class Receiver:
             job = ThreadCall(functools.partial(contextvars.copy_context().run, check))
             await job.wait()  # one that is cancelled has bytes of its own
             content_type = job.result()
-        key = self._key(incoming)
-        if inspect.isawaitable(key):
-            key = await key
-        if content_type == OCTET_STREAM and not self._own_keys and rule.accept is None:
+        if self._key is None:
+            key = self._own_key(incoming)
+        else:
+            made = self._key(incoming)
+            key = await made if inspect.isawaitable(made) else made
+        if (
+            content_type == OCTET_STREAM
+            and self._key is not None
+            and rule.accept is None
+        ):
             # Neither the bytes nor the client know: a key may be called "report.csv".
             content_type = named_type(head, declared, key)
         return StoredFile(field, filename, content_type, 0, {}, key, declared, storage)
@@ -459,6 +467,12 @@ class Receiver:
             ObjectExists: a key is taken.
             StorageError: a storage failed.
         """
+        if self._key is None:
+            # Without a task, which costs as much as the file: what does this ends by
+            # itself before it lets a cancellation out.
+            await _publish_together(self._staged)
+        if all(staged.published for staged in self._staged):
+            return
         publishing = start(self._publish())
         try:
             await settle(publishing)
@@ -474,8 +488,6 @@ class Receiver:
         publishing.result()
 
     async def _publish(self) -> None:
-        if self._own_keys:  # nobody else's: what is there may be replaced
-            await _publish_together(self._staged)
         for staged in self._staged.copy():
             if staged.published:
                 continue
@@ -543,8 +555,6 @@ async def _publish_together(staged: list[StagedObject]) -> None:
         ):
             held.setdefault(one.storage, []).append(one)
     for storage, several in held.items():
-        if len(several) == 1:
-            continue  # as any other
         for first in range(0, len(several), _TOGETHER):
             batch = several[first : first + _TOGETHER]
             await storage.put_several([one.begin() for one in batch])
@@ -576,7 +586,8 @@ class HeldObject(StagedObject):
         *,
         overwrite: bool,
     ) -> None:
-        check_key(key)
+        if not overwrite:  # else it is one of ours
+            check_key(key)
         super().__init__(storage, key, overwrite=overwrite)
         self._content_type = content_type
         self._metadata = check_attributes(content_type, metadata)

@@ -308,7 +308,8 @@ class Receiving(Generic[T]):
             return self._bind(self._model, stored, missing)
         if missing:
             raise InvalidContent(errors=missing)
-        return Upload(Form(self._fields), StoredFiles(stored))
+        # Both are ours, and right.
+        return Upload(Form._of(self._fields), StoredFiles._of(stored))  # noqa: SLF001
 
     async def _store_raw(self, upload: ResumableUpload | None) -> None:
         """Store a body that is one file; metadata of an upload are its form's fields.
