@@ -32,7 +32,7 @@ import asyncio
 import enum
 import functools
 from collections import deque
-from typing import TYPE_CHECKING, Any, ClassVar, Final, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 from aiostreams.errors import SizeMismatch, StreamBusy, StreamClosed
 
@@ -40,24 +40,41 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
     from types import TracebackType
 
-__all__ = ["OPEN", "Buffer", "Guarded", "State", "StreamState", "check_range"]
+__all__ = [
+    "OPEN",
+    "Buffer",
+    "Guarded",
+    "State",
+    "StreamState",
+    "check_range",
+    "is_new",
+]
+
+
+class _FirstUse:
+    """Makes the state of a stream when it is first asked for.
+
+    So a source need not call ``super().__init__()``, and bytes that are sent as they
+    are, as those of most responses, do without.
+    """
+
+    def __get__(self, stream: Guarded, _owner: type) -> StreamState:
+        life = stream._life = StreamState(type(stream).__name__)  # noqa: SLF001
+        return life
 
 
 class Guarded:
-    """Gives each instance a life, and each subclass its guards."""
+    """Gives each instance a state, and each subclass its guards."""
 
-    _life: StreamState
+    if TYPE_CHECKING:
+        _life: StreamState
+    else:
+        _life = _FirstUse()
     # The outermost class's own methods, as they were written.
     _source_readany: ClassVar[Callable[[Any], Awaitable[bytes]]]
     _source_write: ClassVar[Callable[[Any, Any], Awaitable[None]]]
     _source_close: ClassVar[Callable[[Any], Awaitable[None]]]
     _source_abort: ClassVar[Callable[[Any], Awaitable[None]]]
-
-    def __new__(cls, *_args: Any, **_kwargs: Any) -> Self:
-        # Here, so that a source need not call super().__init__().
-        self = super().__new__(cls)
-        self._life = StreamState(cls.__name__)
-        return self
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
@@ -76,6 +93,11 @@ class Guarded:
         @property
         def size(self) -> int | None:
             """The length of the whole stream in bytes, or ``None`` when unknown."""
+
+
+def is_new(stream: Guarded) -> bool:
+    """Return whether nobody has read, written or closed ``stream`` so far."""
+    return "_life" not in vars(stream)
 
 
 def _guard_readany(
@@ -368,21 +390,28 @@ class Buffer:
 
     __slots__ = ("_chunks", "_offset", "held")
 
+    # Made by the first chunk that is held: a deque takes 600 bytes, and few hold any.
+    _chunks: deque[bytes]
+
     def __init__(self) -> None:
-        self._chunks: deque[bytes] = deque()
         self._offset = 0
         self.held: int = 0
 
     def put(self, chunk: bytes, offset: int = 0) -> None:
         """Append ``chunk``; into an empty buffer, its first bytes may be left out."""
-        self._chunks.append(chunk)
-        if offset:
+        if not self.held:
+            self._chunks = deque((chunk,))
             self._offset = offset
+        else:
+            self._chunks.append(chunk)
         self.held += len(chunk) - offset
 
     def put_back(self, pieces: list[bytes]) -> None:
         """Put non-empty ``pieces`` before everything else."""
-        if self._offset:
+        if not self.held:
+            self._chunks = deque()
+            self._offset = 0
+        elif self._offset:
             first = self._chunks.popleft()
             self._chunks.appendleft(first[self._offset :])
             self._offset = 0
@@ -453,6 +482,6 @@ class Buffer:
 
     def clear(self) -> None:
         """Forget everything."""
-        self._chunks.clear()
-        self._offset = 0
-        self.held = 0
+        if self.held:
+            self._chunks.clear()
+            self.held = 0

@@ -57,18 +57,22 @@ class ByteStream(Stream):
             return self._data
         return await super().read(size)
 
+    _released = False
+
     def getvalue(self) -> bytes:
         """Return all the bytes, read or not.
 
         Raises:
             StreamClosed: the stream was closed.
         """
-        self.check_open()
+        if self._released:
+            self.check_open()
         return self._data
 
     async def close(self) -> None:
         """Let go of the bytes."""
         self._data = b""
+        self._released = True
 
     async def slice(self, offset: int, length: int | None = None) -> ByteStream:
         """Return a stream over a part of the same bytes."""

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Final
 
 from aiohttp import StreamReader, web
 
+from aiostreams.streams.memory import ByteStream
 from aiostreams.web.request_stream import RequestStream
 
 if TYPE_CHECKING:
@@ -63,6 +64,10 @@ class RequestReader(StreamReader):
         """Open what the call of that name, such as ``"request.post()"``, reads."""
         raise NotImplementedError
 
+    def take(self, call: str) -> bytes | None:
+        """Return all that ``open`` would give to ``call``, if it is at hand."""
+        raise NotImplementedError
+
     def kept(self) -> bool:
         """Return whether ``open`` gives bytes again that were read before."""
         raise NotImplementedError
@@ -84,9 +89,15 @@ class RequestReader(StreamReader):
             return stream
         call, caller = _calling()
         if stream is None or stream.closed or self._is_new(call, caller):
-            stream = self._stream = self.open(call)
-            self._call = call
-            self._caller = None if caller is None else weakref.ref(caller)
+            stream = self._read_by(call, caller, self.open(call))
+        return stream
+
+    def _read_by(
+        self, call: str, caller: web.BaseRequest | None, stream: Stream
+    ) -> Stream:
+        self._call = call
+        self._caller = None if caller is None else weakref.ref(caller)
+        self._stream = stream
         return stream
 
     def _is_new(self, call: str, caller: web.BaseRequest | None) -> bool:
@@ -96,6 +107,12 @@ class RequestReader(StreamReader):
     # -- reading -------------------------------------------------------------------
 
     async def readany(self) -> bytes:
+        if self._stream is None:
+            # So request.read() begins, and all that are built on it.
+            call, caller = _calling()
+            data = self.take(call)
+            if data is not None:
+                return await self._read_by(call, caller, ByteStream(data)).readany()
         return await self._source().readany()
 
     async def read(self, n: int = -1) -> bytes:
@@ -204,6 +221,8 @@ def _calling() -> tuple[str, web.BaseRequest | None]:
             call, caller = name, frame.f_locals.get("self")
         elif frame.f_globals.get("__name__") == _MULTIPART:
             call = "request.multipart()"
+        elif call != CONTENT:
+            break  # they call each other without anything between
         if frame.f_back is None:
             break
         frame = frame.f_back

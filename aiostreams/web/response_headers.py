@@ -68,14 +68,15 @@ _OF_THE_CONNECTION: Final = (
     istr("Proxy-Connection"),
 )
 _FRAMING: Final = (*_OF_THE_CONNECTION, hdrs.CONTENT_LENGTH)
-_OF_THE_CONTENT: Final = (hdrs.CONTENT_LENGTH, "Content-Digest", hdrs.CONTENT_MD5)
+_CONTENT_DIGEST: Final = istr("Content-Digest")
+_OF_THE_CONTENT: Final = (hdrs.CONTENT_LENGTH, _CONTENT_DIGEST, hdrs.CONTENT_MD5)
 # They speak of the very bytes of the body: it must not be encoded.
 OF_THE_BYTES: Final = (
     hdrs.CONTENT_ENCODING,
     hdrs.CONTENT_RANGE,
-    "Content-Digest",
-    "Repr-Digest",
-    "Digest",
+    _CONTENT_DIGEST,
+    istr("Repr-Digest"),
+    istr("Digest"),
     hdrs.CONTENT_MD5,
 )
 # What describes the representation, and so has no place in an answer without it.
@@ -261,6 +262,9 @@ def weaken_etag(headers: CIMultiDict[str]) -> None:
 
 def vary(headers: CIMultiDict[str]) -> None:
     """Tell caches that the response depends on ``Accept-Encoding``, once."""
+    if hdrs.VARY not in headers:
+        headers[hdrs.VARY] = "Accept-Encoding"
+        return
     headers[hdrs.VARY] = merge_vary(headers.popall(hdrs.VARY, ()), hdrs.ACCEPT_ENCODING)
 
 

@@ -115,65 +115,49 @@ class RequestState:
         rerun: whether its handler was begun before, by a process that was killed.
     """
 
-    __slots__ = (
-        "_below",
-        "_closers",
-        "_given",
-        "_held",
-        "_recorder",
-        "_replay",
-        "_stream",
-        "_weak_request",
-        "_wire",
-        "_wraps",
-        "compression",
-        "etags",
-        "expecting",
-        "form",
-        "limits",
-        "managed",
-        "reader",
-        "remembered",
-        "rerun",
-        "taken",
-        "tally",
-        "upload",
-    )
+    # Most requests need none of this, so what is not set here stands in the class.
+    taken: str | None = None
+    remembered: bytes | None = None
+    form: MultiPart | None = None
+    expecting: bool = False
+    managed: bool = False
+    tally: Tally | None = None
+    compression: Compression | None = None
+    etags: bool = True
+    upload: ResumableUpload | None = None
+    rerun: bool = False
+    # Read in place of what arrives.
+    _given: Stream | None = None
+    _stream: Stream | None = None
+    _wire: RequestStream | None = None
+    _wraps: tuple[Callable[[Stream], Stream], ...] = ()
+    # What stands below the stream and is not sure to be closed with it.
+    _below: tuple[Stream, ...] = ()
+    # What has passed of it, while somebody parses it.
+    _recorder: Recorder | None = None
+    # Makes a stream of all its bytes, once keep_body() has them.
+    _replay: Callable[[], Stream] | None = None
+    _closers: tuple[Callable[[], Awaitable[object]], ...] = ()
+    _held: tuple[_Held, ...] = ()
+    _weak_request: weakref.ref[web.BaseRequest] | None = None
 
     def __init__(self, request: web.BaseRequest, limits: Limits) -> None:
         self.limits: Limits = limits
         self.reader: StreamReader = _feed(request, self)
-        self.taken: str | None = None
-        self.remembered: bytes | None = None
-        self.form: MultiPart | None = None
-        self.expecting: bool = False
-        self.managed: bool = False
-        self.tally: Tally | None = None
-        self.compression: Compression | None = None
-        self.etags: bool = True
-        self.upload: ResumableUpload | None = None
-        self.rerun: bool = False
-        # Read in place of what arrives.
-        self._given: Stream | None = None
-        # Weakly, since the request has this object: in a circle, all that was read
-        # of its body would wait for the garbage collector, which took 40 us of the
-        # 121 us for a small form.
-        self._weak_request = weakref.ref(request)
-        self._stream: Stream | None = None
-        self._wire: RequestStream | None = None
-        self._wraps: tuple[Callable[[Stream], Stream], ...] = ()
-        # What stands below the stream and is not sure to be closed with it.
-        self._below: tuple[Stream, ...] = ()
-        # What has passed of it, while somebody parses it.
-        self._recorder: Recorder | None = None
-        # Makes a stream of all its bytes, once keep_body() has them.
-        self._replay: Callable[[], Stream] | None = None
-        self._closers: tuple[Callable[[], Awaitable[object]], ...] = ()
-        self._held: tuple[_Held, ...] = ()
+
+    def belong(self, request: web.BaseRequest) -> None:
+        """Hold ``request``, or its clone, as that of the body, unless one is held.
+
+        Weakly, since the request has this object: in a circle, all that was read of
+        its body would wait for the garbage collector, which took 40 us of the 121 us
+        for a small form.
+        """
+        if self._weak_request is None or self._weak_request() is None:
+            self._weak_request = weakref.ref(request)
 
     @property
     def _request(self) -> web.BaseRequest:
-        request = self._weak_request()
+        request = None if self._weak_request is None else self._weak_request()
         assert request is not None
         return request
 
@@ -517,17 +501,27 @@ class RequestState:
         """Whether nothing was opened, so that there is nothing to close."""
         return self._stream is None and not (self._below or self._closers or self._held)
 
-    @property
-    def needs_no_cleanup(self) -> bool:
-        """Whether nothing was opened, and the client does not wait to be asked."""
-        return self._stream is None and not (
-            self.expecting or self._below or self._closers or self._held
-        )
+    def forget_unopened(self) -> bool:
+        """Let go of what was read, if that is all there is to clean up.
 
-    def forget(self) -> None:
-        """Let go of what was read; the request may live as long as its connection."""
+        Returns:
+            False if something was opened, or the client waits to be asked.
+        """
+        if (
+            self._stream is not None
+            or self.expecting
+            or self._below
+            or self._closers
+            or self._held
+        ):
+            return False
         if self.taken is not None:
-            self.remembered = self.form = self._replay = self._recorder = None
+            self._forget()
+        return True
+
+    def _forget(self) -> None:
+        # The request may live as long as its connection.
+        self.remembered = self.form = self._replay = self._recorder = None
 
     def call_on_close(self, closer: Callable[[], Awaitable[object]]) -> None:
         """Await ``closer()`` at the end of the request, whatever happens."""
@@ -556,7 +550,7 @@ class RequestState:
                 self.taken = _OPEN_STREAM
         closers = [*(stream.close for stream in streams), *self._closers]
         self._stream, self._below, self._closers = None, (), ()
-        self.forget()
+        self._forget()
         cancellation = PostponedCancellation()
         while closers:
             with cancellation:
@@ -630,6 +624,12 @@ class _OwnReader(RequestReader):
             return ByteStream()  # as aiohttp has it
         return body.source(call, record=call in _PARSED)
 
+    def take(self, call: str) -> bytes | None:
+        body = self._body
+        if call not in _PARSED:
+            return None
+        return body.take_arrived(call, body.limits.max_memory)
+
     def kept(self) -> bool:
         return self._body.kept
 
@@ -662,6 +662,7 @@ def _feed(
         if not wrapped:
             return raw  # the usual GET
         _ = request.body_exists  # which is remembered, and stays true
+    body.belong(request)
     request._payload = _OwnReader(raw, body)  # noqa: SLF001
     request._cache.pop("content", None)  # noqa: SLF001
     return raw
@@ -686,9 +687,11 @@ def body_of(request: web.BaseRequest, limits: Limits | None = None) -> RequestSt
     try:
         body = request[_BODY]  # get() takes as long again
     except KeyError:
-        return new_body(request, limits_for(request, limits))
-    if limits is not None:
-        body.limits = limits_for(request, limits)
+        body = new_body(request, limits_for(request, limits))
+    else:
+        if limits is not None:
+            body.limits = limits_for(request, limits)
+    body.belong(request)
     return body
 
 

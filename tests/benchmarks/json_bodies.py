@@ -48,6 +48,11 @@ async def aiohttp_json(request: web.Request) -> web.Response:
     return web.Response(text=str(len(await request.json())))
 
 
+@aiostreams_app()
+async def under_setup(request: web.Request) -> web.Response:
+    return web.Response(text=str(len(await request.json())))
+
+
 @aiohttp_app("msgspec")
 async def aiohttp_msgspec(request: web.Request) -> web.Response:
     """As ours, which takes msgspec where it is installed."""
@@ -94,6 +99,11 @@ async def aiohttp_answer(request: web.Request) -> web.Response:
 
 
 @aiostreams_app()
+async def answer_under_setup(request: web.Request) -> web.Response:
+    return web.json_response(document(_size_of(request)))
+
+
+@aiostreams_app()
 async def ours_answer(request: web.Request) -> Any:
     return JSON(document(_size_of(request)))
 
@@ -121,7 +131,8 @@ def _reading(size: int, name: str) -> Row:
         2,
         Entry("read_json", ours_json, request),
         [
-            Peer(Entry("aiohttp request.json()", aiohttp_json, request), at_most(1.1)),
+            Peer(Entry("aiohttp request.json()", aiohttp_json, request), at_most(1)),
+            Peer(Entry("request.json() under setup()", under_setup, request), kin=True),
             Peer(Entry("request.json(loads=msgspec)", aiohttp_msgspec, request)),
             Peer(Entry("read_json, no middleware", ours_bare, request), kin=True),
             Peer(Entry("Starlette request.json()", starlette_json, request)),
@@ -146,7 +157,11 @@ def _answering(size: int, name: str) -> Row:
         2,
         Entry("return JSON(...)", ours_answer, request),
         [
-            Peer(Entry("web.json_response", aiohttp_answer, request)),
+            Peer(Entry("web.json_response", aiohttp_answer, request), at_most(1.08)),
+            Peer(
+                Entry("web.json_response under setup()", answer_under_setup, request),
+                kin=True,
+            ),
             Peer(Entry("Starlette JSONResponse", starlette_answer, request)),
         ],
     )

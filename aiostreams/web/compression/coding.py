@@ -84,11 +84,13 @@ def choose(
     if compression is not None and is_whole(status, headers) and size != 0:
         small = size is not None and size < compression.minimum_size
         # Refused as it is, it has to be encoded whatever that gains.
-        refused = choose_coding(accepted, (), {}) is None
+        refused = accepted is not None and choose_coding(accepted, (), {}) is None
         if refused or not (
             small or not is_worth_it(request, headers, size, compression)
         ):
             vary(headers)
+            if accepted is None:
+                return None
             coding = choose_coding(accepted, _available(compression), coding_aliases())
             if coding is not None and coding != "identity":
                 return coding, compression.level(coding, static=static)
@@ -102,7 +104,8 @@ def choose(
 
 def may_refuse(request: web.BaseRequest) -> bool:
     """Return whether a client may not take bodies as they are: it has a zero weight."""
-    return "0" in "".join(request.headers.getall(hdrs.ACCEPT_ENCODING, ()))
+    lines = request.headers.getall(hdrs.ACCEPT_ENCODING, None)
+    return lines is not None and any("0" in line for line in lines)
 
 
 def check_acceptable(
@@ -172,7 +175,7 @@ def is_whole(status: int, headers: CIMultiDict[str]) -> bool:
 def _speaks_of_no_bytes(status: int, headers: CIMultiDict[str]) -> bool:
     if status < 200 or status in {204, 206, 304}:
         return False
-    return all(name not in headers for name in OF_THE_BYTES)
+    return headers.keys().isdisjoint(OF_THE_BYTES)
 
 
 async def open_precompressed(

@@ -113,14 +113,14 @@ def may_encode(request: web.Request, response: web.StreamResponse) -> bool:
     It is not to that of a usual small answer, or what encodes itself.
     """
     compression = compression_of(request)
-    if (
-        compression is None
-        or not isinstance(response, web.Response)
-        or isinstance(response, BodyResponse)
-        or response.prepared
-        or response.compression
-        or response.get(_DECIDED, False)
+    if compression is None or response.prepared:
+        return False
+    if type(response) is not web.Response and (
+        not isinstance(response, web.Response) or isinstance(response, BodyResponse)
     ):
+        return False
+    # A KeyError takes ten times as long as to see that there is nothing.
+    if response.compression or (len(response) and response.get(_DECIDED, False)):
         return False
     body = response.body
     if response.status == 304 or (body is not None and type(body) is not bytes):
@@ -145,7 +145,10 @@ async def encode_later(request: web.Request, response: web.StreamResponse) -> No
         before_head(request, functools.partial(_match, request, response))
         return
     assert body is not None
-    size = body.size if isinstance(body, Payload) else len(body)
+    if type(body) is not bytes and isinstance(body, Payload):
+        size = body.size
+    else:
+        size = len(body)
     headers = response.headers
     try:
         check_acceptable(request, response, size, compression)
