@@ -14,7 +14,7 @@ from collections import deque
 from typing import TYPE_CHECKING, Final, Self
 
 from aiostreams.errors import StorageError
-from aiostreams.limits import KiB
+from aiostreams.limits import MiB
 from aiostreams.streams.base import Stream
 from aiostreams.streams.tasks import end, start
 
@@ -30,7 +30,10 @@ if TYPE_CHECKING:
 
 __all__ = ["Checks", "all_checks"]
 
-_AHEAD: Final = 256 * KiB
+# With room for a single piece of 256 KiB the next one, which is there already, waits
+# for the check's turn of the loop: a task and a timer for most pieces of a large file.
+# All checks of a file hold the same bytes.
+_AHEAD: Final = 1 * MiB
 
 
 def all_checks(check: Check | Iterable[Check] | None) -> tuple[Check, ...]:

@@ -190,6 +190,25 @@ async def test_a_slow_check_slows_the_client_and_holds_little() -> None:
     assert await run(script, post(data, method="PUT")) == len(data)
 
 
+async def test_pieces_that_are_here_do_not_wait_for_the_checks_turn() -> None:
+    """A write that waits is a task, a timer and two switches for each piece."""
+    got = []
+
+    async def check(stream: Any, file: Any) -> None:
+        got.append(await stream.read())
+
+    piece = bytes(256 * 1024)
+    async with checks_module.Checks(
+        [check], StoredFile("f", None, "a/b", 0, {}, "k"), 1
+    ) as checks:
+        for _ in range(4):
+            with pytest.raises(StopIteration):
+                checks.write(piece).send(None)
+        await checks.write(piece)  # which is over the ceiling, and waits
+        await checks.verdict()
+    assert got == [piece * 5]
+
+
 async def test_the_stream_of_a_check_keeps_the_laws() -> None:
     """Its source never fails: what fails an upload ends its checks."""
 
