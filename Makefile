@@ -39,7 +39,8 @@ run: $(VENV)/.installed-all ## start the example app (HOST, PORT, STORAGE, ARGS)
 	@exec $(BIN)/python -m example_app --host $(HOST) --port $(PORT) --storage $(STORAGE) $(ARGS)
 
 test: lint types $(VENV)/.installed-npm ## lint, types and all tests (ARGS for pytest)
-	PYTHONASYNCIODEBUG=1 $(BIN)/python -m pytest --numprocesses $(JOBS) --dist loadfile $(ARGS)
+	PYTHONASYNCIODEBUG=1 $(BIN)/python -m pytest --numprocesses $(JOBS) --dist loadfile \
+	    --no-loadscope-reorder $(ARGS)
 
 check: lint types ## lint, types, the tests of the architecture, and all figures
 	$(BIN)/python -m pytest -q tests/test_architecture.py tests/test_exports.py
@@ -51,8 +52,9 @@ lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check .
 
 types: $(VENV)/.installed-dev
-	$(BIN)/mypy
-	$(BIN)/pyright --pythonpath $(BIN)/python
+	@# Both at once: each of them keeps one processor busy.
+	$(BIN)/mypy & $(BIN)/pyright --pythonpath $(BIN)/python; \
+	    pyright=$$?; wait $$! && exit $$pyright
 	@$(BIN)/python -m tests.typed
 
 coverage: $(VENV)/.installed-dev ## measure what the tests reach, of each module by its own (PYTHON 3.12 or newer)

@@ -9,10 +9,12 @@ import asyncio
 import gc
 import linecache
 import os
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
 
 import pytest
-from blockbuster import BlockBuster, blockbuster_ctx
+from blockbuster import BlockBuster
 from hypothesis import settings
 
 from tests.storage.seaweed import bucket, proxy, seaweed
@@ -21,6 +23,59 @@ __all__ = ["bucket", "proxy", "seaweed"]  # one server for all that ask for it
 
 settings.register_profile("steady", deadline=None)
 settings.load_profile("steady")
+
+# Those that take longest, the longest first. Where several processes share the files,
+# one of these that began last would be waited for by all others.
+LONGEST = (
+    "docs/test_pages.py",
+    "web/resumable/test_service_storm.py",
+    "uploads/test_receiver_faults.py",
+    "resumable/test_log_bucket.py",
+    "storage/test_promises.py",
+    "storage/test_base_servers.py",
+    "test_shipped.py",
+    "storage/test_object_store.py",
+    "resumable/test_engine_kills.py",
+    "browser/test_example_resumable.py",
+    "uploads/test_receiver_bucket.py",
+    "web/resumable/test_service_workers.py",
+    "browser/test_resumable.py",
+    "browser/test_direct.py",
+    "browser/test_example_app.py",
+    "browser/test_example_live.py",
+    "browser/test_codings.py",
+    "browser/test_forms.py",
+    "peers/test_peers.py",
+    "resumable/test_engine.py",
+    "storage/test_quota.py",
+    "web/test_middleware_refusals.py",
+    "web/resumable/test_route_clients.py",
+    "example_app/test_command.py",
+    "web/test_setup_other_packages.py",
+    "uploads/test_receiver_soak.py",
+    "docs/test_resumable.py",
+    "content/test_zip_readers.py",
+    "browser/test_example_safety.py",
+    "docs/test_style.py",
+    "web/resumable/test_tus_server.py",
+)
+
+
+def pytest_collection_modifyitems(
+    config: pytest.Config, items: list[pytest.Item]
+) -> None:
+    """Order the files for pytest-xdist: by what they take, or how many tests there are.
+
+    By itself it goes by the latter alone: `make test` tells it not to.
+    """
+    if not hasattr(config, "workerinput"):
+        return
+    here = Path(__file__).parent
+    ranks = {here / name: rank for rank, name in enumerate(LONGEST)}
+    if missing := [str(path) for path in ranks if not path.exists()]:
+        raise pytest.UsageError(f"LONGEST names {', '.join(missing)}")
+    tests = Counter(item.path for item in items)
+    items.sort(key=lambda item: (ranks.get(item.path, len(ranks)), -tests[item.path]))
 
 
 if os.environ.get("AIOSTREAMS_LOOP") == "uvloop":
@@ -35,17 +90,27 @@ if os.environ.get("AIOSTREAMS_LOOP") == "uvloop":
         return {"uvloop": uvloop.new_event_loop}
 
 
+@pytest.fixture(scope="session")
+def buster() -> BlockBuster:
+    """What raises where aiostreams blocks the event loop."""
+    made = BlockBuster("aiostreams")
+    # coverage.py holds a lock for a moment whenever a function of ours is entered;
+    # to raise there, where a thread holds it, is to break whatever is measured.
+    acquire = made.functions["threading.Lock.acquire"]
+    acquire.can_block_in("coverage/collector.py", "lock_data")
+    # aiohttp asks for the size of a body where nothing can be awaited.
+    made.functions["os.stat"].can_block_in("aiostreams/files/file.py", "measure")
+    return made
+
+
 @pytest.fixture(autouse=True)
-def blockbuster(request: pytest.FixtureRequest) -> Iterator[BlockBuster | None]:
+def blockbuster(buster: BlockBuster) -> Iterator[BlockBuster]:
     """Blocking calls from aiostreams on the event loop raise."""
-    with blockbuster_ctx("aiostreams") as buster:
-        # coverage.py holds a lock for a moment whenever a function of ours is entered;
-        # to raise there, where a thread holds it, is to break whatever is measured.
-        acquire = buster.functions["threading.Lock.acquire"]
-        acquire.can_block_in("coverage/collector.py", "lock_data")
-        # aiohttp asks for the size of a body where nothing can be awaited.
-        buster.functions["os.stat"].can_block_in("aiostreams/files/file.py", "measure")
+    buster.activate()
+    try:
         yield buster
+    finally:
+        buster.deactivate()
 
 
 @pytest.fixture(autouse=True, scope="session")

@@ -234,7 +234,7 @@ async def test_worker_killed_at_any_moment_leaves_only_what_is_swept(
 ) -> None:
     root = tmp_path / "root"
     swept = done = 0
-    for _ in range(12):
+    for _ in range(8):
         (port,) = free_ports(1)
         address = f"http://127.0.0.1:{port}/"
         async with running(f"file://{root}", port) as process:
@@ -244,7 +244,8 @@ async def test_worker_killed_at_any_moment_leaves_only_what_is_swept(
                 )
                 for n in range(12)
             ]
-            await asyncio.sleep(random.uniform(0.02, 0.4))
+            await until(lambda: files(root)[1])
+            await asyncio.sleep(random.uniform(0, 0.2))
             process.kill()
             await process.wait()
             done += sum(map(bool, await asyncio.gather(*clients)))
@@ -255,9 +256,8 @@ async def test_worker_killed_at_any_moment_leaves_only_what_is_swept(
         swept += len(temporary)
         assert files(root) == (kept, [])
     print(f"{done} uploads done, {swept} temporaries swept")
-    # A kill that met no upload has proved nothing; twelve of them are bad luck.
-    if not swept:
-        pytest.skip("every kill came before or after all uploads")
+    # Most kills came while files were written.
+    assert swept
 
 
 def hidden(bucket: Bucket) -> list[str]:
