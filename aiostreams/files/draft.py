@@ -18,12 +18,10 @@ a ``ThreadCall``, one at a time.
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import functools
 import logging
 import os
-import secrets
 import stat
 import threading
 from typing import TYPE_CHECKING
@@ -99,7 +97,8 @@ class Draft:
         self._fd = -1
         self._directory = -1
         self._temporary: str | None = None
-        self._folder, name = os.path.split(path)
+        # As most are, a name: split() takes longer than all the rest of this.
+        self._folder, name = os.path.split(path) if "/" in path else ("", path)
         self.name: str = name
         self._overwrite = overwrite
         self._fsync = fsync
@@ -182,7 +181,7 @@ class Draft:
     def _create(self) -> None:
         self._directory = self._open_directory()
         self._replaced()
-        temporary = TEMPORARY_PREFIX + secrets.token_hex(16)
+        temporary = TEMPORARY_PREFIX + os.urandom(16).hex()
         self._fd = self._open(temporary)
         self._temporary = temporary
 
@@ -252,8 +251,7 @@ class Draft:
 
 def _remove(fd: int, directory: int, temporary: str | None) -> None:
     if fd >= 0:
-        with contextlib.suppress(OSError):
-            os.close(fd)
+        _close(fd)
     if temporary is not None:
         try:
             os.unlink(temporary, dir_fd=directory)
@@ -264,8 +262,14 @@ def _remove(fd: int, directory: int, temporary: str | None) -> None:
                 "temporary file left behind: %s: %s", temporary, error.strerror
             )
     if directory >= 0:
-        with contextlib.suppress(OSError):
-            os.close(directory)
+        _close(directory)
+
+
+def _close(fd: int) -> None:
+    try:
+        os.close(fd)
+    except OSError:
+        pass  # nothing of it counts any more
 
 
 def set_mode(fd: int, mode: int) -> None:

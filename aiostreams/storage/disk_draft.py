@@ -25,7 +25,6 @@ blocking and runs in a ``ThreadCall``.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import errno
 import logging
 import os
@@ -543,8 +542,10 @@ _ROOT = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 
 def close(fd: int) -> None:
     """Close a folder; nothing was written to it, so nothing can be lost."""
-    with contextlib.suppress(OSError):
+    try:
         os.close(fd)
+    except OSError:
+        pass
 
 
 class SafeDirectory:

@@ -50,12 +50,17 @@ class Checks:
         checks: what is to see the bytes.
         file: what is known of it before it is read: no size, no digests.
         timeout: for how many seconds a check may neither read nor return.
+        data: all of the bytes, where they are here already: nothing is written then.
     """
 
     def __init__(
-        self, checks: Iterable[Check], file: StoredFile, timeout: float | None
+        self,
+        checks: Iterable[Check],
+        file: StoredFile,
+        timeout: float | None,
+        data: bytes | None = None,
     ) -> None:
-        self._feeds = [_Feed(check, file, timeout) for check in checks]
+        self._feeds = [_Feed(check, file, timeout, data) for check in checks]
         self._sink: Sink | None = None
 
     def __bool__(self) -> bool:
@@ -90,6 +95,9 @@ class Checks:
         """
         for feed in self._feeds:
             feed.finish()
+        if not all(feed.task.done() for feed in self._feeds):
+            # Most need no more than a turn, and to wait for one costs several.
+            await asyncio.sleep(0)
         for feed in self._feeds:
             await feed.verdict()
 
@@ -109,11 +117,17 @@ class Checks:
 class _Feed:
     """The bytes on their way to one check."""
 
-    def __init__(self, check: Check, file: StoredFile, timeout: float | None) -> None:
+    def __init__(
+        self,
+        check: Check,
+        file: StoredFile,
+        timeout: float | None,
+        data: bytes | None = None,
+    ) -> None:
         self._timeout = timeout
-        self._pieces: deque[bytes] = deque()
-        self._held = 0
-        self._over = False
+        self._pieces: deque[bytes] = deque([data] if data else ())
+        self._held = len(data or b"")
+        self._over = data is not None
         self._given = asyncio.Event()
         self._moved = asyncio.Event()
         self.task: asyncio.Task[None] = start(self._run(check, file))

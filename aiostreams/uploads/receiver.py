@@ -276,14 +276,15 @@ class Receiver:
         staged.data = data
         digests = await hash_whole(data, self._hashes)
         if self._check or rule.checks():
-            async with self._checks(rule, file) as checks:
-                await checks.write(data)
+            async with self._checks(rule, file, data) as checks:
                 await checks.verdict()
         return await self._keep(file, staged, len(data), digests)
 
-    def _checks(self, rule: FileRule, file: StoredFile) -> Checks:
+    def _checks(
+        self, rule: FileRule, file: StoredFile, data: bytes | None = None
+    ) -> Checks:
         checks = (*rule.checks(), *self._check)
-        return Checks(checks, file, self._limits.idle_timeout)
+        return Checks(checks, file, self._limits.idle_timeout, data)
 
     async def _hold(self, file: StoredFile, incoming: IncomingFile) -> HeldObject:
         """Hold a small file in memory until the end: that saves a file."""

@@ -209,18 +209,21 @@ async def test_pieces_that_are_here_do_not_wait_for_the_checks_turn() -> None:
     assert got == [piece * 5]
 
 
-async def test_the_stream_of_a_check_keeps_the_laws() -> None:
+@pytest.mark.parametrize("at_hand", [False, True])
+async def test_the_stream_of_a_check_keeps_the_laws(*, at_hand: bool) -> None:
     """Its source never fails: what fails an upload ends its checks."""
 
     async def idle(stream: Any, file: Any) -> None:
         pass
 
     def make() -> Any:
-        feed = checks_module._Feed(idle, StoredFile("f", None, "a/b", 0, {}, "k"), 1)
-        feed._pieces.extend(
-            SAMPLE[at : at + 1000] for at in range(0, len(SAMPLE), 1000)
-        )
-        feed._over = True
+        file = StoredFile("f", None, "a/b", 0, {}, "k")
+        feed = checks_module._Feed(idle, file, 1, SAMPLE if at_hand else None)
+        if not at_hand:
+            feed._pieces.extend(
+                SAMPLE[at : at + 1000] for at in range(0, len(SAMPLE), 1000)
+            )
+            feed._over = True
         return checks_module._CheckStream(feed, "a/b")
 
     await check_stream(make)
