@@ -687,9 +687,10 @@ def body_of(request: web.BaseRequest, limits: Limits | None = None) -> RequestSt
     try:
         body = request[_BODY]  # get() takes as long again
     except KeyError:
-        return new_body(request, limits_for(request, limits))
-    if limits is not None:
-        body.limits = limits_for(request, limits)
+        body = new_body(request, limits_for(request, limits))
+    else:
+        if limits is not None:
+            body.limits = limits_for(request, limits)
     body.belong(request)
     return body
 
@@ -700,7 +701,6 @@ _BODY: Final = web.RequestKey("aiostreams.body", RequestState)
 def new_body(request: web.BaseRequest, limits: Limits) -> RequestState:
     """Make the state of a request; of a clone, in place of that which it has."""
     body = request[_BODY] = RequestState(request, limits)
-    body.belong(request)
     return body
 
 

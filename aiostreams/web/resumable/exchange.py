@@ -609,6 +609,7 @@ class Exchange:
         request = self._clone(upload.info, upload.state)
         outer = body_of(self.request)
         body = new_body(request, self._final_limits())
+        body.belong(request)  # as no helper is called with it before its handler is
         body.tally = outer.tally
         body.upload = upload_in(upload.info, upload.state)
         body.rerun = upload.state.runs > 1
