@@ -19,7 +19,8 @@ SECONDS = 120
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
-        if "page" in getattr(item, "fixturenames", ()):
+        # Of all tests there are; others have parameters of that name.
+        if "browser" in getattr(item, "fixturenames", ()):
             item.add_marker(pytest.mark.timeout(SECONDS))
             # The event loop that the browser was started in; their fixtures say so too.
             item.add_marker(pytest.mark.asyncio(loop_scope="session"), append=False)
