@@ -216,9 +216,8 @@ class MultipartParser:
                 return
         low = max(pos - 2, 0)  # a delimiter may begin here
         verdict = CONTENT
-        lead = b""  # what was held back and has turned out to be content
         if self._held:
-            verdict, pos, lead = self._resume(chunk, pos)
+            verdict, pos = self._resume(chunk, pos, events)
             if verdict >= UNDECIDED:
                 return
             low = pos
@@ -246,12 +245,7 @@ class MultipartParser:
                 if verdict == CONTENT:
                     hit, verdict = self._delimiter.hold_from(chunk, low), UNDECIDED
                 count = hit - pos
-                if lead:
-                    # In one piece: whoever reads it has the bytes copied anyway.
-                    lead += memoryview(chunk)[pos:hit]
-                    self._emit(lead, 0, len(lead), events)
-                    lead = b""
-                elif 0 < count <= _COPY and count <= self._room and self.parts:
+                if 0 < count <= _COPY and count <= self._room and self.parts:
                     # What _emit does, without the call.
                     self._room -= count
                     append(chunk[pos:hit])
@@ -299,23 +293,22 @@ class MultipartParser:
             low = pos - 2
             verdict = CONTENT
 
-    def _resume(self, chunk: bytes, pos: int) -> tuple[int, int, bytes]:
-        """Decide about what was held back, now that more bytes are here.
-
-        Returns:
-            The verdict, where to go on in ``chunk``, and the content that was held.
-        """
+    def _resume(self, chunk: bytes, pos: int, events: list[Event]) -> tuple[int, int]:
+        """Decide about what was held back, now that more bytes are here."""
         held = self._held
         delimiter = self._delimiter
         joined = held + chunk[pos : pos + delimiter.line_size - len(held)]
         verdict, end = delimiter.look(joined)
         if verdict >= UNDECIDED:
             self._held = joined
-            return verdict, pos, b""
-        self._held = b""
+            return verdict, pos
         if verdict != CONTENT:
-            return verdict, pos + end - len(held), b""
-        return CONTENT, pos, held[self._virtual :]
+            self._held = b""
+            return verdict, pos + end - len(held)
+        self._held = b""
+        if len(held) > self._virtual:
+            self._emit(held, self._virtual, len(held), events)
+        return CONTENT, pos
 
     def _emit(self, chunk: bytes, start: int, stop: int, events: list[Event]) -> None:
         """Hand on content, or count preamble, up to the limit and no further."""

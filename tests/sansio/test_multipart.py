@@ -374,18 +374,6 @@ def test_large_slices_are_not_copied() -> None:
     assert data.obj is chunk
 
 
-def test_what_was_held_back_comes_with_the_content_that_follows() -> None:
-    """One event, which is copied once, where a chunk ends like a delimiter."""
-    parser = MultipartParser(b"boundary")
-    parser.feed(b"--boundary\r\n" + A + b"\r\n\r\nx")
-    almost = b"\r\n--boundar"
-    assert parser.feed(b"a" * 2000 + almost) == [b"a" * 2000]
-    assert parser.feed(b"b" * 2000 + almost) == [almost + b"b" * 2000]
-    assert parser.feed(b"\r") == [almost]
-    assert parser.feed(b"\n") == []
-    assert parser.feed(b"c") == [b"\r\nc"]
-
-
 def test_chunks_that_may_change_are_copied() -> None:
     body = form((A, b"1" * 5000))
     parser = MultipartParser(b"B")
