@@ -193,23 +193,25 @@ class HTTPStream(Stream):
         """
         life = self._life
         life.check_idle()
-        position = self._pass_borders()
-        if self._borders:
-            end = self._borders.popleft()
-            return life.buffer.take(end - position) if end > position else b"", True
-        held = life.buffer.held
         reader = self._http
-        # Of what is held the end may have arrived meanwhile.
-        arrived = (
-            life.state is not State.FAILED
-            and reader.exception() is None
-            and _has_borders(reader)
-        )
-        if held and not arrived:
-            return life.buffer.take_chunk(), False
-        if life.state is not OPEN and not arrived:
-            life.check_usable()
-            return b"", False
+        held = life.buffer.held
+        # The usual: nothing was read ahead, of which this would be the next.
+        if held or self._borders or life.state is not OPEN:
+            position = self._pass_borders()
+            if self._borders:
+                end = self._borders.popleft()
+                return life.buffer.take(end - position) if end > position else b"", True
+            # Of what is held the end may have arrived meanwhile.
+            arrived = (
+                life.state is not State.FAILED
+                and reader.exception() is None
+                and _has_borders(reader)
+            )
+            if held and not arrived:
+                return life.buffer.take_chunk(), False
+            if life.state is not OPEN and not arrived:
+                life.check_usable()
+                return b"", False
         task = life.reader = asyncio.current_task()
         try:
             try:
