@@ -174,9 +174,7 @@ class Draft:
     def _write(self, chunks: list[BytesLike]) -> None:
         if self._fd < 0:
             self._create()
-        if self.hashes is not None:
-            self.hashes.update(chunks)
-        write_all(self._fd, chunks)
+        write_all(self._fd, chunks, self.hashes)
 
     def _create(self) -> None:
         self._directory = self._open_directory()

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
     from types import TracebackType
 
+    from aiostreams.streams.hashing import Hashes
     from aiostreams.streams.iterable import BytesLike
 
 __all__ = ["BATCH", "MOST", "ChunkList", "WriteBehind", "write_all"]
@@ -57,8 +58,16 @@ _IOV_MAX = os.sysconf("SC_IOV_MAX")
 _PIECE = 128 * KiB
 
 
-def write_all(fd: int, chunks: Iterable[BytesLike]) -> None:
+def write_all(
+    fd: int, chunks: Iterable[BytesLike], hashes: Hashes | None = None
+) -> None:
     """Write every byte of ``chunks`` where the file stands. Blocking.
+
+    Args:
+        fd: the file.
+        chunks: what is written.
+        hashes: takes each piece just before it is written. A batch is as large as the
+            cache of a processor: hashed as a whole, it would be fetched twice.
 
     Raises:
         OSError: as ``os.writev``.
@@ -72,14 +81,16 @@ def write_all(fd: int, chunks: Iterable[BytesLike]) -> None:
             room -= len(vector[-1])
             rest = rest[len(vector[-1]) :]
             if not room or len(vector) == _IOV_MAX:
-                _write_vector(fd, vector)
+                _write_vector(fd, vector, hashes)
                 vector = []
                 room = room or _PIECE
     if vector:
-        _write_vector(fd, vector)
+        _write_vector(fd, vector, hashes)
 
 
-def _write_vector(fd: int, vector: list[memoryview]) -> None:
+def _write_vector(fd: int, vector: list[memoryview], hashes: Hashes | None) -> None:
+    if hashes is not None:
+        hashes.update(vector)
     while vector:
         written = os.writev(fd, vector)
         if not written:
