@@ -1,10 +1,10 @@
 """A session on a page, run as a reader would run it: a folder, a shell, and servers.
 
 The files of the page are in the folder. A command that ends in ``&`` is a server: it
-goes on until the page ends (or ``kill %1``), and the next command waits until it
-listens. Any other command is run by ``/bin/sh``, and prints what stands below it;
-``...`` there stands for anything. A page that starts no server of its own has its
-``app.py`` started.
+goes on until the page ends (or ``kill %1``, or ``kill %%`` for the one that was started
+last), and the next command waits until it listens. Any other command is run by
+``/bin/sh``, and prints what stands below it; ``...`` there stands for anything. A page
+that starts no server of its own has its ``app.py`` started.
 
 Ports that pages name (8080 to 8099) become free ones, so that pages can be run side by
 side, and become what they were in what is printed.
@@ -126,11 +126,14 @@ class Session:
     def _shell(self, line: str) -> subprocess.CompletedProcess[str]:
         ended: list[subprocess.Popen[bytes]] = []
 
+        # No other job has a number: a shell gives that of an ended one to the next,
+        # or not, depending on when it has noticed the end.
         def job(match: re.Match[str]) -> str:
-            ended.append(self.servers[int(match[2]) - 1])
+            alive = [server for server in self.servers if server.poll() is None]
+            ended.append(alive[-1] if match[2] == "%" else self.servers[0])
             return f"{match[1]}{ended[-1].pid}"
 
-        line = re.sub(r"\b(kill (?:-9 )?)%(\d)", job, line)
+        line = re.sub(r"\b(kill (?:-9 )?)%([1%])", job, line)
         ran = subprocess.run(
             ["/bin/sh", "-c", line],
             cwd=self.folder,

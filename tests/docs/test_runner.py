@@ -99,6 +99,17 @@ def test_a_server_is_waited_for_and_ended(tmp_path: Path) -> None:
     assert [server.poll() is not None for server in session.servers] == [True]
 
 
+def test_a_page_ends_the_server_that_was_started_last(tmp_path: Path) -> None:
+    session = session_of(
+        tmp_path,
+        SERVER + "```console\n$ python serve.py &\n$ kill %%; wait\n"
+        "$ python serve.py &\n$ kill %%; wait\n"
+        "$ curl -s http://127.0.0.1:8080/ || echo gone\ngone\n```\n",
+    )
+    session.run()
+    assert [server.poll() is not None for server in session.servers] == [True, True]
+
+
 def test_a_server_that_ends_is_reported_with_what_it_said(tmp_path: Path) -> None:
     text = SERVER.replace('print("ready at :8080")', 'raise SystemExit("no room")')
     session = session_of(tmp_path, text + "```console\n$ python serve.py &\n```\n")
