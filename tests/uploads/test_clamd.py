@@ -62,7 +62,8 @@ class Daemon:
                 return
         self.scanned.append(data)
         if self.behaviour == "hangs":
-            await asyncio.Event().wait()
+            await reader.read()  # until the other end has had enough
+            return
         answers = {
             "babbles": b"what?\0",
             "says nothing": b"",
@@ -86,6 +87,7 @@ async def daemon(
         address = f"tcp://127.0.0.1:{server.sockets[0].getsockname()[1]}"
     yield daemon, address
     server.close()
+    await server.wait_closed()
 
 
 async def upload(data: bytes, check: Any) -> int:
