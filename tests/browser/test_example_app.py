@@ -137,7 +137,7 @@ async def test_upload_that_is_cancelled_leaves_nothing(
     )
     await opened.locator("#transfers button", has_text="Cancel").click()
     await opened.wait_for_selector("#transfers li.cancelled")
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(20):
         while stored(tmp_path):
             await asyncio.sleep(0.05)
 

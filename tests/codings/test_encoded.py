@@ -6,6 +6,7 @@ import asyncio
 import gzip
 import os
 import shutil
+import statistics
 import subprocess
 import threading
 import time
@@ -152,7 +153,7 @@ async def test_live_pieces_come_out_at_once(coding: str, by: str) -> None:
         feed.put(event)
         got = b""
         while len(got) < len(event):
-            got += read(await asyncio.wait_for(stream.readany(), 5))
+            got += read(await asyncio.wait_for(stream.readany(), 20))
         assert got == event
     feed.put(None)
     assert read(await stream.readany()) == b""
@@ -165,13 +166,16 @@ async def test_live_event_comes_out_within_50_ms() -> None:
     feed = Feed()
     stream = EncodedStream(feed, "gzip", live=True)
     read = Reader("gzip")
+    waits = []
     for n in range(20):
         reader = asyncio.create_task(stream.readany())
         await turns()
         started = time.perf_counter()
         feed.put(b"event %d\n" % n)
         assert read(await reader) == b"event %d\n" % n
-        assert time.perf_counter() - started < 0.5
+        waits.append(time.perf_counter() - started)
+    # Now and then a busy machine has no time for it.
+    assert statistics.median(waits) < 0.05
 
 
 async def test_live_is_looked_at_after_each_piece() -> None:
@@ -238,7 +242,7 @@ async def test_flush_while_a_read_waits_for_the_first_piece() -> None:
     await stream.flush()
     await turns()
     feed.put(b"event")
-    assert Reader("gzip")(await asyncio.wait_for(reader, 5)) == b"event"
+    assert Reader("gzip")(await asyncio.wait_for(reader, 20)) == b"event"
 
 
 async def test_flush_after_a_cancelled_read() -> None:

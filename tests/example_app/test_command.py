@@ -222,7 +222,7 @@ async def test_workers_share_a_port_and_their_events_and_are_replaced(
             last = children(pid)
             command.process.terminate()
             raw.reset()
-            assert await asyncio.wait_for(command.process.wait(), 20) == 0
+            assert await asyncio.wait_for(command.process.wait(), 8) == 0
     assert len(files_in(tmp_path / "kept")) == 8
     assert not any(map(alive, last))
     assert "Traceback" not in command.errors

@@ -33,7 +33,7 @@ def follow(events: Events, after: str | None = None) -> AsyncIterator[Event]:
 
 
 async def take(followed: AsyncIterator[Event], count: int) -> list[Any]:
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(20):
         return [(await anext(followed)).data for _ in range(count)]
 
 
@@ -111,7 +111,7 @@ async def test_what_is_done_is_told(url: URL, client: ClientSession) -> None:
             await asyncio.sleep(0.05)
             raw.reset()
         found: list[Any] = []
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(20):
             while len(found) < 6:
                 found.append(json.loads((await anext(told)).data))
     assert [(event["kind"], event.get("name")) for event in found] == [
@@ -158,6 +158,6 @@ async def test_server_ends_though_somebody_listens(client: ClientSession) -> Non
     await site.start()
     port = runner.addresses[0][1]
     async with client.get(f"http://127.0.0.1:{port}/events") as response:
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(20):
             await runner.cleanup()
             await response.read()  # to a proper end

@@ -1353,7 +1353,7 @@ async def test_writer_goes_on_while_its_batch_is_written(
     async with FileStream(path, "wb") as stream:
         await stream.write(BIG[:BATCH])
         await disk.arrive("writev")
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(20):
             await stream.write(BIG[BATCH : BATCH + MOST - 1])
         gate.set()
         await stream.write(BIG[BATCH + MOST - 1 :])
@@ -1371,7 +1371,7 @@ async def test_save_that_syncs_is_no_obstacle_to_others(
     await stream.write(b"new")
     closing = asyncio.create_task(stream.close())
     await disk.arrive("fsync")
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(20):
         await save(path.with_name("other"), b"quick")
     gate.set()
     await closing

@@ -247,7 +247,7 @@ async def test_a_slow_reader_stops_nobody(tmp_path: Path) -> None:
     got = 0
     for start in range(0, len(BIG), 50_000):
         await made.write(BIG[start : start + 50_000])
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(20):
             got += len(await quick.readany())
     await made.close()
     assert got == len(BIG)
@@ -412,7 +412,7 @@ async def test_one_that_is_dropped_aborts() -> None:
     del made
     assert gone() is None
     with pytest.raises(StreamError, match="given up"):
-        await asyncio.wait_for(waiting, 5)
+        await asyncio.wait_for(waiting, 20)
 
 
 def test_one_that_is_dropped_outside_of_a_loop() -> None:

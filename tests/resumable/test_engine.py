@@ -212,7 +212,7 @@ async def test_a_stalled_request_is_taken_over_and_loses_nothing(
     await stalled.waiting.wait()
     begun = time.monotonic()
     assert await offset_of(uploads, upload) == 7000
-    assert time.monotonic() - begun < 1
+    assert time.monotonic() - begun < 5
     ended = await older
     assert isinstance(ended.error, Fenced)
     assert ended.received == 7000

@@ -80,10 +80,10 @@ def test_anything_is_read_or_ignored(value: str) -> None:
 
 
 def test_a_hostile_field_takes_linear_time() -> None:
-    begun = time.perf_counter()
+    begun = time.process_time()
     for text in ("1" + ";a=1" * 20_000 + "!", "1;" + " " * 80_000, "1" + ";a" * 40_000):
         assert parse_integer(text + ",") is None
-    assert time.perf_counter() - begun < 1
+    assert time.process_time() - begun < 1
 
 
 def test_dictionary_of_integers() -> None:

@@ -100,7 +100,7 @@ class Game:
     async def call(self, name: str, make: Callable[[Any], Any]) -> None:
         """Make a call that does not have to wait on both; the same comes of it."""
         expected = await outcome(make(self.model))
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(20):
             got = await outcome(make(self.stream))
         self.log.append((name, got))
         self.calls += 1

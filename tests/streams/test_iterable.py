@@ -256,7 +256,7 @@ async def test_a_generator_that_nobody_closes_ends(
 
     await IterStream(forgotten()).readany()
     gc.collect()
-    async with asyncio.timeout(1):
+    async with asyncio.timeout(20):
         await ended.wait()
     assert caplog.records == []
 

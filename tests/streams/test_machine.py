@@ -327,7 +327,7 @@ async def run(
             assert got == (model.error or model.rest)
     if others := asyncio.all_tasks() - {asyncio.current_task()}:
         # What feeds a reader goes on without it, and ends by itself.
-        assert not (await asyncio.wait(others, timeout=5))[1]
+        assert not (await asyncio.wait(others, timeout=30))[1]
 
 
 ALL = MAKES | MORE

@@ -133,7 +133,7 @@ async def test_end_is_cancelled_itself_and_waits_all_the_same() -> None:
 
 async def until(condition: Callable[[], object]) -> None:
     """Turn the event loop until ``condition`` holds."""
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(20):
         while not condition():
             await asyncio.sleep(0)
 
@@ -309,7 +309,7 @@ async def test_a_producer_that_swallows_its_cancellation_ends_at_its_next_piece(
     producer = Deaf()
     waiting = asyncio.create_task(producer.next())
     await asyncio.sleep(0)
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(20):
         await producer.close()
     await cancel_at(waiting)
 

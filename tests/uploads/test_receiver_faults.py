@@ -320,7 +320,7 @@ async def send(address: tuple[str, int], script: Script) -> int | None:
 
 async def tidy(root: Path, uploads: Uploads) -> None:
     """Nothing is there, or soon will not be."""
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(20):
         while found := list(root.iterdir()) if root.exists() else []:
             await asyncio.sleep(0.01)
             assert not any(path.is_dir() for path in found)

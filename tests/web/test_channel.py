@@ -264,7 +264,7 @@ async def test_a_timer_keeps_no_stream() -> None:
         async with asyncio.timeout(0.001):
             await stream.readany()
     del stream
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(20):
         while channel.subscribers:
             await asyncio.sleep(0.005)
             gc.collect()
@@ -317,7 +317,7 @@ async def subscribed(raw: Raw, channel: Channel, path: str = "/") -> None:
     head = await raw.reader.readuntil(b"\r\n\r\n")
     assert b"200 OK" in head
     assert b"text/event-stream" in head
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(20):
         while channel.subscribers == count:
             await asyncio.sleep(0)
 
@@ -420,7 +420,7 @@ async def test_a_client_that_leaves_is_forgotten() -> None:
         async with connected(address) as raw:
             await subscribed(raw, channel)
             raw.reset()
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(20):
             while channel.subscribers:
                 await asyncio.sleep(0.01)
                 channel.publish("anybody?")
@@ -491,7 +491,7 @@ async def test_events_pass_compression_one_by_one() -> None:
         for n in range(3):
             channel.publish(n)
             got = b""
-            async with asyncio.timeout(5):
+            async with asyncio.timeout(20):
                 while not got.endswith(b"\n\n"):
                     got += await response.content.readany()
             assert f"data: {n}\n".encode() in got

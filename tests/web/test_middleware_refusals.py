@@ -276,7 +276,7 @@ async def test_slow_upload_ends_with_408_and_leaves_nothing(
         assert told["connection"] == "close"
         assert detail in body
         # And soon: who was too slow is not waited for as long as others are.
-        async with asyncio.timeout(2):
+        async with asyncio.timeout(20):
             with contextlib.suppress(ConnectionResetError):
                 assert await raw.reader.read() == b""
         assert time.monotonic() - started < 9

@@ -151,7 +151,7 @@ async def test_an_upload_that_is_left_is_closed() -> None:
     ):
         async with session.post("/", data=NDJSON(lines())) as response:
             assert await response.content.readline() == b'{"got":1}\n'
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(20):
             await closed.wait()
 
 

@@ -184,7 +184,7 @@ async def test_the_header_section_waits_for_no_byte_of_the_body() -> None:
             connected(address) as raw,
         ):
             await raw.send(post(None, method="GET"))
-            async with asyncio.timeout(5):
+            async with asyncio.timeout(20):
                 head = await raw.reader.readuntil(b"\r\n\r\n")
             assert b"text/event-stream" in head
 
@@ -236,7 +236,7 @@ async def test_an_early_refusal_reaches_the_client(taken: int) -> None:
                             await raw.writer.drain()
 
                 sending = asyncio.create_task(send())
-                async with asyncio.timeout(5):
+                async with asyncio.timeout(20):
                     status, _, body = await raw.response()
                 sending.cancel()
                 assert (status, body) == (413, b"too large")

@@ -114,7 +114,7 @@ async def kept(store: Storage, what: str = "") -> list[str]:
 
 async def settled(store: Storage, count: int = 1) -> None:
     """Wait until so many answers are kept."""
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(20):
         while len(await kept(store, "heads/")) < count:
             await asyncio.sleep(0.005)
 
@@ -443,11 +443,11 @@ async def test_no_more_is_kept_than_max_size(store: Storage) -> None:
         for n in range(12):
             assert len((await client.ask(f"/?size=20000&n={n}"))[2]) == 20_000
             await asyncio.sleep(0.02)
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(20):
             while sum(await sizes()) > 100 * KiB:
                 await asyncio.sleep(0.01)
         assert len(await sizes()) >= 3
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(20):
             while len(await kept(store, "heads/")) != len(await sizes()):
                 await asyncio.sleep(0.01)
 

@@ -718,6 +718,6 @@ async def test_a_response_that_was_begun_and_given_up_is_closed(
     async with serving(app) as address, connected(address) as raw:
         await raw.send(post(None, method="GET"))
         assert await raw.reader.read(8) == b"HTTP/1.1"
-        async with asyncio.timeout(5):  # while the server and the connection live
+        async with asyncio.timeout(20):  # while the server and the connection live
             await until(lambda: spies[0].closings)
         assert [spy.closings for spy in spies] == [1]

@@ -376,7 +376,7 @@ async def test_what_is_written_by_hand_and_too_short_ends_its_connection() -> No
     app.router.add_get("/{path:.*}", handler)
     async with serving(setup(app)) as address:
         for path in ("/", "/ended"):
-            async with connected(address) as raw, asyncio.timeout(5):
+            async with connected(address) as raw, asyncio.timeout(20):
                 raw.writer.write(f"GET {path} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
                 assert (await raw.reader.read()).endswith(b"\r\n\r\nabc")
 

@@ -173,7 +173,7 @@ async def test_a_feed_stays_live() -> None:
 
 
 async def _chunk(raw: Raw) -> bytes:
-    size = int(await asyncio.wait_for(raw.reader.readline(), 5), 16)
+    size = int(await asyncio.wait_for(raw.reader.readline(), 20), 16)
     return (await raw.reader.readexactly(size + 2))[:-2]
 
 

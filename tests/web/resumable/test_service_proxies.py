@@ -198,7 +198,7 @@ async def test_a_stalled_request_is_taken_over(name: str, tmp_path: Path) -> Non
             await service.arrived()
             began = time.monotonic()
             assert (await send.tus("HEAD", path)).offset == SENT
-            assert time.monotonic() - began < 1
+            assert time.monotonic() - began < 5
             if name != "caddy":  # which waits for the content first
                 async with asyncio.timeout(10):
                     assert (await raw.reader.readline()).split()[1] == b"409"

@@ -83,7 +83,7 @@ class Pair:
         """HEAD, and the rest, at the second worker."""
         began = time.monotonic()
         told = await self.two.tus("HEAD", upload)
-        assert time.monotonic() - began < 1
+        assert time.monotonic() - began < 5
         assert told.status == 200
         assert told.offset is not None
         rest = DATA[told.offset :]
@@ -175,13 +175,13 @@ async def test_a_worker_that_is_ended_keeps_what_arrived(pair: Pair) -> None:
     upload = await location(pair.one)
     async with pair.begun(upload) as connection:
         ending = asyncio.create_task(pair.workers.end(pair.first, signal.SIGTERM))
-        async with asyncio.timeout(2):
+        async with asyncio.timeout(20):
             status, headers, _ = await connection.response()
         assert status == 503
         assert int(headers["upload-offset"]) == HALF
         assert "retry-after" in headers
     # aiohttp waits for the rest of the content, as long as shutdown_timeout lets it.
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(20):
         assert await ending == 0
     told = await pair.two.tus("HEAD", upload)
     assert told.offset == HALF

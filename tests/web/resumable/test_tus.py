@@ -494,7 +494,7 @@ async def test_a_stalled_request_is_taken_over(storage: Storage) -> None:
             begun = time.monotonic()
             told = await send.tus("HEAD", url)
             assert (told.status, told.offset) == (200, 3000)
-            assert time.monotonic() - begun < 1
+            assert time.monotonic() - begun < 5
             # Who is still there hears of it.
             status, headers, _ = await raw.response()
             assert status == 409
