@@ -17,10 +17,9 @@ from __future__ import annotations
 
 import asyncio
 import time
-from typing import TYPE_CHECKING, Final, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from aiostreams.errors import BodyTimeout, LimitExceeded, exceeded
-from aiostreams.limits import KiB
 from aiostreams.streams.base import Stream
 from aiostreams.streams.guards import OPEN
 from aiostreams.streams.http import arrived_before, content_type_of, size_of
@@ -36,11 +35,6 @@ if TYPE_CHECKING:
 __all__ = ["ReadDeadline", "RequestStream"]
 
 T = TypeVar("T")
-
-# The most that a read takes: what asyncio receives at once, and aiohttp's buffer holds
-# before it stops the client. More would be pieces that wait there while the disk is
-# slow, and aiohttp copies these to give them as one.
-_PIECE: Final = 256 * KiB
 
 
 class RequestStream(Stream):
@@ -76,8 +70,6 @@ class RequestStream(Stream):
         self._limits = limits
         # From the first read that waits on.
         self._pace: ReadDeadline | None = None
-        # Whether a read takes all that waits in the buffer.
-        self._joined = True
         # Until the first read.
         self._request: web.BaseRequest | None = request
 
@@ -101,11 +93,9 @@ class RequestStream(Stream):
             if self._request is not None and (early := await self._begin()):
                 piece = early
             elif reader.is_eof():
-                piece = reader.read_nowait(_PIECE)  # is there: nobody waits
-            elif self._joined:
-                piece = await self._in_time(reader.readany)
+                piece = reader.read_nowait()  # is there: nobody waits
             else:
-                piece = await self._in_time(reader.read, _PIECE)
+                piece = await self._in_time(reader.readany)
         except Exception as error:  # noqa: BLE001 (raised in there)
             piece = arrived_before(error, reader)
         return self._counted(piece)
@@ -158,16 +148,14 @@ class RequestStream(Stream):
             self._request = None
         return life.arrived(self._counted(piece), self.size, None) if piece else b""
 
-    async def _in_time(self, read: Callable[..., Awaitable[T]], *size: int) -> T:
+    async def _in_time(self, read: Callable[[], Awaitable[T]]) -> T:
         """Return what ``read`` gives, which may wait for the client."""
         pace = self._pace
         if pace is None:
             pace = self._pace = ReadDeadline(self._limits)
-            # aiohttp's read(n) makes a smaller buffer one of n bytes.
-            self._joined = self._reader.get_read_buffer_limits()[0] < _PIECE
         pace.begin(self._life.reader, self.arrived)
         try:
-            return await read(*size)
+            return await read()
         except asyncio.CancelledError as error:
             pace.interrupted(error)
             raise

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
 import time
 from collections.abc import AsyncIterator
 from typing import Any
@@ -15,10 +14,8 @@ from aiohttp import web
 from aiostreams import (
     JSON,
     BodyTimeout,
-    KiB,
     LimitExceeded,
     Limits,
-    MiB,
     Text,
     UnsupportedContent,
     expect_continue,
@@ -176,41 +173,6 @@ async def test_a_total_time_that_ran_out_between_two_reads() -> None:
         "the body is not complete after 0.1 seconds, 3 bytes have arrived",
         BodyTimeout,
     )
-
-
-@pytest.mark.parametrize("bufsize", [64 * KiB, 256 * KiB])
-async def test_a_read_takes_no_more_than_a_piece_of_what_waits(bufsize: int) -> None:
-    """A slow application does not have aiohttp's buffer copied to one large piece.
-
-    Nor does that buffer become larger than the application has asked for.
-    """
-    body = os.urandom(2 * MiB)
-    sizes: list[int] = []
-    limits: list[tuple[int, int]] = []
-
-    async def handler(request: web.Request) -> Any:
-        stream = open_stream(request)
-        pieces = [await stream.readany()]
-        while request.content.total_bytes - stream.received <= 2 * bufsize:
-            await asyncio.sleep(0)  # then aiohttp stops the client
-        pieces += [await stream.readany(), await stream.readany()]
-        sizes.extend(map(len, pieces))
-        limits.append(request.content.get_read_buffer_limits())
-        return JSON(b"".join([*pieces, await stream.read()]) == body)
-
-    app = web.Application()
-    app.router.add_post("/", handler)
-    setup(app)
-    async with (
-        serving(app, read_bufsize=bufsize) as address,
-        connected(address) as raw,
-    ):
-        head = post(headers=[("Content-Length", str(len(body)))])
-        await raw.send(head, body)
-        assert (await raw.response())[::2] == (200, b"true")
-    assert limits == [(bufsize, 2 * bufsize)]
-    if bufsize == 256 * KiB:
-        assert max(sizes) <= bufsize
 
 
 @pytest.mark.parametrize("head", HEADS, ids=KINDS)
