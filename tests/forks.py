@@ -53,9 +53,10 @@ class Forks:
 
     def ended(self) -> int:
         """Wait until the child has ended, past what it prints; gives its exit code."""
-        while not (line := self.line()).startswith("ended "):
+        # It may have been killed in the middle of a line of its own.
+        while "ended " not in (line := self.line()):
             assert line, "the parent has ended"
-        return int(line.split()[1])
+        return int(line.rpartition("ended ")[2])
 
 
 @contextlib.contextmanager
