@@ -940,7 +940,7 @@ async def test_memory_is_made_to_stay_once_and_for_files_that_are_read_ahead(
 async def test_other_errors_leave_nothing_either(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def fail(fd: int, chunks: object) -> None:
+    def fail(*_: object) -> None:
         raise MemoryError
 
     monkeypatch.setattr(draft, "write_all", fail)
