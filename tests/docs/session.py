@@ -31,7 +31,7 @@ __all__ = ["ENVIRONMENT", "Session"]
 _PORT = re.compile(r"\b80[89]\d\b")
 # What a machine may be without; anything else that is missing is a mistake on the page.
 _OPTIONAL = re.compile(r"(?:^|[|;&(]\s*|\s)(curl|gunicorn|nginx|openssl|xz)\s")
-_SECONDS = 50
+_SECONDS = 100
 _WATCHED = "PYTHONASYNCIODEBUG"
 
 # The package under test, wherever it is imported from, and the programs beside this

@@ -53,6 +53,7 @@ from aiostreams.testing.storages import (
 )
 from tests.forks import Forks, forks
 from tests.servers import connected, post, serving
+from tests.waiting import until
 
 from .buckets import Bucket, store_of
 from .ledgers import FaultyLedger
@@ -887,6 +888,7 @@ async def test_two_workers_that_are_killed_on_one_bucket(
                 for _ in range(3):
                     await asyncio.sleep(chance.random() * 0.4)
                     assert await total_of(storage) <= 1_000_000
+                await until(lambda: total_of(storage))
             there = await total_of(storage)
             assert there <= 1_000_000
             assert await ledger.used("") >= there
