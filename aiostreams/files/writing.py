@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from aiostreams.streams.hashing import Hashes
     from aiostreams.streams.iterable import BytesLike
 
-__all__ = ["BATCH", "MOST", "ChunkList", "WriteBehind", "write_all"]
+__all__ = ["BATCH", "MOST", "ChunkList", "WriteBehind", "write_all", "write_new"]
 
 
 # A PUT of 256 MiB to an idle machine took 2.0 x the CPU of blocking writes in batches
@@ -86,6 +86,20 @@ def write_all(
                 room = room or _PIECE
     if vector:
         _write_vector(fd, vector, hashes)
+
+
+def write_new(fd: int, data: BytesLike) -> None:
+    """Write ``data`` to a new file. Blocking.
+
+    Few bytes take one call: it is known where the file stands.
+
+    Raises:
+        OSError: as ``os.writev``.
+    """
+    if len(data) > _PIECE:
+        write_all(fd, [data])
+    else:
+        _write_vector(fd, [memoryview(data)], None)
 
 
 def _write_vector(fd: int, vector: list[memoryview], hashes: Hashes | None) -> None:

@@ -42,8 +42,7 @@ from aiostreams.files.draft import (
 )
 from aiostreams.files.file import FileStream, FileWriter
 from aiostreams.files.reading import OpenFile
-from aiostreams.files.writing import write_all
-from aiostreams.limits import KiB
+from aiostreams.files.writing import write_new
 from aiostreams.streams.base import Stream
 from aiostreams.streams.threads import ThreadCall
 
@@ -70,8 +69,6 @@ ATTRIBUTE = "user.aiostreams"
 
 # What a file system says that has no room for so large an attribute.
 _NO_ROOM = frozenset({errno.ENOSPC, errno.E2BIG, errno.ERANGE})
-# What is written in one call, without asking where the file stands.
-_ONE_WRITE = 64 * KiB
 # How often a folder may vanish before the temporary file is in it.
 _TRIES = 100
 
@@ -206,11 +203,8 @@ class ObjectDraft(Draft):
             super()._write(chunks)
             return
         self._create()
-        for chunk in chunks:
-            # As most are, in one call and from the start of the file.
-            written = os.write(self._fd, chunk) if len(chunk) <= _ONE_WRITE else 0
-            if written < len(chunk):
-                write_all(self._fd, [memoryview(chunk)[written:]])
+        for chunk in chunks:  # one, or none
+            write_new(self._fd, chunk)
 
     def _keep_digests(self, fd: int) -> None:
         version = version_of(os.fstat(fd))
