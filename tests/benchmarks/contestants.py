@@ -143,7 +143,8 @@ def aiostreams_app(*needs: str, **options: Any) -> Callable[[Handler], Contestan
         def make() -> Any:
             from aiohttp import web
 
-            app = aiostreams.setup(web.Application(), **options)
+            # The limit is of aiohttp's own calls, which a row may make under setup().
+            app = aiostreams.setup(web.Application(client_max_size=2**40), **options)
             app.router.add_route("*", "/{path:.*}", handler)
             return app
 
