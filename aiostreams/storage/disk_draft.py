@@ -28,6 +28,7 @@ import asyncio
 import errno
 import logging
 import os
+import threading
 from typing import TYPE_CHECKING
 
 from aiostreams.errors import ObjectExists, StorageError
@@ -554,6 +555,9 @@ class SafeDirectory:
     def __init__(self, root: str, *, fsync: bool) -> None:
         self._root = root
         self._absolute = root.startswith("/")
+        # Threads come here at once: the one that is late must not find the root again,
+        # of a working directory that has changed meanwhile.
+        self._finding = threading.Lock()
         self._fsync = fsync
         self._made_root = False
 
@@ -568,8 +572,10 @@ class SafeDirectory:
             OSError: as ``os.open``; ``ENOTDIR`` or ``ELOOP`` for a link.
         """
         if not self._absolute:
-            self._root = os.path.abspath(self._root)  # noqa: PTH100 - keeps links
-            self._absolute = True
+            with self._finding:
+                if not self._absolute:
+                    self._root = os.path.abspath(self._root)  # noqa: PTH100 - keeps links
+                    self._absolute = True
         if make and not self._made_root:
             # Once: were it made again, a root that was unmounted or moved away
             # would silently begin anew in another place.

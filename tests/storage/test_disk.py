@@ -12,6 +12,7 @@ import stat
 import threading
 import time
 from collections.abc import AsyncIterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -130,6 +131,33 @@ async def test_relative_root_is_of_the_first_use(
     monkeypatch.chdir("/")
     await store(storage, "p")
     assert everything(tmp_path / "some" / "root") == ["o", "p"]
+
+
+def test_relative_root_is_found_once_by_threads_that_come_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The second one has seen that there is none when the first one finds it."""
+    monkeypatch.chdir(tmp_path)
+    folders_ = folders.SafeDirectory("root", fsync=False)
+    found, go_on = threading.Event(), threading.Event()
+    abspath = os.path.abspath
+
+    def slow(path: str) -> str:
+        found.set()
+        assert go_on.wait(10)
+        return abspath(path)
+
+    monkeypatch.setattr(os.path, "abspath", slow)
+    with ThreadPoolExecutor(2) as pool:
+        first = pool.submit(folders_.open, (), make=True)
+        assert found.wait(10)
+        found.clear()
+        second = pool.submit(folders_.open, (), make=True)
+        assert not found.wait(0.05)  # it waits, and finds nothing by itself
+        go_on.set()
+        for descriptor in (first.result(10), second.result(10)):
+            os.close(descriptor)
+    assert not found.is_set()
 
 
 @pytest.mark.parametrize(
