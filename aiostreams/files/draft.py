@@ -174,7 +174,9 @@ class Draft:
     def _write(self, chunks: list[BytesLike]) -> None:
         if self._fd < 0:
             self._create()
-        write_all(self._fd, chunks, self.hashes)
+        if self.hashes is not None:
+            self.hashes.update(chunks)
+        write_all(self._fd, chunks)
 
     def _create(self) -> None:
         self._directory = self._open_directory()

@@ -27,7 +27,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
     from types import TracebackType
 
-    from aiostreams.streams.hashing import Hashes
     from aiostreams.streams.iterable import BytesLike
 
 __all__ = ["BATCH", "MOST", "ChunkList", "WriteBehind", "write_all", "write_new"]
@@ -58,16 +57,8 @@ _IOV_MAX = os.sysconf("SC_IOV_MAX")
 _PIECE = 128 * KiB
 
 
-def write_all(
-    fd: int, chunks: Iterable[BytesLike], hashes: Hashes | None = None
-) -> None:
+def write_all(fd: int, chunks: Iterable[BytesLike]) -> None:
     """Write every byte of ``chunks`` where the file stands. Blocking.
-
-    Args:
-        fd: the file.
-        chunks: what is written.
-        hashes: takes each piece just before it is written. A batch is as large as the
-            cache of a processor: hashed as a whole, it would be fetched twice.
 
     Raises:
         OSError: as ``os.writev``.
@@ -81,11 +72,11 @@ def write_all(
             room -= len(vector[-1])
             rest = rest[len(vector[-1]) :]
             if not room or len(vector) == _IOV_MAX:
-                _write_vector(fd, vector, hashes)
+                _write_vector(fd, vector)
                 vector = []
                 room = room or _PIECE
     if vector:
-        _write_vector(fd, vector, hashes)
+        _write_vector(fd, vector)
 
 
 def write_new(fd: int, data: BytesLike) -> None:
@@ -99,12 +90,10 @@ def write_new(fd: int, data: BytesLike) -> None:
     if len(data) > _PIECE:
         write_all(fd, [data])
     else:
-        _write_vector(fd, [memoryview(data)], None)
+        _write_vector(fd, [memoryview(data)])
 
 
-def _write_vector(fd: int, vector: list[memoryview], hashes: Hashes | None) -> None:
-    if hashes is not None:
-        hashes.update(vector)
+def _write_vector(fd: int, vector: list[memoryview]) -> None:
     while vector:
         written = os.writev(fd, vector)
         if not written:

@@ -30,7 +30,7 @@ _TURN = 1 * MiB
 _LEAST = 16 * KiB
 
 
-async def copy(source: Stream, sink: Sink, *, chunk_size: int = 1 * MiB) -> int:
+async def copy(source: Stream, sink: Sink, *, chunk_size: int = 256 * KiB) -> int:
     """Write all that can be read from ``source`` into ``sink``.
 
     Reading the next bytes overlaps writing the last; no more than one read is ahead.
@@ -43,8 +43,7 @@ async def copy(source: Stream, sink: Sink, *, chunk_size: int = 1 * MiB) -> int:
         source: read to its end.
         sink: written to.
         chunk_size: the largest piece that is written at once, in bytes. Pieces are
-            passed on as they come, so they may be smaller. The default has room for
-            all that aiohttp buffers of a body, 768 KiB, which is copied when it is cut.
+            passed on as they come, so they may be smaller.
 
     Returns:
         How many bytes were copied.
