@@ -57,6 +57,7 @@ class ByteStream(Stream):
             return self._data
         return await super().read(size)
 
+    # Whether it was closed: to ask the state of the stream would make one.
     _released = False
 
     def getvalue(self) -> bytes:

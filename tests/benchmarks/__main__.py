@@ -1,6 +1,6 @@
 """``python -m tests.benchmarks [NAME] [--rounds N] [--quick] [--json FILE] [--charts]``.
 
-Without a name everything is measured, in about 10 minutes; ``--quick`` takes two, and
+Without a name everything is measured, in about 15 minutes; ``--quick`` takes two, and
 shows little more than that all of it works. ``--charts`` measures nothing: it makes
 the documentation's tables and charts anew from the published results.
 """

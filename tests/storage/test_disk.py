@@ -139,25 +139,32 @@ def test_relative_root_is_found_once_by_threads_that_come_at_once(
     """The second one has seen that there is none when the first one finds it."""
     monkeypatch.chdir(tmp_path)
     folders_ = folders.SafeDirectory("root", fsync=False)
-    found, go_on = threading.Event(), threading.Event()
-    abspath = os.path.abspath
+    arrived, go_on = threading.Semaphore(0), threading.Event()
+    lock, abspath, calls = threading.Lock(), os.path.abspath, []
+
+    class Door:
+        def __enter__(self) -> None:
+            arrived.release()
+            lock.acquire()
+
+        def __exit__(self, *_: object) -> None:
+            lock.release()
 
     def slow(path: str) -> str:
-        found.set()
+        calls.append(path)
         assert go_on.wait(10)
         return abspath(path)
 
+    monkeypatch.setattr(folders_, "_finding", Door())
+
     monkeypatch.setattr(os.path, "abspath", slow)
     with ThreadPoolExecutor(2) as pool:
-        first = pool.submit(folders_.open, (), make=True)
-        assert found.wait(10)
-        found.clear()
-        second = pool.submit(folders_.open, (), make=True)
-        assert not found.wait(0.05)  # it waits, and finds nothing by itself
+        opened = [pool.submit(folders_.open, (), make=True) for _ in range(2)]
+        both = [arrived.acquire(timeout=10) for _ in opened]
         go_on.set()
-        for descriptor in (first.result(10), second.result(10)):
-            os.close(descriptor)
-    assert not found.is_set()
+        for one in opened:
+            os.close(one.result(10))
+    assert (both, calls) == ([True, True], ["root"])
 
 
 @pytest.mark.parametrize(
