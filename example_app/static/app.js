@@ -1,7 +1,8 @@
 // The page of files, put together.
 
-import { localTimes } from "./page.js";
+import { localTimes, ready } from "./page.js";
 import "./transfers.js";
 import "./live.js";
 
 localTimes(document);
+ready();

@@ -1,7 +1,7 @@
 // Uploads straight to the bucket. The server says where a file goes and, when it is
 // there, what has become of it; the bytes do not pass through it.
 
-import { $, BROKEN, button, bytes, element, problemBox, problemOf, say } from "./page.js";
+import { $, BROKEN, button, bytes, element, problemBox, problemOf, ready, say } from "./page.js";
 
 const maxFile = Number($("upload").dataset.maxFile);
 
@@ -106,3 +106,4 @@ async function pick() {
 }
 $("picker").addEventListener("change", pick);
 pick(); // what was chosen before this was loaded
+ready();

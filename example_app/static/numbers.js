@@ -1,6 +1,6 @@
 // JSON, and NDJSON in both directions: sent as the form says, shown as it arrives.
 
-import { $, BROKEN, element, problemBox, problemOf } from "./page.js";
+import { $, BROKEN, element, problemBox, problemOf, ready } from "./page.js";
 
 function numbers() {
   return $("values").value.split("\n").filter((line) => line.trim()).map(Number);
@@ -45,3 +45,4 @@ $("numbers").addEventListener("submit", async (event) => {
     answer.append(problemBox(BROKEN));
   }
 });
+ready();

@@ -16,6 +16,11 @@ export function button(textContent, label, onclick) {
   return made;
 }
 
+// The scripts of this page listen; style.css shows what works by them alone.
+export function ready() {
+  document.documentElement.classList.add("ready");
+}
+
 // Said to who listens, and not looks.
 export function say(text) {
   $("news").textContent = text;

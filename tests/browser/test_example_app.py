@@ -352,6 +352,24 @@ async def test_numbers_as_json_and_line_by_line(opened: Any) -> None:
         await answer.locator(f"text={words}").wait_for()
 
 
+async def test_nothing_can_be_pressed_before_its_script_listens(opened: Any) -> None:
+    """A form that only a script can send would reload the page, and say nothing."""
+    held = asyncio.Event()
+
+    async def hold(route: Any) -> None:
+        await held.wait()
+        await route.continue_()
+
+    await opened.route("**/static/numbers.js", hold)
+    await opened.click("text=API")
+    button = opened.locator("button", has_text="Send as JSON")
+    await button.wait_for(state="attached")
+    assert not await button.is_visible()
+    held.set()
+    await button.click()
+    await opened.locator("#answer pre", has_text='"count":3').wait_for()
+
+
 async def test_chosen_files_come_as_one_archive(opened: Any, tmp_path: Path) -> None:
     """The browser writes it to a file, which another reader of archives opens."""
     files = [
