@@ -11,7 +11,7 @@ STORAGE ?= uploads
 ARGS    ?=
 # Over how many processes the tests are shared out: most of them wait for a timer, a
 # thread or a server of their own. One file stays in one process.
-JOBS    ?= 2
+JOBS    ?= 3
 # How long each harness of `make fuzz` runs, in seconds.
 SECONDS ?= 60
 # How many workers `make chaos` kills, ends or stops.
