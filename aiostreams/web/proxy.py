@@ -518,9 +518,16 @@ class _Cache:
             _logger.warning("cache: the oldest answers cannot be removed: %r", error)
 
 
+_ADDRESS: Final = "X-Real-IP"
+
+
 def _key(exchange: _Exchange) -> str:
-    """Return the key of an answer: the URL, and what the upstream takes for it."""
-    claims = [exchange.headers.get(name, "") for name in CLAIMS]
+    """Return the key of an answer: the URL, and what the upstream takes for it.
+
+    What is kept may be shared, so the address of whoever asks is no part of it: behind
+    a gateway that sends ``X-Real-IP`` each client would have a cache of its own.
+    """
+    claims = [exchange.headers.get(name, "") for name in CLAIMS if name != _ADDRESS]
     text = "\n".join([str(exchange.url), *claims])
     return hashlib.sha256(text.encode("utf-8", "surrogateescape")).hexdigest()
 

@@ -300,6 +300,21 @@ async def test_another_host_is_another_key(store: Storage) -> None:
         assert (await client.ask())[2] == b"localhost"
 
 
+async def test_clients_of_a_gateway_share_what_is_kept(store: Storage) -> None:
+    """nginx is mostly told to send the address of each; RFC 9111 has it in no key."""
+
+    def answer(request: web.Request) -> web.Response:
+        return web.Response(text=request.headers["X-Real-IP"], headers=PUBLIC)
+
+    origin = Origin(answer)
+    async with caching(origin, store, trusted=True) as connect:
+        client = await connect()
+        assert (await client.ask(X_Real_IP="192.0.2.1"))[2] == b"192.0.2.1"
+        await settled(store)
+        assert (await client.ask(X_Real_IP="192.0.2.2"))[2] == b"192.0.2.1"
+    assert len(origin.seen) == 1
+
+
 async def test_all_who_ask_meanwhile_share_one_fetch(store: Storage) -> None:
     size = 3 * MiB
     go, begun = asyncio.Event(), asyncio.Event()
