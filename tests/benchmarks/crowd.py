@@ -3,7 +3,7 @@
 All clients send a form with one file, over connections of their own, from a process of
 their own; meanwhile this process asks the server for something small, again and again.
 Told are the throughput, the server's CPU and peak of memory, the longest that its event
-loop was held up, and how long the small answers took. Ours hashes the file and stores
+loop was blocked, and how long the small answers took. Ours hashes the file and stores
 it under its name; the peers leave it in a temporary one, which is less.
 
 The three processes share the machine, and whoever else is on it: the loop is late also

@@ -54,7 +54,7 @@ class Samples:
         system: the kernel's part of it.
         faults: pages that the process had to be given, a request.
         switches: how often one of its threads went to sleep, a request.
-        stalls: longest time the event loop was held up, in seconds.
+        stalls: longest time the event loop was blocked, in seconds.
         memory: by how many bytes the resident memory has peaked.
         length: bytes of the answer's body.
         absent: why there is nothing.

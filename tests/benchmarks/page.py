@@ -101,14 +101,15 @@ def run(document: Plain) -> str:
     lines = [
         (
             f"Measured on {document['date'][:10]} at commit `{document['commit']}`, in "
-            f"{document['seconds'] / 60:.0f} minutes: {document['rounds']} rounds over "
-            f"{document['starts']} lives of each server."
+            f"{document['seconds'] / 60:.0f} minutes: {document['rounds']} rounds, and "
+            f"{document['starts']} starts of each server."
         ),
         "",
         (
             f"{machine['processor']}, {machine['cores']} cores{memory}, "
-            f"{machine['system']} {machine['kernel']}; load before {machine['load']:.1f}, "
-            f"after {machine['load_after']:.1f}, of which the run itself makes up to 2."
+            f"{machine['system']} {machine['kernel']}. The load average was "
+            f"{machine['load']:.1f} before the run and {machine['load_after']:.1f} after "
+            f"it; the run itself adds up to 2."
         ),
         "",
         ", ".join(
@@ -122,14 +123,16 @@ def run(document: Plain) -> str:
         lines += [
             "",
             (
-                "**The machine had other things to do at the same time**: that costs all of "
-                "them, and those most who use threads, as ours do for files."
+                "**The machine was also doing other work.** That costs every server CPU "
+                "time, and most of all a server that uses threads, as aiostreams does for "
+                "files."
             ),
         ]
     if document["quick"]:
         lines.insert(
             0,
-            "**This is a quick run: it shows that all of it works, and little more.**\n",
+            "**This is a quick run. It shows that every row works; its figures are not "
+            "reliable.**\n",
         )
     return "\n".join(lines)
 
@@ -166,7 +169,7 @@ def targets(document: Plain) -> str:
             lines.append(f"| many uploads at once | {about} | {seen} | {wanted} |")
     text = f"{held} of {held + len(lines)} hold."
     if lines:
-        table = _table("| row | beside | measured | target |", lines)
+        table = _table("| row | compared with | measured | target |", lines)
         text = f"{text} These do not:\n\n{table}"
     return text
 
@@ -215,7 +218,7 @@ def _extra(entry: Plain) -> str:
     if "size_ratio" in entry:
         told.append(f"bytes: ours {entry['size_ratio']:.3f} x")
     if entry["stall"] is not None:
-        told.append(f"event loop held up for {entry['stall'] * 1e3:.1f} ms")
+        told.append(f"event loop blocked for {entry['stall'] * 1e3:.1f} ms")
     if entry["memory"] and entry["memory"] > 4 * MiB:
         told.append(f"memory grew by {size(entry['memory'])}")
     return "; ".join(told)
@@ -235,14 +238,15 @@ def _crowd(crowd: Plain) -> str:
             + " |"
         )
     table = _table(
-        "| | speed | CPU | memory | event loop held up | other requests | their p99 |",
+        "| | speed | CPU | memory | event loop blocked | other requests | their p99 |",
         lines,
     )
     return (
-        f"### Many uploads at once\n\n{crowd['clients']} forms with a file of "
-        f"{size(crowd['size'])} each, all at once, and a small request again and again "
-        f"meanwhile. Ours hashes each file and stores it under its name; the peers "
-        f"leave it in a temporary one. Without uploads, the machine alone.\n\n{table}"
+        f"### Many uploads at once\n\n{crowd['clients']} forms, each with a file of "
+        f"{size(crowd['size'])}, are sent at the same time. Meanwhile, a client sends "
+        f"small requests one after the other. aiostreams hashes each file and stores it "
+        f"under its name; the others leave it in a temporary file. The row without "
+        f"uploads shows the small requests alone.\n\n{table}"
     )
 
 

@@ -102,7 +102,7 @@ def verdicts(row: Plain) -> Iterator[tuple[str, str, bool]]:
     """Each target of a row: what it is about, what was measured, and whether it holds."""
     if "stall" in row:
         limit, seen = row["stall"]["limit"], row["ours"]["stall"]
-        text = f"event loop held up for {seen * 1e3:.1f} ms, at most {limit * 1e3:g} ms"
+        text = f"event loop blocked for {seen * 1e3:.1f} ms, at most {limit * 1e3:g} ms"
         yield "event loop", text, row["stall"]["met"]
     for peer in row["peers"]:
         if peer.get("target") and "ratio" in peer:

@@ -66,7 +66,7 @@ class Row:
     Attributes:
         name: what is measured.
         issue: where the targets stand.
-        stall: the longest that our event loop may be held up, in seconds; with it
+        stall: the longest that our event loop may be blocked, in seconds; with it
             the loop is watched, in rounds of their own.
     """
 

@@ -54,7 +54,7 @@ def _notes(entry: Plain, result: Plain) -> list[str]:
         )
     if entry.get("stall") is not None:
         text = (
-            f"event loop held up for {entry['stall'] * 1e3:.1f} ms "
+            f"event loop blocked for {entry['stall'] * 1e3:.1f} ms "
             f"(worst round {entry['stall_worst'] * 1e3:.1f} ms)"
         )
         if entry is result["ours"] and "stall" in result:
@@ -96,7 +96,7 @@ def crowd_table(crowd: Plain) -> str:
             )
         )
     for name, text in (
-        ("stall", "event loop held up"),
+        ("stall", "event loop blocked"),
         ("p99", "p99 of other requests"),
     ):
         limit = crowd[name]["limit"] * 1e3
