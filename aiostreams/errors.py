@@ -55,7 +55,7 @@ __all__ = [
 
 
 class StreamError(Exception):
-    """The root of every error that this package raises for a body.
+    """The base class of all errors that this package raises for a body.
 
     Attributes:
         status: the HTTP status (RFC 9110 section 15) that fits when the error
@@ -100,7 +100,7 @@ class SizeMismatch(StreamError, ValueError):
 
 
 class MalformedBody(StreamError, ValueError):
-    """The body is cut short or breaks the syntax of its own content type."""
+    """The body is cut short, or breaks the syntax of its content type."""
 
     status = 400
 
@@ -112,13 +112,13 @@ class BodyTimeout(StreamError, TimeoutError):
 
 
 class LengthRequired(StreamError):
-    """The request lacks the Content-Length that this resource asks for."""
+    """The request has no Content-Length, but this resource requires one."""
 
     status = 411
 
 
 class LimitExceeded(StreamError, ValueError):
-    """A body, or a piece of one, is larger than a limit allows.
+    """A body, or a part of one, exceeds a limit.
 
     Attributes:
         limit: the limit, in the unit the message names (bytes or a count); NaN
@@ -159,7 +159,7 @@ def exceeded(
 
 
 class UnsupportedContent(StreamError):
-    """A media type or content coding that this resource does not read.
+    """This resource does not read that media type or content coding.
 
     Attributes:
         accept: the media types it would read, for the ``Accept`` field of the
@@ -183,7 +183,7 @@ class UnsupportedContent(StreamError):
 
 
 class InvalidContent(StreamError, ValueError):
-    """A well-formed body whose value fails its schema, or whose digest differs.
+    """The body is well-formed, but a value fails its schema or a digest differs.
 
     Args:
         message: what is wrong; made of ``errors`` unless given.
@@ -272,17 +272,17 @@ def _tidy(detail: str) -> str:
 
 
 class InvalidSignature(StreamError):
-    """A body that no trusted key has signed, or signed too long ago."""
+    """No trusted key has signed the body, or it was signed too long ago."""
 
     status = 403
 
 
 class ClientGone(StreamError, ConnectionError):
-    """The client disconnected before its body, or ours, was complete."""
+    """The client disconnected before the request or response body was complete."""
 
 
 class InvalidKey(StreamError, ValueError):
-    """A storage key that is empty, too long, or could leave its root."""
+    """A storage key is empty, too long, or could lead outside the storage's root."""
 
     status = 400
 
@@ -294,7 +294,7 @@ class ObjectNotFound(StreamError, FileNotFoundError):
 
 
 class ObjectExists(StreamError, FileExistsError):
-    """An object is already stored under that key, and overwriting is off."""
+    """An object is already stored under that key, and may not be overwritten."""
 
     status = 409
 
@@ -323,7 +323,7 @@ class _Status:
 
 
 class StorageError(StreamError, OSError):
-    """Storage failed; ``status`` is 507 when a disk or a quota is full.
+    """A storage failed; ``status`` is 507 if a disk or a quota is full.
 
     It is 503 when the process or the system has no file descriptor left.
 

@@ -38,45 +38,49 @@ class Limits:
         ValueError: a limit is negative.
     """
 
-    # The whole body, decoded; the bytes on the wire are held to it as well, so
-    # that neither a long body nor a bomb gets past it.
+    # The bytes of a body after decoding. The bytes before decoding count against it
+    # as well, so it stops both a long body and a decompression bomb.
     max_body: int = 1 * GiB
-    # What one request may hold in memory: read_bytes/text/json, and all form
-    # fields together. A field limit alone would let 1,000 fields take 1 GiB.
+    # The memory for the values of one request: read_bytes, read_text, read_json, and
+    # all form fields together. With max_field alone, 1,000 fields could take 1 GiB.
     max_memory: int = 1 * MiB
-    # Each part costs headers, objects and maybe a file descriptor.
+    # The parts of a multipart body. Each one costs header fields, objects and maybe a
+    # file descriptor.
     max_parts: int = 1000
-    # One form field; fields are meant for memory.
+    # The bytes of one form field. Fields are kept in memory.
     max_field: int = 1 * MiB
-    # One file part; files are meant for disk.
+    # The bytes of one file part. Files are stored.
     max_file: int = 1 * GiB
-    # Header fields of one part: browsers send two, libraries up to four.
+    # The header fields of one part. Browsers send two, libraries up to four.
     max_headers: int = 16
-    # All header bytes of one part: a name, a filename and a type fit easily.
+    # The bytes of all header fields of one part. A name, a filename and a type need
+    # far less.
     max_header_size: int = 8 * KiB
-    # Bytes before the first delimiter: RFC 2046 allows them, nobody sends them.
+    # The bytes before the first delimiter. RFC 2046 allows them; browsers send none.
     max_preamble: int = 16 * KiB
-    # Multipart inside multipart: each level is a parser on the stack.
+    # The levels of multipart inside multipart. Each level has a parser of its own.
     max_depth: int = 3
-    # Decoded to encoded bytes, after the first 64 KiB out: honest text reaches
-    # 20, a bomb 1,000.
+    # The ratio of decoded to encoded bytes, after the first 64 KiB of decoded bytes.
+    # Normal text reaches 20, a decompression bomb 1,000.
     max_ratio: float = 100
-    # Content codings stacked upon another: each multiplies the ratio.
+    # The content codings of one body. Each one multiplies the ratio.
     max_codings: int = 2
-    # Longest silence between two pieces of a body.
+    # The longest time between two pieces of a body.
     idle_timeout: float | None = 30.0
-    # Longest time for the whole body; none, since large uploads take long.
+    # The longest time for the complete body. There is none, because a large upload
+    # takes long.
     total_timeout: float | None = None
-    # Bytes a second on average after the grace: stops a client that sends one
-    # byte now and then to stay under the idle timeout. Kestrel's number.
+    # The lowest average rate, in bytes per second, after min_rate_grace. It stops a
+    # client that sends single bytes to avoid idle_timeout. Kestrel has the same value.
     min_rate: float = 240
-    # Seconds before min_rate is held against a client.
+    # The time before min_rate applies.
     min_rate_grace: float = 5.0
-    # Refuse a body whose length is not declared (411). Off: chunked bodies
-    # are counted while they stream.
+    # Whether a body without a Content-Length is refused with 411. If off, a chunked
+    # body is counted while it streams.
     require_length: bool = False
-    # Take a PUT with Content-Range, which is of a part: who does not know that puts
-    # the tail of a file in its place (RFC 9110 section 14.5). Off: 400.
+    # Whether a PUT with Content-Range is accepted. Its body is a part of a file, and a
+    # handler that ignores the field would store that part as the file (RFC 9110
+    # section 14.5). If off, the answer is 400.
     partial_put: bool = False
 
     def __post_init__(self) -> None:

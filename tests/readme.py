@@ -27,7 +27,7 @@ TABLED = (
 
 def limits_table() -> str:
     """Every ceiling with its default, and the reason that stands above it."""
-    rows = ["| ceiling | default | why |", "|---|---|---|"]
+    rows = ["| limit | default | what it limits, and why |", "|---|---|---|"]
     reasons = _comments_above_fields(Path(limits.__file__))
     for field in dataclasses.fields(Limits):
         value = _human(field.name, field.default)
@@ -73,7 +73,7 @@ def _human(name: str, value: object) -> str:
 
 def errors_table() -> str:
     """Every error, what else it is, its status, and what it means."""
-    rows = ["| error | also a | status | |", "|---|---|---|---|"]
+    rows = ["| error | also a | status | meaning |", "|---|---|---|---|"]
     for name in errors.__all__:
         error = getattr(errors, name)
         if not name[0].isupper():
