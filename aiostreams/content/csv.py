@@ -275,7 +275,7 @@ class _Writer:
             return list(cells.values())
         unknown = [name for name in cells if name not in self._header]
         if unknown:
-            raise ValueError(f"a row has {unknown[0]!r}, which the header has not")
+            raise ValueError(f"a row has {unknown[0]!r}, which is not in the header")
         return [cells.get(name) for name in self._header]
 
     def _line(self, cells: Iterable[Any]) -> bytes:
@@ -283,7 +283,9 @@ class _Writer:
             text: str = self._write([self._text(cell) for cell in cells])
             return text.encode()
         except UnicodeEncodeError:
-            raise ValueError("a cell has a lone surrogate, which UTF-8 lacks") from None
+            raise ValueError(
+                "a cell has a lone surrogate, which UTF-8 cannot encode"
+            ) from None
         except csv.Error as error:
             raise ValueError(f"a row cannot be written: {error}") from error
 
@@ -436,15 +438,13 @@ class _Rows:
 
     def _unique(self, names: list[str]) -> list[str]:
         if len(set(names)) != len(names):
-            raise MalformedBody("CSV: two columns have one name")
+            raise MalformedBody("CSV: two columns have the same name")
         return names
 
     def _named(self, cells: list[str]) -> dict[str, str]:
         assert self.header is not None
         if len(cells) != len(self.header):
-            raise MalformedBody(
-                f"CSV: {len(cells)} cells, and {len(self.header)} columns"
-            )
+            raise MalformedBody(f"CSV: {len(cells)} cells, expected {len(self.header)}")
         return dict(zip(self.header, cells, strict=True))
 
 

@@ -169,7 +169,7 @@ def _number(text: str, *, finite: bool) -> str:
     if found is None or not (found[2] or found[3]):
         return text  # the library says what is wrong
     if len(text) > _LONGEST_NUMBER:
-        raise ValueError(f"a number of more than {_LONGEST_NUMBER} digits")
+        raise ValueError(f"the number has more than {_LONGEST_NUMBER} digits")
     sign = "-" if found[1] == "-" else ""
     fraction = f".{found[3]}" if found[3] else ""
     text = f"{sign}{found[2].lstrip('0') or '0'}{fraction}{found[4] or ''}"

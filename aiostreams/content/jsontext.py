@@ -51,7 +51,7 @@ _NO_LONE: Final = re.compile(
 
 
 def _refuse_constant(name: str) -> Any:
-    raise MalformedBody(f"JSON has no number {name}")
+    raise MalformedBody(f"JSON: {name} is not a number in JSON")
 
 
 def _finite(text: str) -> float:
@@ -101,7 +101,7 @@ def _parse_strictly(text: bytes | str) -> Any:
         raise MalformedBody("JSON: nested too deeply") from exc
     except ValueError as exc:
         digits = sys.get_int_max_str_digits()
-        raise MalformedBody(f"JSON: an integer of more than {digits} digits") from exc
+        raise MalformedBody(f"JSON: an integer has more than {digits} digits") from exc
     if b"\\" in data and _MAYBE_LONE.search(data):
         match = _NO_LONE.match(text)
         assert match is not None
@@ -175,6 +175,8 @@ def serialise(value: Any) -> bytes:
     try:
         return _ENCODER.encode(value).encode()
     except UnicodeEncodeError:
-        raise ValueError("a string has a lone surrogate, which JSON lacks") from None
+        raise ValueError(
+            "a string has a lone surrogate, which JSON cannot encode"
+        ) from None
     except RecursionError:
         raise ValueError("the value is nested too deeply for JSON") from None

@@ -241,7 +241,7 @@ def _members_of(kind: Any) -> Sequence[Member] | None:
 def _of_dataclass(kind: Any, origin: type) -> Iterator[Member]:
     hints = hints_of(kind)
     if any(isinstance(hint, dataclasses.InitVar) for hint in hints.values()):
-        raise TypeError(f"{name_of(kind)} has an InitVar, which no body can give")
+        raise TypeError(f"{name_of(kind)} has an InitVar, which a body cannot set")
     for field in dataclasses.fields(origin):
         if field.init:
             required = (

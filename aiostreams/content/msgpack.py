@@ -62,9 +62,9 @@ class MsgPack(Content, Generic[T]):
         except RecursionError:
             raise ValueError("the value is nested too deeply") from None
         except UnicodeEncodeError:
-            raise ValueError("a string has a lone surrogate, which UTF-8 lacks") from (
-                None
-            )
+            raise ValueError(
+                "a string has a lone surrogate, which UTF-8 cannot encode"
+            ) from None
         except OverflowError as error:
             raise ValueError(str(error)) from None
         return ByteStream(data, content_type=_CONTENT_TYPE)

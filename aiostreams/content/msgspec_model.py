@@ -141,7 +141,7 @@ class MsgspecModel(Model):
             raise TypeError(f"{where or name_of(kind)}: {error}") from error
         if isinstance(info, self._msgspec.inspect.CustomType) and kind is not object:
             place = f" ({where})" if where else ""
-            raise TypeError(f"nothing here can validate into {name_of(kind)}{place}")
+            raise TypeError(f"no validator supports {name_of(kind)}{place}")
 
     def decode(self, text: bytes | str) -> Any:
         if self._decode is None:

@@ -202,7 +202,9 @@ async def _slice(
     if offset < 0 or (length is not None and length < 0):
         raise ValueError(f"offset and length must not be negative: {offset}, {length}")
     if not archive.seekable:
-        raise NotImplementedError("an archive cannot seek unless all of it can")
+        raise NotImplementedError(
+            "an archive cannot seek unless all of its members can"
+        )
     assert archive.size is not None
     stop = (
         archive.size if length is None else min(archive.size, start + offset + length)

@@ -454,7 +454,7 @@ class _Reader(Stream):
                 f"offset and length must not be negative: {offset}, {length}"
             )
         if self._stop is None:
-            raise NotImplementedError("a Replay can seek once it is complete")
+            raise NotImplementedError("a Replay cannot seek before it is complete")
         start = min(self._start + offset, self._stop)
         stop = self._stop if length is None else min(start + length, self._stop)
         return _Reader(self._log, start, stop)

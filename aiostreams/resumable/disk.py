@@ -223,7 +223,7 @@ class DiskStaging(Staging):
             try:
                 state = UploadState.load(json.loads(kept))
             except ValueError as error:
-                raise UploadGone("what was known of the upload is lost") from error
+                raise UploadGone("the state of the upload is lost") from error
         if not state.open:
             return info, state
         offset = _size(folder / "data")
@@ -297,7 +297,9 @@ class DiskStaging(Staging):
             fcntl.flock(fds[0], fcntl.LOCK_EX | fcntl.LOCK_NB)
             with contextlib.suppress(BlockingIOError):
                 fcntl.flock(fds[1], fcntl.LOCK_EX | fcntl.LOCK_NB)
-                raise Unsuitable("this file system gives one lock (flock) to two")
+                raise Unsuitable(
+                    "this file system gives one lock (flock) to two processes"
+                )
         finally:
             for fd in fds:
                 os.close(fd)
@@ -586,5 +588,5 @@ async def _run(function: Callable[[], T], undo: Callable[[T], None] | None = Non
         raise
     except OSError as error:
         if error.errno == errno.ESTALE:
-            raise UploadGone("what was known of the upload is lost") from error
+            raise UploadGone("the state of the upload is lost") from error
         raise _failed(error) from error

@@ -242,7 +242,7 @@ class Uploads:
                 return await self.staging.change(upload_id, step)
             except StorageError as error:
                 if not tries_left:
-                    raise UploadBusy("the storage fails just now", 5) from error
+                    raise UploadBusy("the storage fails at the moment", 5) from error
                 _logger.warning("storage failed, asked again: %s", error)
             await asyncio.sleep(pause)
             pause *= 2
@@ -520,7 +520,7 @@ class Uploads:
         try:
             return await self.find(upload_id, lambda _, __: None)
         except UploadNotFound as error:
-            raise UploadGone("a part of the upload is no more") from error
+            raise UploadGone("a part of the upload does not exist any more") from error
 
     async def open(self, upload: StagedUpload) -> StagedStream:
         """Open the bytes of a complete upload; its taker closes the stream.
@@ -630,7 +630,7 @@ def _room(
         room = state.length - state.offset
         if content_length is not None and content_length > room:
             raise TooLong(
-                f"the content has {content_length} bytes, {room} of "
+                f"the content has {content_length} bytes, but only {room} of "
                 f"{state.length} are missing"
             )
         return room
@@ -753,8 +753,8 @@ class _Pump:
             assert upload.info.max_size is not None
             raise exceeded("the upload", start + end, upload.info.max_size)
         raise TooLong(
-            f"the content has at least {end} bytes, {length - start} of {length} were "
-            "missing"
+            f"the content has at least {end} bytes, but only {length - start} of "
+            f"{length} were missing"
         )
 
     async def _write(self, appender: Appender, piece: bytes) -> None:

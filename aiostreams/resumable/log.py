@@ -129,7 +129,7 @@ class _Record:
                 members["before"],
             )
         except (ValueError, TypeError, KeyError) as error:
-            raise UploadGone("what was known of the upload is lost") from error
+            raise UploadGone("the state of the upload is lost") from error
 
 
 class LogStaging(Staging):
@@ -169,7 +169,7 @@ class LogStaging(Staging):
                 return await to_the_end(self.record(upload, upload.version.next(state)))
             except Fenced:
                 continue
-        raise UploadBusy("the upload is changed by others all the time", 1)
+        raise UploadBusy("other requests keep changing the upload", 1)
 
     async def append(self, upload: StagedUpload, *, held: bool = False) -> Appender:
         """Make an appender; nothing counts before its commit anyway."""
@@ -182,7 +182,7 @@ class LogStaging(Staging):
         while record.before:
             earlier = await self._read(self.folder(upload.info.id), record.before)
             if earlier is None:
-                raise UploadGone("what was known of the upload is lost")
+                raise UploadGone("the state of the upload is lost")
             record = earlier
             chain.append(record.data)
         folder = f"{self.folder(upload.info.id)}/data"
@@ -192,7 +192,7 @@ class LogStaging(Staging):
             for name, size in data
         ]
         if sum(segment.size for segment in segments) != upload.state.offset:
-            raise UploadGone("what was known of the upload is lost")
+            raise UploadGone("the state of the upload is lost")
         return _StagedSegments(segments, upload)
 
     async def clear(self, upload: StagedUpload) -> None:

@@ -236,7 +236,7 @@ class UploadInfo:
             members["parts"] = tuple(members["parts"])
             return cls(**members)
         except (ValueError, TypeError, KeyError) as error:
-            raise UploadGone("what was known of the upload is lost") from error
+            raise UploadGone("the state of the upload is lost") from error
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -358,11 +358,12 @@ class UploadState:
             return self
         if self.length is not None:
             raise LengthDiffers(
-                f"the upload has {self.length} bytes, not {length} as now said"
+                f"the length is {length}, but it was given as {self.length} before"
             )
         if length < self.offset:
             raise LengthDiffers(
-                f"the upload has {self.offset} bytes already, {length} are less"
+                f"the length is {length}, but the upload already has "
+                f"{self.offset} bytes"
             )
         if max_size is not None and length > max_size:
             raise exceeded("the upload", length, max_size, exact=True)
@@ -378,7 +379,8 @@ class UploadState:
             return self
         if self.length is not None and self.length != self.offset:
             raise LengthDiffers(
-                f"the upload has {self.length} bytes, it ends after {self.offset}"
+                f"the upload ends after {self.offset} bytes, but its length is "
+                f"{self.length}"
             )
         return replace(
             self, complete=True, length=self.offset, digests=dict(digests or {})
@@ -457,7 +459,7 @@ class UploadState:
             kept["waiting"] = tuple(kept.get("waiting", ()))
             return cls(**kept)
         except (ValueError, TypeError) as error:
-            raise UploadGone("what was known of the upload is lost") from error
+            raise UploadGone("the state of the upload is lost") from error
 
 
 _USUAL: Final = UploadState()

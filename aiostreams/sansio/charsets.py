@@ -160,7 +160,7 @@ def text_codec(charset: str) -> str:
             try:
                 info = codecs.lookup(normal)
             except LookupError as exc:  # a codec of another operating system
-                raise UnsupportedContent("the charset is not known here") from exc
+                raise UnsupportedContent("the charset is unknown") from exc
             canonical = info.name.replace("-", "_")
             # The attribute is private, but it is what bytes.decode itself asks.
             if info._is_text_encoding and canonical not in _NOT_CHARSETS:  # noqa: SLF001

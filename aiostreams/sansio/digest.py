@@ -130,7 +130,7 @@ def _digest(algorithm: str, item: str | None) -> bytes:
     size = hashlib.new(DIGEST_ALGORITHMS[algorithm]).digest_size
     if len(digest) != size:
         raise MalformedBody(
-            f"the {algorithm} digest has {len(digest)} bytes, it takes {size}"
+            f"the {algorithm} digest has {len(digest)} bytes, expected {size}"
         )
     return digest
 

@@ -225,11 +225,17 @@ def format_disposition(
 
 def _escape(what: str, value: str) -> str:
     if re.search(_UNWRITABLE, value):
-        raise ValueError(f"{what} has a character that no header can carry: {value!r}")
+        raise ValueError(
+            f"{what} has a character that a header field cannot have: {value!r}"
+        )
     if _ESCAPED.search(value):
-        raise ValueError(f"{what} would read back with its %-escape undone: {value!r}")
+        raise ValueError(
+            f"{what} has a %-escape, which a reader would decode: {value!r}"
+        )
     if "\\\\" in value or value.endswith("\\"):
-        raise ValueError(f"{what} has a backslash that reads as an escape: {value!r}")
+        raise ValueError(
+            f"{what} has a backslash, which a reader would take as escape: {value!r}"
+        )
     return value.translate(_ESCAPES)
 
 

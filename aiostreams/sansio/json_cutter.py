@@ -140,7 +140,7 @@ class JSONCutter:
         while True:
             self._at = _end(_SPACE, self._data, self._at)
             if self._at < len(self._data):
-                raise MalformedBody("the JSON has something behind its value")
+                raise MalformedBody("the JSON has text after its value")
             if self._ended:
                 return
             yield
@@ -205,7 +205,7 @@ class JSONCutter:
             if here:
                 self._take_members()
             if (yield from self._first()) != _QUOTE:
-                raise MalformedBody("the JSON has an object without a name")
+                raise MalformedBody("the JSON has a member without a name")
             name = place[-1] = self._parse((yield from self._cut()))
             if (yield from self._first()) != _COLON:
                 raise MalformedBody("the JSON has a name without a colon")
@@ -315,7 +315,7 @@ class JSONCutter:
             self._wait()
             yield
         if self._at == self._start:
-            raise MalformedBody("the JSON lacks a value")
+            raise MalformedBody("the JSON has no value where one is expected")
 
     def _check_depth(self, depth: int) -> None:
         if depth > MAX_NESTING:

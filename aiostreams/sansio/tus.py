@@ -117,7 +117,7 @@ def parse_creation(headers: Headers) -> Creation:
     if given != 1:
         raise MalformedBody(
             f"{given} of {LENGTH}, {DEFER_LENGTH} and {CONCAT}: final are given, "
-            "exactly 1 is needed"
+            "expected exactly 1"
         )
     return Creation(length, parts is not None and not parts, parts or (), concat,
                     metadata)  # fmt: skip
@@ -173,7 +173,9 @@ def parse_metadata(lines: FieldLines) -> dict[str, str]:
             raise MalformedBody(f"pair {number} of {METADATA} is not a key and base64")
         key, encoded = found.groups(default="")
         if key in metadata:
-            raise MalformedBody(f"pair {number} of {METADATA} has the key of another")
+            raise MalformedBody(
+                f"pair {number} of {METADATA} has the same key as another pair"
+            )
         metadata[key] = _decode(encoded, f"pair {number} of {METADATA}").decode(
             errors="replace"
         )
@@ -213,12 +215,13 @@ def parse_checksum(lines: FieldLines) -> tuple[str, bytes] | None:
     if size is None:
         known = ", ".join(CHECKSUMS)
         raise MalformedBody(
-            f"Upload-Checksum has the algorithm {algorithm[:20]!r}, known are {known}"
+            f"Upload-Checksum has the algorithm {algorithm[:20]!r}; expected one of "
+            f"{known}"
         )
     digest = _decode(encoded, "Upload-Checksum")
     if len(digest) != size:
         raise MalformedBody(
-            f"Upload-Checksum has {len(digest)} bytes, {algorithm} takes {size}"
+            f"Upload-Checksum has {len(digest)} bytes, expected {size} for {algorithm}"
         )
     return algorithm, digest
 

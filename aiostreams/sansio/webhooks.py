@@ -80,7 +80,8 @@ def read_signed(
         off = abs(now - signed.timestamp)
         if off > tolerance:
             raise InvalidSignature(
-                f"the signature is {off:.0f} seconds off, limit {tolerance:g}"
+                f"the time of the signature differs by {off:.0f} seconds, limit "
+                f"{tolerance:g}"
             )
     return signed
 
@@ -96,11 +97,11 @@ def signing_key(scheme: SignatureScheme, key: str | bytes) -> bytes:
             try:
                 key = base64.b64decode(key.removeprefix(_SECRET_PREFIX), validate=True)
             except binascii.Error as error:
-                raise ValueError("the key is not base64 behind 'whsec_'") from error
+                raise ValueError("the key is not base64 after 'whsec_'") from error
         else:
             key = key.encode()
     if not key:
-        raise ValueError("the key is empty: everybody could sign with it")
+        raise ValueError("the key is empty, so everybody could sign with it")
     return key
 
 

@@ -415,11 +415,11 @@ class Storage(ABC):
         calls it removes all. It returns, or raises, when nothing is under way any more.
 
         Raises:
-            NotImplementedError: this storage takes one after the other.
+            NotImplementedError: this storage stores one object at a time.
             StorageError, ObjectExists: as :meth:`put`.
         """
         del objects
-        raise NotImplementedError(f"{type(self).__name__} takes one after the other")
+        raise NotImplementedError(f"{type(self).__name__} stores one object at a time")
 
     async def close(self) -> None:  # noqa: B027 - most hold nothing
         """Wait for what is under way, and release what the storage holds.

@@ -310,7 +310,7 @@ class QuotaStorage(WrappedStorage):
         check_key(key)
         if method not in {"GET", "HEAD"} and self._books.account_of(key) is not None:
             raise NotImplementedError(
-                f"a URL to {method} an object passes by its quota, expected GET or "
+                f"a URL to {method} an object would bypass its quota, expected GET or "
                 f"HEAD, or a key below {STAGED!r}"
             )
         return await self._storage.presign(key, method, expires)

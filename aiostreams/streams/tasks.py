@@ -217,7 +217,7 @@ class Producer(ABC):
             if task.done():
                 if task.cancelled():
                     # Not passed on: the reader was not cancelled.
-                    raise RuntimeError("what makes the pieces was cancelled midway")
+                    raise RuntimeError("the source of the pieces was cancelled")
                 task.result()
                 return b""
             await self._given.wait()

@@ -62,7 +62,7 @@ def clamd(
         ValueError: the address is none, or an argument is out of range.
     """
     if fail not in {"closed", "open"}:
-        raise ValueError(f"fail is 'closed' or 'open', not {fail!r}")
+        raise ValueError(f"fail must be 'closed' or 'open', not {fail!r}")
     if timeout <= 0:
         raise ValueError(f"timeout must be positive, not {timeout}")
     url = urlsplit(address)
@@ -70,7 +70,7 @@ def clamd(
     unix = url.scheme == "unix" and url.path and not url.netloc
     if not tcp and not unix:
         raise ValueError(
-            f"{address!r} is no address: unix:///path or tcp://host:port is"
+            f"{address!r} is not an address, expected unix:///path or tcp://host:port"
         )
 
     async def connect() -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:

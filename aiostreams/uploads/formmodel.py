@@ -457,7 +457,7 @@ def _field(member: Member, where: str, file_type: type) -> FormMember:
         if rules:
             raise TypeError(f"{where} has a rule for files, but takes none")
         if (found := file_in(member.hint)) is not None:
-            raise TypeError(f"{where} has {name_of(found)} where JSON has no files")
+            raise TypeError(f"{where} has {name_of(found)} in JSON, which has no files")
         shape = shape_of(member.hint)
         return FormMember(name, member.key, member.required, shape)
     if len(rules) > 1:

@@ -79,11 +79,15 @@ def body_schema(
     for media_type in media_types:
         if media_type == _JSON:
             if kind is not None:
-                raise TypeError(f"{name_of(model)} has files, which JSON has not")
+                raise TypeError(
+                    f"{name_of(model)} has files, which JSON cannot contain"
+                )
             schema, named = model_of(model, early=True).schema(_TEMPLATE)
             content[media_type] = {"schema": _placed(schema, named, schemas)}
         elif media_type.startswith("text/") or "/" not in media_type:
-            raise TypeError(f"no body of type {media_type} makes {name_of(model)}")
+            raise TypeError(
+                f"a body of type {media_type} cannot become {name_of(model)}"
+            )
         else:
             content[media_type] = _form(model, kind, media_type, schemas)
     return {"required": True, "content": content}

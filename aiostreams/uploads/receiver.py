@@ -161,7 +161,9 @@ class Receiver:
         self._again = again
         if isinstance(key, DigestKey):
             if not staged:
-                raise ValueError("by_digest() needs staged=True: its keys come last")
+                raise ValueError(
+                    "by_digest() needs staged=True: a digest is known only at the end"
+                )
             hashes = list(dict.fromkeys((*hashes, key.algorithm)))
         self._hashes = tuple(hashes)
         self._limits = limits
@@ -738,7 +740,7 @@ def by_digest(algorithm: str = "sha256", prefix: str = "") -> DigestKey:
     """
     if algorithm not in _STRONG:
         strong = ", ".join(sorted(_STRONG))
-        raise ValueError(f"{algorithm!r} can't make keys; one of {strong} can")
+        raise ValueError(f"{algorithm!r} cannot make keys; expected one of {strong}")
     check_key(prefix + "0" * 64)
     return DigestKey(algorithm, prefix)
 

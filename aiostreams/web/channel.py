@@ -77,7 +77,7 @@ class Channel:
         if max_behind < 1:
             raise ValueError(f"max_behind must be positive: {max_behind}")
         if slow not in {"drop", "close"}:
-            raise ValueError(f"slow is neither 'drop' nor 'close': {slow!r}")
+            raise ValueError(f"slow must be 'drop' or 'close', not {slow!r}")
         self._history = history
         self._events = _Events(history, max_behind, drops=slow == "drop")
         self._epoch = secrets.token_hex(8)

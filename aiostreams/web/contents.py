@@ -218,7 +218,9 @@ def negotiate(
         chosen = choose_type(accept, list(offers))
         if chosen is None:
             names = ", ".join(offers)
-            raise not_acceptable(f"what there is: {names}", request, vary)
+            raise not_acceptable(
+                f"no acceptable media type; available: {names}", request, vary
+            )
         try:
             return respond(offers.pop(chosen), headers=vary)
         except (TypeError, ValueError) as error:

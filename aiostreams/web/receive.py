@@ -298,7 +298,8 @@ class Receiving(Generic[T]):
             self._fields.extend(form.items())
         elif media_type.startswith("multipart/"):
             raise UnsupportedContent(
-                f"an upload cannot be {media_type[:80]!r}", accept="multipart/form-data"
+                f"the body must be a form or a file, not {media_type[:80]!r}",
+                accept="multipart/form-data",
             )
         else:
             await self._store_raw(upload)

@@ -81,7 +81,7 @@ def respond(
         response.headers[hdrs.CACHE_CONTROL] = _cache_control(cache)
     if algorithms and not response.stream.seekable:
         raise ValueError(
-            f"the digest stands before the body, and {response.stream!r} can be "
+            f"the digest is sent before the body, but {response.stream!r} can be "
             "read only once"
         )
     if filename is not None or disposition is not None:

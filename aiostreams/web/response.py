@@ -404,7 +404,7 @@ class BodyResponse(web.StreamResponse):
             RuntimeError: always.
         """
         del data
-        raise RuntimeError("this response sends its stream: nothing is written to it")
+        raise RuntimeError("this response sends its stream, so it cannot be written to")
 
     def __repr__(self) -> str:
         if self._ended:

@@ -93,7 +93,7 @@ async def sendfile(
         done += sent
         if sent != length:
             raise SizeMismatch(
-                f"the file promised {count} bytes and ended after {done}",
+                f"the file ended after {done} bytes, expected {count}",
                 expected=count,
                 seen=done,
             )

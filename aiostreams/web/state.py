@@ -396,8 +396,7 @@ class RequestState:
             and not self.limits.partial_put
         ):
             raise MalformedBody(
-                "the body is a part by its Content-Range, and only a PUT of the whole "
-                "is taken here"
+                "the body of a PUT with Content-Range is a part, not a complete body"
             )
 
     # -- what it is read through ---------------------------------------------------
@@ -454,7 +453,7 @@ class RequestState:
             if len(codings) > 1:
                 # Several lines are one list, of which aiohttp undoes one member.
                 raise UnsupportedContent(
-                    f"{len(codings)} lines of Content-Encoding, 1 is decoded",
+                    f"{len(codings)} Content-Encoding fields, limit 1",
                     accept_encoding=", ".join(supported_codings()),
                 )
             return wire
@@ -588,7 +587,7 @@ class Recorder(Transform):
     async def readany(self) -> bytes:
         """Return the source's next piece."""
         if self._over:
-            raise RuntimeError("another call has begun to read this body anew")
+            raise RuntimeError("another call has started to read this body again")
         piece = await self.source.readany()
         if self.pieces is not None:
             self._room -= len(piece)

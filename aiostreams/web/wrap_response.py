@@ -142,13 +142,11 @@ def _body_of(response: web.StreamResponse) -> Stream:
     if not isinstance(response, web.Response):
         if kind is web.StreamResponse:
             return ByteStream()  # nobody has written to it, nor will
-        raise TypeError(
-            f"{kind.__name__} writes itself, so nothing can stand around it"
-        )
+        raise TypeError(f"{kind.__name__} writes itself, so it cannot be wrapped")
     if kind.prepare is not web.Response.prepare or (
         kind.write_eof is not web.Response.write_eof
     ):
-        raise TypeError(f"{kind.__name__} sends itself, so nothing can stand around it")
+        raise TypeError(f"{kind.__name__} sends itself, so it cannot be wrapped")
     body = response.body
     content_type = response.headers.get(hdrs.CONTENT_TYPE)
     if isinstance(body, StreamPayload):

@@ -141,7 +141,7 @@ async def test_dialects() -> None:
     ("values", "message"),
     [
         ([[1], object()], "is not a row of CSV"),
-        ([{"a": 1}, {"b": 2}], "a row has 'b', which the header has not"),
+        ([{"a": 1}, {"b": 2}], "a row has 'b', which is not in the header"),
         ([["\ud800"]], "lone surrogate"),
     ],
 )
@@ -253,9 +253,9 @@ async def test_all_faults_of_a_row_are_named_and_the_next_can_be_read() -> None:
 @pytest.mark.parametrize(
     ("data", "message"),
     [
-        (b"x,y\n1\n", "line 2: CSV: 1 cells, and 2 columns"),
-        (b"x,y\n1,2,3\n", "line 2: CSV: 3 cells, and 2 columns"),
-        (b"x,x\n", "line 1: CSV: two columns have one name"),
+        (b"x,y\n1\n", "line 2: CSV: 1 cells, expected 2"),
+        (b"x,y\n1,2,3\n", "line 2: CSV: 3 cells, expected 2"),
+        (b"x,x\n", "line 1: CSV: two columns have the same name"),
         (b'x\n"a"b\n', "line 2: CSV: "),
         (b'x\n"a\nb', "line 3: CSV: "),
         (b'x\n"', "line 2: CSV: "),

@@ -843,8 +843,8 @@ class WithInitVar:
 @pytest.mark.parametrize(
     ("kind", "message"),
     [
-        (Unknown, "nothing here can validate into Unknown"),
-        (Outer, r"nothing here can validate into Unknown \(HasUnknown.inner\)"),
+        (Unknown, "no validator supports Unknown"),
+        (Outer, r"no validator supports Unknown \(HasUnknown.inner\)"),
         (list[complex], "complex"),
         (dict[str, int] | DataPhoto, "msgspec cannot validate into .*dict-like"),
         (dt.date | str, "str-like"),

@@ -190,7 +190,7 @@ async def test_after_the_end() -> None:
     [
         ({"history": -1}, "history must not be negative: -1"),
         ({"max_behind": 0}, "max_behind must be positive: 0"),
-        ({"slow": "wait"}, "slow is neither 'drop' nor 'close': 'wait'"),
+        ({"slow": "wait"}, "slow must be 'drop' or 'close', not 'wait'"),
     ],
 )
 def test_options_that_cannot_be(wrong: dict[str, Any], message: str) -> None:

@@ -168,7 +168,7 @@ def _gif(picture: Picture, begin: bytes) -> _Steps:
             picture.frames += 1
             yield from _color_table(box[8], skip=1)
         else:
-            raise InvalidContent("the GIF has a block of no known kind")
+            raise InvalidContent("the GIF has a block of unknown kind")
         while (count := (yield 1)) != b"\0":
             yield -count[0]
 
@@ -239,7 +239,7 @@ def _jpeg(picture: Picture, begin: bytes) -> _Steps:
     while True:
         mark = yield from read(1)
         if mark != b"\xff":
-            raise InvalidContent("the JPEG has no marker where one is due")
+            raise InvalidContent("the JPEG has no marker where one is expected")
         while mark == b"\xff":
             mark = yield from read(1)
         kind = mark[0]

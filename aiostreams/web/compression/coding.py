@@ -136,7 +136,7 @@ def check_acceptable(
         return
     vary(response.headers)
     raise not_acceptable(
-        "no acceptable content coding; there are "
+        "no acceptable content coding; available: "
         + ", ".join([*available, "identity"]),
         request,
         {hdrs.VARY: response.headers[hdrs.VARY]},

@@ -76,7 +76,7 @@ async def serve_rufh(exchange: Exchange) -> web.StreamResponse | None:
             answer.check_strict()
             await exchange.cancel()
             return answer.response(204, announced_only=True)
-        raise UploadNotFound("an upload is not created at the URL of another one")
+        raise UploadNotFound("an upload cannot be created at the URL of another one")
     except StreamError as error:
         refusal = answer.refuse(error)
         if isinstance(refusal, web.HTTPException):
@@ -109,7 +109,7 @@ class _Rufh:
             # aiohttp has undone the coding, and offsets count coded bytes.
             if said.complete:
                 return None
-            raise UnsupportedContent("a body with a content coding is not resumed here")
+            raise UnsupportedContent("a body with a content coding cannot be resumed")
         length = rufh.declared_length(said, 0, exchange.content_length)
         exchange.check_size(length)
         metadata = request.headers.get(tus.METADATA)
@@ -159,7 +159,7 @@ class _Rufh:
             raise OffsetDiffers(state.offset, said.offset)
         if await exchange.content().peek(1):
             raise LengthDiffers(
-                f"the upload is complete with {state.offset} bytes, there are more now"
+                f"the content goes beyond the {state.offset} bytes of a complete upload"
             )
         if not said.complete:
             raise _AlreadyComplete("the upload is complete")
@@ -187,7 +187,8 @@ class _Rufh:
             said.offset is not None or said.complete is not None
         ):
             raise MalformedBody(
-                f"a {self._request.method} has no {rufh.OFFSET} and {rufh.INCOMPLETE}"
+                f"a {self._request.method} must not have {rufh.OFFSET} or "
+                f"{rufh.INCOMPLETE}"
             )
 
     # -- steps ---------------------------------------------------------------------

@@ -123,7 +123,9 @@ class _Tus:
         """``POST``: begin an upload, maybe with its first bytes, or out of parts."""
         exchange, headers = self._exchange, self._request.headers
         if exchange.upload_id is not None:
-            raise UploadNotFound("an upload is not created at the URL of another one")
+            raise UploadNotFound(
+                "an upload cannot be created at the URL of another one"
+            )
         said = tus.parse_creation(headers)
         has_content = self._has_content()
         checksum = tus.parse_checksum(headers.getall(_CHECKSUM, None))
@@ -163,7 +165,7 @@ class _Tus:
         exchange.check_size(length)
         upload = await exchange.find()
         if upload.info.parts:
-            raise _Forbidden("the upload is made of parts, and takes no bytes")
+            raise _Forbidden("the upload is made of parts, so it accepts no bytes")
         if not upload.state.complete:
             try:
                 added = await self._append(
