@@ -219,7 +219,7 @@ async def _(send: Client) -> str:
 async def _(send: Client) -> str:
     url = await create(send)
     answer = await patch(send, url, b"01234", 5)
-    told = "the right one is told" if answer.offset == 0 else "none is told"
+    told = "with the right one" if answer.offset == 0 else "without the right one"
     return both(answer, f"{told}, {await offset_of(send, url)}")
 
 
@@ -290,7 +290,7 @@ async def settled(send: Client, url: str) -> str:
     return now
 
 
-@asks("`PATCH` that breaks off after 5 of 10 bytes")
+@asks("`PATCH` that is cut short after 5 of 10 bytes")
 async def _(send: Client) -> str:
     url = await create(send)
     async with connected(address_of(send)) as raw:
@@ -299,7 +299,7 @@ async def _(send: Client) -> str:
     return await settled(send, url)
 
 
-@asks("`PATCH` that breaks off, and has a checksum")
+@asks("`PATCH` with a checksum that is cut short")
 async def _(send: Client) -> str:
     url = await create(send)
     digest = base64.b64encode(hashlib.sha1(b"0123456789").digest()).decode()
