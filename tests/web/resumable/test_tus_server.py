@@ -299,7 +299,7 @@ async def _(send: Client) -> str:
     return await settled(send, url)
 
 
-@asks("`PATCH` with a checksum that is cut short")
+@asks("`PATCH` that is cut short, with a checksum")
 async def _(send: Client) -> str:
     url = await create(send)
     digest = base64.b64encode(hashlib.sha1(b"0123456789").digest()).decode()
