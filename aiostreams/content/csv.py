@@ -180,7 +180,7 @@ class CSV(Content, Generic[T]):
                 ``csv.field_size_limit()``.
             UnsupportedContent: the charset is unknown, or no superset of ASCII.
             ImportError: the extra that ``type`` needs is missing.
-            TypeError: nothing here can validate into ``type``.
+            TypeError: no validator supports ``type``.
             ValueError: there is no such dialect.
         """
         checked = _checked(dialect)

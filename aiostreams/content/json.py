@@ -126,7 +126,7 @@ class JSON(Content, Generic[T]):
                 JSON Pointer (``#/items/3/price``).
             UnsupportedContent: the charset is unknown.
             ImportError: the extra that ``type`` needs is missing.
-            TypeError: nothing here can validate into ``type``.
+            TypeError: no validator supports ``type``.
         """
         read = json_reader(type, loads)
         codec = codec_of(stream.content_type)
@@ -157,7 +157,7 @@ def json_reader(
 
     Raises:
         ImportError: the extra that ``kind`` needs is missing.
-        TypeError: nothing here can validate into ``kind``.
+        TypeError: no validator supports ``kind``.
     """
     if kind is None:
         return jsontext.parse if loads is None else partial(jsontext.parse_with, loads)
@@ -172,7 +172,7 @@ def json_checker(kind: Any) -> Callable[[Any], Any]:
 
     Raises:
         ImportError: the extra that ``kind`` needs is missing.
-        TypeError: nothing here can validate into ``kind``.
+        TypeError: no validator supports ``kind``.
     """
     return model_of(kind).check
 

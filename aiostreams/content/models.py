@@ -110,7 +110,7 @@ def model_of(kind: Any, *, early: bool = False) -> Model:
 
     Raises:
         ImportError: the extra that it needs is missing.
-        TypeError: nothing here can validate into it.
+        TypeError: no validator supports it.
     """
     try:
         hash(kind)

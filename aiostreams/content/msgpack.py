@@ -100,7 +100,7 @@ class MsgPack(Content, Generic[T]):
             MalformedBody: it is not MessagePack, or nested too deeply.
             InvalidContent: the value is not of ``type``; each fault is named with its
                 JSON Pointer.
-            TypeError: nothing here can validate into ``type``.
+            TypeError: no validator supports ``type``.
         """
         _msgpack()
         model = None if type is None else model_of(type)

@@ -138,7 +138,7 @@ class NDJSON(Content, Generic[T]):
         Raises:
             MalformedBody: the parameters of the stream's type cannot be read.
             UnsupportedContent: the charset is unknown, or no superset of ASCII.
-            TypeError: nothing here can validate into ``type``.
+            TypeError: no validator supports ``type``.
         """
         if max_line_length is None:
             max_line_length = (limits or DEFAULT_LIMITS).max_memory

@@ -85,7 +85,7 @@ class Form(ImmutableMultiDict[str], Content):
         """Return the fields, urlencoded; the size is known.
 
         Raises:
-            ValueError: a field has a lone surrogate, which UTF-8 lacks.
+            ValueError: a field has a lone surrogate, which UTF-8 cannot encode.
         """
         return ByteStream(str(self).encode("ascii"), content_type=_CONTENT_TYPE)
 

@@ -330,7 +330,7 @@ def check_model(model: Any) -> Mapping[str, FileRule]:
 
     Raises:
         ImportError: the extra that it needs is missing.
-        TypeError: nothing here can validate into it.
+        TypeError: no validator supports it.
     """
     compiled = model_of(model, early=True)
     kind = file_in(model)

@@ -56,7 +56,7 @@ def body_schema(
 
     Raises:
         ImportError: the extra that the model needs is missing.
-        TypeError: nothing here can validate into the model; a media type cannot have
+        TypeError: no validator supports the model; a media type cannot have
             it; or it refers to itself, which takes ``schemas``.
     """
     if isinstance(model, Mapping):

@@ -101,7 +101,7 @@ def handler(function: Any = None, /, *, body: Any = None) -> Any:
 
     Raises:
         ImportError: the extra that ``body`` needs is missing.
-        TypeError: nothing here can validate into ``body``; or ``function`` cannot be
+        TypeError: no validator supports ``body``; or ``function`` cannot be
             called.
     """
     if function is None:

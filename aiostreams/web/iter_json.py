@@ -51,7 +51,7 @@ def iter_json(
         InvalidContent: a value is not of ``type``; each fault is named by the JSON
             Pointer into the whole document.
         ImportError: the extra that ``type`` needs is missing.
-        TypeError: nothing here can validate into ``type``.
+        TypeError: no validator supports ``type``.
         StreamError: as raised by the stream.
     """
     return _values(request, path, json_reader(type))

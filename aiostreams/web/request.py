@@ -185,7 +185,7 @@ async def read_json(
         MalformedBody: it is not JSON.
         InvalidContent: it is not of ``type``; each fault is named by its JSON Pointer.
         ImportError: the extra that ``type`` needs is missing.
-        TypeError: nothing here can validate into ``type``.
+        TypeError: no validator supports ``type``.
         StreamError: as raised by the stream.
     """
     if content_type is not None:

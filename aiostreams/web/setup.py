@@ -97,7 +97,7 @@ def setup(
 
     Raises:
         ImportError: the extra that a model needs is missing.
-        TypeError: nothing here can validate into a model.
+        TypeError: no validator supports a model.
         RuntimeError: ``setup`` was called for this application before, or it is
             already running.
     """
