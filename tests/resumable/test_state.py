@@ -139,9 +139,9 @@ def test_a_length_is_said_once_and_fits() -> None:
     known = state.expecting(9, 9)
     assert known.length == 9
     assert known.expecting(9, 9) is known
-    with pytest.raises(LengthDiffers, match="has 9 bytes, not 8"):
+    with pytest.raises(LengthDiffers, match="is 8, but it was given as 9"):
         known.expecting(8, None)
-    with pytest.raises(LengthDiffers, match="4 are less"):
+    with pytest.raises(LengthDiffers, match="is 4, but the upload already has 5 bytes"):
         state.expecting(4, None)
     with pytest.raises(LimitExceeded, match="limit 9"):
         state.expecting(10, 9)
