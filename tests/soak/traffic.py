@@ -416,7 +416,11 @@ async def deleted(client: Client) -> None:
     async with client.session.put(url, data=body) as answer:
         expect(answer.status, 201, what="put, to be deleted")
     async with client.session.delete(url) as answer:
-        expect(answer.status, 204, what="delete")
+        expect(answer.status, 204, 404, what="delete")
+        if answer.status == 404:
+            # aiohttp's client sends a DELETE again when its connection breaks off: the
+            # worker that was killed had removed the file, and could not say so.
+            raise ConnectionResetError("delete: the first answer was lost")
     client.ledger.unanswered -= 1
     async with client.session.get(url) as answer:
         expect(answer.status, 404, what="a file that was deleted")
