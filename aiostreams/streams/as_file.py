@@ -9,6 +9,7 @@ A file of its own: the only blocking code over a stream.
 from __future__ import annotations
 
 import asyncio
+import concurrent.futures
 import contextlib
 import io
 import os
@@ -168,8 +169,10 @@ class BlockingFile(io.RawIOBase):
         ahead, self._ahead = bytes(self._ahead), memoryview(b"")
         if threading.get_ident() == self._loop_thread:
             self._give_back_here(ahead)
-        elif not self._loop.is_closed():
-            self._run(self._give_back(ahead))
+        elif (ahead or self._source is not self._stream) and not self._loop.is_closed():
+            # A loop that ends meanwhile cancels it, and needs nothing back.
+            with contextlib.suppress(concurrent.futures.CancelledError):
+                self._run(self._give_back(ahead))
 
     def _give_back_here(self, ahead: bytes) -> None:
         """As ``_give_back``, on the loop (of the garbage collector too): no waiting."""

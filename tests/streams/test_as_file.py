@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import io
+import threading
 import weakref
 import zipfile
 from pathlib import Path
@@ -93,3 +94,23 @@ async def test_a_file_that_was_sought_and_dropped_leaves_nothing_open(
         gc.collect()
         await settled()
     gc.collect()
+
+
+def test_a_file_at_its_end_is_closed_without_its_loop() -> None:
+    """The garbage collector does so in any thread, and may come when the loop stands."""
+    loop = asyncio.new_event_loop()
+
+    async def read() -> io.RawIOBase:
+        file = ByteStream(b"abc").as_file()
+        assert await asyncio.to_thread(file.read) == b"abc"
+        return file
+
+    try:
+        file = loop.run_until_complete(read())
+        closing = threading.Thread(target=file.close, daemon=True)
+        closing.start()
+        closing.join(10)
+        assert not closing.is_alive()
+    finally:
+        loop.run_until_complete(loop.shutdown_default_executor())
+        loop.close()
