@@ -9,8 +9,8 @@ PORT    ?= 8080
 STORAGE ?= uploads
 # More flags for the example app (`make run ARGS=--help`), or for pytest.
 ARGS    ?=
-# Over how many processes the tests are shared out: most of them wait for a timer, a
-# thread or a server of their own. One file stays in one process.
+# Over how many processes the tests are shared out. Their servers and browsers use more
+# processor time than the tests: three keep two processors busy. A file stays in one.
 JOBS    ?= 3
 # How long each harness of `make fuzz` runs, in seconds.
 SECONDS ?= 60

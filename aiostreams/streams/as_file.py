@@ -170,7 +170,7 @@ class BlockingFile(io.RawIOBase):
         if threading.get_ident() == self._loop_thread:
             self._give_back_here(ahead)
         elif (ahead or self._source is not self._stream) and not self._loop.is_closed():
-            # A loop that ends meanwhile cancels it, and needs nothing back.
+            # Cancelled by a loop that ends: nobody reads the stream there any more.
             with contextlib.suppress(concurrent.futures.CancelledError):
                 self._run(self._give_back(ahead))
 

@@ -524,8 +524,8 @@ _ADDRESS: Final = "X-Real-IP"
 def _key(exchange: _Exchange) -> str:
     """Return the key of an answer: the URL, and what the upstream takes for it.
 
-    What is kept may be shared, so the address of whoever asks is no part of it: behind
-    a gateway that sends ``X-Real-IP`` each client would have a cache of its own.
+    The address of the client is no part of it. With ``X-Real-IP``, clients behind a
+    gateway would not share what is kept.
     """
     claims = [exchange.headers.get(name, "") for name in CLAIMS if name != _ADDRESS]
     text = "\n".join([str(exchange.url), *claims])

@@ -16,7 +16,7 @@ export function button(textContent, label, onclick) {
   return made;
 }
 
-// The scripts of this page listen; style.css shows what works by them alone.
+// Called when the scripts of a page listen: style.css then shows what needs them.
 export function ready() {
   document.documentElement.classList.add("ready");
 }

@@ -97,7 +97,7 @@ async def test_a_file_that_was_sought_and_dropped_leaves_nothing_open(
 
 
 def test_a_file_at_its_end_is_closed_without_its_loop() -> None:
-    """The garbage collector does so in any thread, and may come when the loop stands."""
+    """The garbage collector closes it in any thread, also when the loop has stopped."""
     loop = asyncio.new_event_loop()
 
     async def read() -> io.RawIOBase:

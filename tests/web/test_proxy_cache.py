@@ -301,7 +301,7 @@ async def test_another_host_is_another_key(store: Storage) -> None:
 
 
 async def test_clients_of_a_gateway_share_what_is_kept(store: Storage) -> None:
-    """nginx is mostly told to send the address of each; RFC 9111 has it in no key."""
+    """A gateway may send the address of each: it is no part of the cache's key."""
 
     def answer(request: web.Request) -> web.Response:
         return web.Response(text=request.headers["X-Real-IP"], headers=PUBLIC)
